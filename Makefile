@@ -1,0 +1,56 @@
+# make demo    the main job on the embedded data; results in runs/demo/
+# make test    the tests
+# make lint    style, types and layers
+# make clean   removes what building and checking leave behind (not .venv/, not runs/)
+#
+# Each installs what it needs into .venv/ first, again whenever setup.py or constraints.txt change.
+# Other settings: make test PYTHON=/path/to/python3.12 VENV=/elsewhere PYTEST_ARGS="-k trie"
+
+PYTHON ?= $(shell python3.11 -c pass 2>/dev/null && echo python3.11 || echo python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+# A test file stays in one process, so that what it compiles is shared by its tests.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+# Build environments follow the constraints too: older versions of pip read the first variable, newer
+# ones the second.
+INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help demo test lint clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+demo: $(VENV)/.installed-core
+	$(BIN)/distill-jax demo --out runs/demo
+
+test: $(VENV)/.installed-test
+	$(PYTEST) $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find distill_jax tasks tests benchmarks tpu_scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip is the last thing that venv makes, so a half-made environment is made again.
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-core: setup.py constraints.txt | $(BIN)/pip
+	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/.installed-test: setup.py constraints.txt | $(BIN)/pip
+	$(INSTALL) -e '.[test]'
+	touch $@
+
+$(VENV)/.installed-dev: setup.py constraints.txt | $(BIN)/pip
+	$(INSTALL) -e '.[dev]'
+	touch $@

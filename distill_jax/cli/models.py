@@ -1,0 +1,27 @@
+"""`distill-jax import`: models from elsewhere become model directories."""
+
+import argparse
+from typing import Any
+
+
+def add_commands(commands: Any) -> None:
+    """Adds the commands of this module to the parser."""
+    parser = commands.add_parser("import", help="makes a model directory of a T5 checkpoint")
+    parser.add_argument("--from", dest="source", required=True, choices=("hf",), help="its format")
+    parser.add_argument(
+        "--labels", required=True, metavar="FILE", help="one `name` or `name<TAB>text` a line"
+    )
+    parser.add_argument("--vocabulary", metavar="PATH", help="if the checkpoint's is elsewhere")
+    parser.add_argument("src", metavar="SRC", help="the checkpoint's directory")
+    parser.add_argument("dst", metavar="DST", help="the model directory to write")
+    parser.set_defaults(run=_import)
+
+
+def _import(options: argparse.Namespace) -> None:
+    from distill_jax.interop.import_hf import import_hf
+    from distill_jax.tagging import LabelSet
+
+    import_hf(
+        options.src, options.dst, LabelSet.load(options.labels), vocabulary=options.vocabulary
+    )
+    print(f"{options.dst}: written")

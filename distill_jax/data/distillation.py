@@ -1,0 +1,155 @@
+"""Batches for students: words, tags and a teacher's scores, one sentence a row, by length.
+
+As in `seq2seq`, everything is a `grain.MapDataset` addressed by batch number.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+
+from distill_jax.data.seq2seq import join_pairs, training_windows
+from distill_jax.errors import UserError
+from distill_jax.sent.format import SenTFormat
+from distill_jax.word_vocab import WordVocabulary
+
+BUCKETS = (8, 16, 24, 32, 48, 64, 100)
+MAX_CHARS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One sentence for a student to learn from.
+
+    `tag_ids` int32[L] are gold or the teacher's; `scores` float32[L, K] are the teacher's u, None
+    where there is no teacher (a gold sentence it did not label): such words get no KL term.
+    `weight` multiplies both terms of the loss.
+    """
+
+    words: tuple[str, ...]
+    tag_ids: np.ndarray
+    scores: np.ndarray | None = None
+    weight: float = 1.0
+
+    def window(self, start: int, end: int) -> "Target":
+        """The words `start` to `end` alone."""
+        scores = None if self.scores is None else self.scores[start:end]
+        return Target(self.words[start:end], self.tag_ids[start:end], scores, self.weight)
+
+
+def word_batches(
+    targets: Sequence[Target],
+    vocabulary: WordVocabulary,
+    num_tags: int,
+    *,
+    batch_size: int,
+    seed: int,
+) -> grain.MapDataset[dict[str, np.ndarray]]:
+    """Batches of `distill.objectives.TaggerDistillation`, shuffled anew in every epoch."""
+    encoded = [vocabulary.encode(target.words, max_chars=MAX_CHARS) for target in targets]
+
+    def collate(members: Sequence[int], length: int) -> dict[str, np.ndarray]:
+        batch = _targets([targets[i] for i in members], length, num_tags)
+        batch["word_ids"] = np.zeros((len(members), length), np.int32)
+        batch["char_ids"] = np.zeros((len(members), length, MAX_CHARS), np.int32)
+        for row, index in enumerate(members):
+            word_ids, char_ids = encoded[index]
+            batch["word_ids"][row, : len(word_ids)] = word_ids
+            batch["char_ids"][row, : len(word_ids)] = char_ids
+        return batch
+
+    return _bucketed(targets, collate, batch_size=batch_size, seed=seed)
+
+
+def sent_batches(
+    targets: Sequence[Target],
+    sent_format: SenTFormat,
+    *,
+    batch_size: int,
+    seed: int,
+    feature_lengths: dict[str, int],
+    start_id: int = 0,
+) -> grain.MapDataset[dict[str, np.ndarray]]:
+    """Batches of `distill.objectives.SentDistillation`; long sentences become windows."""
+    targets = [
+        target.window(start, end)
+        for target in targets
+        for start, end in training_windows(target.words, sent_format, feature_lengths)
+    ]
+    pairs = [
+        (
+            sent_format.encode_input(target.words),
+            sent_format.encode_target(_opened(target.tag_ids)),
+        )
+        for target in targets
+    ]
+
+    def collate(members: Sequence[int], length: int) -> dict[str, np.ndarray]:
+        length = min(length, sent_format.max_words)
+        chosen = [pairs[i] for i in members]
+        longest = [max(len(pair[side]) for pair in chosen) for side in (0, 1)]
+        shape = {
+            "inputs": -(-longest[0] // 32) * 32,
+            "targets": -(-longest[1] // 32) * 32,
+        }
+        pad_id = sent_format.vocabulary.pad_id
+        rows = [join_pairs([pair], shape, pad_id=pad_id, start_id=start_id) for pair in chosen]
+        batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        members_of = [targets[i] for i in members]
+        batch["num_words"] = np.array([len(target.words) for target in members_of], np.int32)
+        return batch | _targets(members_of, length, sent_format.labels.num_tags)
+
+    return _bucketed(targets, collate, batch_size=batch_size, seed=seed)
+
+
+def _opened(tag_ids: np.ndarray) -> np.ndarray:
+    """Tag ids that do not begin with I: a window that opens inside a span starts with O there."""
+    inside = np.cumprod(tag_ids == 1).astype(bool)
+    return np.where(inside, 0, tag_ids).astype(np.int32)
+
+
+def _targets(targets: Sequence[Target], length: int, num_tags: int) -> dict[str, np.ndarray]:
+    rows = len(targets)
+    batch = {
+        "tags": np.zeros((rows, length), np.int32),
+        "tag_weights": np.zeros((rows, length), np.float32),
+        "kl_weights": np.zeros((rows, length), np.float32),
+        "teacher_scores": np.zeros((rows, length, num_tags), np.float32),
+    }
+    for row, target in enumerate(targets):
+        words = len(target.words)
+        batch["tags"][row, :words] = target.tag_ids
+        batch["tag_weights"][row, :words] = target.weight
+        if target.scores is not None:
+            batch["kl_weights"][row, :words] = target.weight
+            batch["teacher_scores"][row, :words] = target.scores
+    return batch
+
+
+def _bucketed(
+    targets: Sequence[Target],
+    collate: Callable[[Sequence[int], int], dict[str, np.ndarray]],
+    *,
+    batch_size: int,
+    seed: int,
+) -> grain.MapDataset[dict[str, np.ndarray]]:
+    """Shuffles and batches within each length bucket; buckets are drawn by their sizes."""
+    members: dict[int, list[int]] = {}
+    for index, target in enumerate(targets):
+        if target.words:
+            bucket = next((b for b in BUCKETS if len(target.words) <= b), len(target.words))
+            members.setdefault(bucket, []).append(index)
+    if not members:
+        raise UserError("a training set is empty; check the task's split and few-shot sizes")
+
+    def batches(bucket: int, indices: list[int]) -> Any:
+        shuffled = grain.MapDataset.source(indices).seed(seed + bucket).shuffle().repeat(None)
+        return shuffled.batch(batch_size, batch_fn=lambda chosen: collate(chosen, bucket))
+
+    datasets = [batches(bucket, indices) for bucket, indices in sorted(members.items())]
+    if len(datasets) == 1:
+        return datasets[0]
+    weights = [float(len(indices)) for _, indices in sorted(members.items())]
+    return grain.MapDataset.mix(datasets, weights=weights)

@@ -1,0 +1,319 @@
+"""Prepared examples on disk: what training reads. Needs neither SeqIO nor TensorFlow.
+
+A directory holds ArrayRecord shards, `labels.txt` if the sentences are tagged, and `manifest.json`.
+One record is one sentence in compact JSON, `[words, tags]`, tags being IOB2 or null. ArrayRecord
+(group size 1) gives the random access that Grain needs for an order that is a pure function of
+(seed, step).
+"""
+
+import bisect
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, SupportsIndex
+
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+
+from distill_jax.errors import UserError
+from distill_jax.files import atomic_directory, sha256_file
+from distill_jax.tagging.labels import LabelSet
+from distill_jax.tagging.sentence import Sentence
+
+SCHEMA = 1
+MANIFEST, LABELS_FILE = "manifest.json", "labels.txt"
+_REMEDY = "delete the directory and prepare the data again"
+
+
+class PreparedDataset:
+    """A prepared directory as a random-access sequence of `Sentence`.
+
+    It is a Grain `RandomAccessDataSource`, may be shared between threads, and pickles (each process
+    opens the shards itself).
+    """
+
+    def __init__(self, directory: Path, manifest: dict[str, Any], labels: LabelSet | None) -> None:
+        """Use `open` or `write`."""
+        self.directory = directory
+        self.manifest = manifest
+        self.labels = labels
+        self._ends = list(itertools.accumulate(s["examples"] for s in manifest["shards"]))
+        self._readers: dict[int, Any] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def write(
+        cls,
+        directory: str | os.PathLike[str],
+        sentences: Iterable[Sentence],
+        labels: LabelSet | None,
+        *,
+        shard_size: int = 16_384,
+        task: str,
+        split: str,
+        sources: Iterable[str | os.PathLike[str]] = (),
+        definitions: str | None = None,
+    ) -> "PreparedDataset":
+        """Writes the directory aside, renames it, and opens it. Equal input gives equal bytes.
+
+        Args:
+          directory: replaced if it exists.
+          sentences: read once, never held in memory together.
+          labels: the label set of the task; None if no sentence is tagged.
+          shard_size: the most sentences in a shard.
+          task: the name of the task, for the manifest.
+          split: the name of the split, for the manifest.
+          sources: the files the sentences come from, for `sources_changed`.
+          definitions: a hash of the code that made the sentences, kept in the manifest.
+
+        Raises:
+          UserError: a tagged sentence although `labels` is None, or a tag outside `labels`, naming
+            the sentence's number.
+        """
+        if shard_size < 1:
+            raise UserError(f"{directory}: the shard size must be at least 1, but is {shard_size}")
+        content = hashlib.sha256()
+        shards: list[dict[str, Any]] = []
+        tagged = 0
+        numbered = enumerate(sentences, 1)
+        with atomic_directory(directory) as temporary:
+            while chunk := list(itertools.islice(numbered, 1)):
+                path = temporary / f"part-{len(shards):05d}.array_record"
+                writer = ArrayRecordWriter(str(path), "group_size:1")
+                count = 0
+                try:
+                    for number, sentence in itertools.chain(
+                        chunk, itertools.islice(numbered, shard_size - 1)
+                    ):
+                        _check_tags(sentence, labels, f"{task} ({split}), sentence {number}")
+                        record = _encode(sentence)
+                        content.update(len(record).to_bytes(8, "big") + record)
+                        writer.write(record)
+                        count += 1
+                        tagged += sentence.tags is not None
+                finally:
+                    writer.close()
+                shards.append(
+                    {
+                        "file": path.name,
+                        "examples": count,
+                        "bytes": path.stat().st_size,
+                        "sha256": sha256_file(path),
+                    }
+                )
+            if labels is not None:
+                labels.save(temporary / LABELS_FILE)
+            manifest = {
+                "schema": SCHEMA,
+                "task": task,
+                "split": split,
+                "examples": sum(shard["examples"] for shard in shards),
+                "tagged": tagged,
+                "labels_sha256": labels.content_hash() if labels is not None else None,
+                "content_sha256": content.hexdigest(),
+                "shards": shards,
+                "definitions_sha256": definitions,
+                "sources": [
+                    {"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_file(path)}
+                    for path in (Path(source).absolute() for source in sources)
+                ],
+            }
+            text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+            (temporary / MANIFEST).write_text(text, "utf-8")
+        return cls.open(directory)
+
+    @classmethod
+    def open(cls, directory: str | os.PathLike[str]) -> "PreparedDataset":
+        """Opens a prepared directory; checks everything but the bytes of the shards.
+
+        Raises `UserError` if the manifest is missing or malformed, a shard is missing, has another
+        size or another number of records, or the labels are not those of the manifest.
+        """
+        directory = Path(directory)
+        manifest = _read_manifest(directory / MANIFEST)
+        for shard in manifest["shards"]:
+            _check_shard(directory / shard["file"], shard)
+        labels = None
+        if manifest["labels_sha256"] is not None:
+            labels = LabelSet.load(directory / LABELS_FILE)
+            if labels.content_hash() != manifest["labels_sha256"]:
+                raise UserError(
+                    f"{directory / LABELS_FILE}: not the label set the data was prepared with; "
+                    f"restore the file, or {_REMEDY}"
+                )
+        return cls(directory, manifest, labels)
+
+    def verify(self) -> None:
+        """Compares the SHA-256 of every shard. Raises `UserError` naming a shard that differs."""
+        for shard in self.manifest["shards"]:
+            path = self.directory / shard["file"]
+            _check_shard(path, shard)
+            if sha256_file(path) != shard["sha256"]:
+                raise UserError(f"{path}: the shard's bytes have changed; {_REMEDY}")
+
+    def sources_changed(self, data_dir: Path | None = None) -> bool:
+        """Whether a file the data was prepared from now holds something else.
+
+        A file `NAME/FILE` is looked for below `data_dir` first, then where it was. One that is in
+        neither place has not changed: prepared data may travel without it.
+        """
+        for source in self.manifest["sources"]:
+            path = Path(source["path"])
+            if data_dir is not None and (data_dir / path.parent.name / path.name).is_file():
+                path = data_dir / path.parent.name / path.name
+            if path.is_file() and (
+                path.stat().st_size != source["bytes"] or sha256_file(path) != source["sha256"]
+            ):
+                return True
+        return False
+
+    def content_hash(self) -> str:
+        """SHA-256 (hex) over the sentences in order, tags included, however they are sharded."""
+        return self.manifest["content_sha256"]
+
+    @property
+    def task(self) -> str:
+        """The name of the task it was prepared from."""
+        return self.manifest["task"]
+
+    @property
+    def split(self) -> str:
+        """The name of the split it was prepared from."""
+        return self.manifest["split"]
+
+    @property
+    def is_tagged(self) -> bool:
+        """Whether every sentence has tags."""
+        return self.manifest["tagged"] == len(self)
+
+    def __len__(self) -> int:
+        return self.manifest["examples"]
+
+    def __getitem__(self, index: SupportsIndex) -> Sentence:
+        """Sentence `index`, 0 … len - 1; `IndexError` outside."""
+        position = index.__index__()
+        if not 0 <= position < len(self):
+            raise IndexError(f"sentence {position} of {len(self)} in {self.directory}")
+        shard = bisect.bisect_right(self._ends, position)
+        first = self._ends[shard - 1] if shard else 0
+        return _decode(self._reader(shard).read([position - first])[0])
+
+    def __iter__(self) -> Iterator[Sentence]:
+        for position in range(len(self)):
+            yield self[position]
+
+    def __repr__(self) -> str:
+        # Grain puts this into its checkpoints: it must say which data it is, not where it lies.
+        return f"PreparedDataset({self.task!r}, {self.split!r}, {self.content_hash()[:16]})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_readers": {}, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    def _reader(self, shard: int) -> Any:
+        with self._lock:
+            if shard not in self._readers:
+                path = self.directory / self.manifest["shards"][shard]["file"]
+                self._readers[shard] = _open_shard(path)
+            return self._readers[shard]
+
+
+def _open_shard(path: Path) -> Any:
+    # Read-ahead serves sequential reading and would slow down random access.
+    return ArrayRecordReader(
+        str(path), options="readahead_buffer_size:0", file_reader_buffer_size=32768
+    )
+
+
+def _encode(sentence: Sentence) -> bytes:
+    return json.dumps([sentence.words, sentence.tags], separators=(",", ":")).encode()
+
+
+def _decode(record: bytes) -> Sentence:
+    words, tags = json.loads(record)
+    return Sentence(tuple(words), None if tags is None else tuple(tags))
+
+
+def _check_tags(sentence: Sentence, labels: LabelSet | None, place: str) -> None:
+    if sentence.tags is None:
+        return
+    if labels is None:
+        raise UserError(f"{place}: has tags but the task has no labels; give it a label set")
+    try:
+        labels.encode_iob2(sentence.tags)
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
+
+
+def _check_shard(path: Path, shard: dict[str, Any]) -> None:
+    try:
+        size = path.stat().st_size
+    except OSError:
+        raise UserError(f"{path}: the shard is missing; {_REMEDY}") from None
+    if size != shard["bytes"]:
+        raise UserError(
+            f"{path}: the shard has {size} bytes instead of {shard['bytes']}; {_REMEDY}"
+        )
+    count = None
+    # A damaged file makes the reader not `ok`, or raise on any call, closing included.
+    with contextlib.suppress(RuntimeError, ValueError, IndexError):
+        reader = _open_shard(path)
+        count = reader.num_records() if reader.ok() else None
+        reader.close()
+    if count != shard["examples"]:
+        raise UserError(
+            f"{path}: the shard has {'no readable' if count is None else count} records instead of "
+            f"{shard['examples']}; {_REMEDY}"
+        )
+
+
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "task": str,
+    "split": str,
+    "examples": int,
+    "tagged": int,
+    "labels_sha256": (str, type(None)),
+    "content_sha256": str,
+    "shards": list,
+    "definitions_sha256": (str, type(None)),
+    "sources": list,
+}
+_SOURCE_FIELDS: dict[str, type] = {"path": str, "bytes": int, "sha256": str}
+_SHARD_FIELDS: dict[str, type] = {"file": str, "examples": int, "bytes": int, "sha256": str}
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); give a directory of prepared data"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); {_REMEDY}") from None
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        found = manifest.get("schema") if isinstance(manifest, dict) else None
+        raise UserError(f"{path}: schema {found!r} instead of {SCHEMA}; {_REMEDY}")
+    _check_fields(manifest, _FIELDS, path)
+    for source in manifest["sources"]:
+        _check_fields(source, _SOURCE_FIELDS, path)
+    for shard in manifest["shards"]:
+        _check_fields(shard, _SHARD_FIELDS, path)
+        if Path(shard["file"]).name != shard["file"]:
+            raise UserError(f"{path}: shard {shard['file']!r} is not a file name; {_REMEDY}")
+    if sum(shard["examples"] for shard in manifest["shards"]) != manifest["examples"]:
+        raise UserError(f"{path}: the shards' examples do not add up; {_REMEDY}")
+    return manifest
+
+
+def _check_fields(value: Any, fields: dict[str, Any], path: Path) -> None:
+    for field, kind in fields.items():
+        if not isinstance(value, dict) or not isinstance(value.get(field, ...), kind):
+            raise UserError(f"{path}: {field!r} is missing or malformed; {_REMEDY}")

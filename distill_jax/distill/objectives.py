@@ -1,0 +1,192 @@
+"""What a training step optimises: one class a kind of student and loss, all with one interface.
+
+Losses are sums with their weights, never means of means: they add up over devices and steps.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from distill_jax.distill.losses import kd_loss, language_model_loss, tag_cross_entropy
+from distill_jax.models.bilstm import BiLSTMTagger
+from distill_jax.models.t5 import T5
+from distill_jax.sentscore import LabelTrie, Normaliser, SentScoreBatch, score
+
+Batch = Mapping[str, jax.Array]
+Sums = dict[str, tuple[jax.Array, jax.Array]]
+"""Name → (sum, weight), float32 scalars. `loss` is what is minimised, as sum / weight."""
+
+
+class Objective(Protocol):
+    """A model with its loss."""
+
+    def init(self, key: jax.Array) -> Any:
+        """Random parameters, boxed with their logical axis names."""
+
+    def loss(self, params: Any, batch: Batch, key: jax.Array | None) -> Sums:
+        """The loss of a batch; without a key dropout is off."""
+
+
+def _dropout(key: jax.Array | None) -> dict[str, Any]:
+    if key is None:
+        return {"deterministic": True}
+    return {"deterministic": False, "rngs": {"dropout": key}}
+
+
+def _init_t5(model: T5, key: jax.Array) -> Any:
+    tokens = jnp.ones((1, 2), jnp.int32)
+    return model.init(key, tokens, tokens, tokens, tokens)["params"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageModel:
+    """The unchanged language-model loss, on SenT′ targets or on span corruption."""
+
+    model: T5
+    label_smoothing: float = 0.0
+    z_loss: float = 0.0
+
+    def init(self, key: jax.Array) -> Any:
+        return _init_t5(self.model, key)
+
+    def loss(self, params: Any, batch: Batch, key: jax.Array | None) -> Sums:
+        logits_BxTxV = self.model.apply(
+            {"params": params},
+            batch["encoder_input_tokens"],
+            batch["encoder_segment_ids"],
+            batch["decoder_input_tokens"],
+            batch["decoder_segment_ids"],
+            **_dropout(key),
+        )
+        weights_BxT = (batch["decoder_segment_ids"] > 0).astype(jnp.float32)
+        sums = language_model_loss(
+            logits_BxTxV,
+            batch["decoder_target_tokens"],
+            weights_BxT,
+            label_smoothing=self.label_smoothing,
+            z_loss=self.z_loss,
+        )
+        return {"loss": sums["loss"], "nll": sums["nll"], "token_accuracy": sums["correct"]}
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillationWeights:
+    """The loss of Farina et al. 2023: CE(y*, q) + λ KL(p* ‖ q), and its options (PAPERS, P1)."""
+
+    kl_weight: float = 1.0
+    temperature: float = 10.0
+    both_sides: bool = True
+    square_scale: bool = True
+
+    def kl(
+        self, student_BxLxK: jax.Array, teacher_BxLxK: jax.Array, weights_BxL: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        return kd_loss(
+            student_BxLxK,
+            teacher_BxLxK,
+            weights_BxL,
+            temperature=self.temperature,
+            both_sides=self.both_sides,
+            square_scale=self.square_scale,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TaggerDistillation:
+    """A word tagger from gold tags, a teacher's tags, and a teacher's posteriors.
+
+    Batch: `word_ids` int32[B, L], `char_ids` int32[B, L, C], `tags` int32[B, L], `tag_weights`
+    and `kl_weights` float32[B, L], `teacher_scores` float32[B, L, K] (the teacher's u; rows of
+    weight 0 are not read). Gold only is the case of no `kl_weights` above 0, pseudo-labels that of
+    `distillation.kl_weight` 0.
+    """
+
+    model: BiLSTMTagger
+    distillation: DistillationWeights
+
+    def init(self, key: jax.Array) -> Any:
+        word_ids, char_ids = jnp.ones((1, 2), jnp.int32), jnp.ones((1, 2, 2), jnp.int32)
+        return self.model.init(key, word_ids, char_ids)["params"]
+
+    def loss(self, params: Any, batch: Batch, key: jax.Array | None) -> Sums:
+        logits_BxLxK = self.model.apply(
+            {"params": params}, batch["word_ids"], batch["char_ids"], **_dropout(key)
+        )
+        return _combine(logits_BxLxK, batch, self.distillation)
+
+
+@dataclasses.dataclass(frozen=True)
+class SentDistillation:
+    """A T5 student from the same targets: language-model loss on the tags, KL between posteriors.
+
+    q is the softmax over tags of the student's own SenTScores under the given tags, one decoder
+    pass for all words (`sentscore.score`), so teacher and student may differ in vocabulary. The
+    language-model loss takes the place of CE(y*, q): it is the loss that T5s are fine-tuned with,
+    and it also teaches the student which texts are tags at all.
+
+    Batch: the features of `LanguageModel` unpacked (one sentence a row), `num_words` int32[B],
+    and `tags`, `tag_weights`, `kl_weights`, `teacher_scores` as above.
+    """
+
+    model: T5
+    trie: LabelTrie
+    sentinel_ids: tuple[int, ...]
+    distillation: DistillationWeights
+    normaliser: Normaliser = "trie"
+
+    def init(self, key: jax.Array) -> Any:
+        return _init_t5(self.model, key)
+
+    def loss(self, params: Any, batch: Batch, key: jax.Array | None) -> Sums:
+        keys = (None, None) if key is None else jax.random.split(key)
+        sums = LanguageModel(self.model).loss(params, batch, keys[0])
+        if self.distillation.kl_weight == 0:
+            return sums
+        tags_BxL = batch["tags"]
+        scores_BxLxK = score(
+            self.model,
+            params,
+            SentScoreBatch(
+                batch["encoder_input_tokens"],
+                batch["encoder_segment_ids"] > 0,
+                batch["num_words"],
+                jnp.asarray(self.sentinel_ids[: tags_BxL.shape[1] + 1], jnp.int32),
+            ),
+            tags_BxL,
+            self.trie,
+            normaliser=self.normaliser,
+            **_dropout(keys[1]),
+        )
+        kl_sum, kl_count = self.distillation.kl(
+            scores_BxLxK, batch["teacher_scores"], batch["kl_weights"]
+        )
+        lm_sum, lm_count = sums["loss"]
+        # Both terms per word, as in the paper: the language-model loss spends several tokens a word.
+        words = batch["tag_weights"].sum()
+        total = lm_sum / jnp.maximum(lm_count, 1) * words + self.distillation.kl_weight * kl_sum
+        return sums | {
+            "loss": (total, words),
+            "language_model": (lm_sum, lm_count),
+            "kl": (kl_sum, kl_count),
+        }
+
+
+def _combine(logits_BxLxK: jax.Array, batch: Batch, distillation: DistillationWeights) -> Sums:
+    weights_BxL = batch["tag_weights"]
+    ce_sum, ce_count = tag_cross_entropy(logits_BxLxK, batch["tags"], weights_BxL)
+    correct = (logits_BxLxK.argmax(-1) == batch["tags"]) * weights_BxL
+    sums = {
+        "loss": (ce_sum, ce_count),
+        "cross_entropy": (ce_sum, ce_count),
+        "tag_accuracy": (correct.sum(), weights_BxL.sum()),
+    }
+    if distillation.kl_weight:
+        kl_sum, kl_count = distillation.kl(
+            logits_BxLxK, batch["teacher_scores"], batch["kl_weights"]
+        )
+        sums["loss"] = (ce_sum + distillation.kl_weight * kl_sum, ce_count)
+        sums["kl"] = (kl_sum, kl_count)
+    return sums

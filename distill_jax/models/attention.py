@@ -1,0 +1,166 @@
+"""Multi-head attention with T5's relative position bias, and an explicit key/value cache.
+
+The cache is a value that goes in and comes out, not a hidden collection: whoever decodes lays out
+its slots (`distill_jax.sentscore`) and says with a mask what may be attended to.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+# Added to masked logits. Finite, so that a row with nothing to attend to stays free of NaNs.
+MASKED = -1e10
+
+
+class KeyValue(NamedTuple):
+    """Keys and values of one attention layer, both `[batch, length, heads, head_dim]`."""
+
+    key: jax.Array
+    value: jax.Array
+
+
+@functools.lru_cache
+def _bucket_starts(exact: int, count: int, max_distance: int) -> tuple[int, ...]:
+    """The smallest distance of each logarithmic bucket but the first, which starts at `exact`.
+
+    Bucket k starts at the first integer n with log(n / exact) / log(max_distance / exact) * count
+    >= k, that is n ** count >= exact ** (count - k) * max_distance ** k. Whole numbers decide here
+    because a logarithm in float32 puts distances that lie on a boundary into one bucket or the
+    next depending on the device.
+    """
+    starts = []
+    for k in range(1, count):
+        target = exact ** (count - k) * max_distance**k
+        low, high = exact, max_distance
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if middle**count >= target else (middle + 1, high)
+        starts.append(low)
+    return tuple(starts)
+
+
+def relative_position_bucket(
+    relative_position: Int[Array, "*shape"],
+    *,
+    bidirectional: bool,
+    num_buckets: int,
+    max_distance: int,
+) -> Int[Array, "*shape"]:
+    """T5's bucket of `key position - query position` (Raffel et al. 2020, section 2.1).
+
+    Half of the buckets (of each direction) hold one small distance each, the others grow
+    logarithmically up to `max_distance`; everything beyond shares the last bucket.
+    """
+    distance = -relative_position
+    offset = jnp.zeros_like(distance)
+    if bidirectional:
+        num_buckets //= 2
+        offset = jnp.where(distance < 0, num_buckets, 0)
+        distance = jnp.abs(distance)
+    else:
+        distance = jnp.maximum(distance, 0)
+    exact = num_buckets // 2
+    starts = jnp.asarray(_bucket_starts(exact, num_buckets - exact, max_distance), distance.dtype)
+    large = exact + jnp.sum(distance[..., None] >= starts, axis=-1, dtype=distance.dtype)
+    return offset + jnp.where(distance < exact, distance, large)
+
+
+class RelativePositionBias(nn.Module):
+    """A learned bias per head and bucket of relative position."""
+
+    num_heads: int
+    bidirectional: bool
+    num_buckets: int
+    max_distance: int
+
+    @nn.compact
+    def __call__(
+        self,
+        query_positions: Int[Array, "#batch queries"],
+        key_positions: Int[Array, "#batch keys"],
+    ) -> Float[Array, "#batch heads queries keys"]:
+        table_HxN = self.param(
+            "rel_embedding",
+            nn.with_logical_partitioning(
+                nn.initializers.variance_scaling(1.0, "fan_avg", "uniform"),
+                ("heads", "relpos_buckets"),
+            ),
+            (self.num_heads, self.num_buckets),
+            jnp.float32,
+        )
+        bucket_BxQxK = relative_position_bucket(
+            key_positions[:, None, :] - query_positions[:, :, None],
+            bidirectional=self.bidirectional,
+            num_buckets=self.num_buckets,
+            max_distance=self.max_distance,
+        )
+        return jnp.moveaxis(table_HxN.T[bucket_BxQxK], -1, 1)
+
+
+def mask_to_bias(mask: Bool[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """0 where attention is allowed, a large negative number where it is not."""
+    return jnp.where(mask, 0.0, MASKED).astype(jnp.float32)
+
+
+class Attention(nn.Module):
+    """Multi-head attention without biases and without 1/sqrt(d) scaling, as in T5.
+
+    The scale is folded into the initialisation of the query projection.
+    """
+
+    num_heads: int
+    head_dim: int
+    d_model: int
+    dropout_rate: float
+    dtype: jnp.dtype
+
+    def setup(self) -> None:
+        joined = self.num_heads * self.head_dim
+        normal = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+
+        def query_init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+            return normal(key, shape, dtype) / jnp.sqrt(self.head_dim).astype(dtype)
+
+        def dense(features: int, init: nn.initializers.Initializer, axes: tuple[str, str]):  # type: ignore[no-untyped-def]
+            return nn.Dense(
+                features,
+                use_bias=False,
+                dtype=self.dtype,
+                kernel_init=nn.with_logical_partitioning(init, axes),
+            )
+
+        self.query = dense(joined, query_init, ("embed", "joined_kv"))
+        self.key = dense(joined, normal, ("embed", "joined_kv"))
+        self.value = dense(joined, normal, ("embed", "joined_kv"))
+        self.out = dense(self.d_model, normal, ("joined_kv", "embed"))
+        self.dropout = nn.Dropout(self.dropout_rate, broadcast_dims=(-2,))
+
+    def key_value(self, x_BxKxD: jax.Array) -> KeyValue:
+        """Projects what is attended to."""
+        shape = (*x_BxKxD.shape[:2], self.num_heads, self.head_dim)
+        return KeyValue(self.key(x_BxKxD).reshape(shape), self.value(x_BxKxD).reshape(shape))
+
+    def __call__(
+        self,
+        x_BxQxD: jax.Array,
+        key_value: KeyValue,
+        bias_BxHxQxK: jax.Array,
+        *,
+        deterministic: bool,
+    ) -> jax.Array:
+        """Attends from `x_BxQxD` to `key_value`; the bias (float32) holds positions and masks."""
+        batch, queries, _ = x_BxQxD.shape
+        query = self.query(x_BxQxD).reshape(batch, queries, self.num_heads, self.head_dim)
+        logits_BxHxQxK = jnp.einsum(
+            "bqhd,bkhd->bhqk", query, key_value.key, preferred_element_type=jnp.float32
+        )
+        weights_BxHxQxK = jax.nn.softmax(logits_BxHxQxK + bias_BxHxQxK, axis=-1)
+        weights_BxHxQxK = self.dropout(
+            weights_BxHxQxK.astype(self.dtype), deterministic=deterministic
+        )
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights_BxHxQxK, key_value.value)
+        return self.out(mixed.reshape(batch, queries, self.num_heads * self.head_dim))

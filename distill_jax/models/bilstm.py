@@ -1,0 +1,215 @@
+"""The BiLSTM tagger: the small student of Farina et al. 2023 (arXiv 2302.05454), without a CRF.
+
+Word embeddings ⊕ the last states of a character BiLSTM → word BiLSTM → one linear layer to the sBIO
+tags. Decoding to legal tags is not the model's business (`distill_jax.tagging.legal`).
+
+Not stated in the paper and chosen here: dropout on the input and output of each word layer, and
+`word_dropout`, which trains the vector of unknown words by putting it in the place of known ones.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from distill_jax.errors import UserError
+from distill_jax.models.lstm import BidirectionalLSTM
+
+MODEL_TYPE = "bilstm_tagger"
+# Ids of `distill_jax.word_vocab`, the same for words and characters.
+PAD_ID = 0
+UNK_ID = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class BiLSTMConfig:
+    """Describes a BiLSTM tagger; the defaults are the paper's student.
+
+    `num_words` and `num_chars` count embedding rows, those of padding (0) and unknown (1) included;
+    `num_tags` counts the sBIO tags. `char_hidden` and `hidden` are widths of one direction.
+    `dropout` and `word_dropout` are probabilities. `dtype` is that of activations; parameters, the
+    LSTM's states and the logits are float32 always.
+    """
+
+    num_words: int
+    num_chars: int
+    num_tags: int
+    word_dim: int = 100
+    char_dim: int = 25
+    char_hidden: int = 25
+    hidden: int = 200
+    num_layers: int = 1
+    dropout: float = 0.5
+    word_dropout: float = 0.05
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("num_tags", "word_dim", "char_dim", "char_hidden", "hidden", "num_layers"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    f"BiLSTMConfig: {name} is {getattr(self, name)}; it must be at least 1"
+                )
+        for name in ("num_words", "num_chars"):
+            if getattr(self, name) <= UNK_ID:
+                raise UserError(
+                    f"BiLSTMConfig: {name} is {getattr(self, name)}; it must be at least 2, as ids 0"
+                    " and 1 stand for padding and unknown"
+                )
+        for name in ("dropout", "word_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"BiLSTMConfig: {name} is {getattr(self, name)}; use 0 <= rate < 1")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise UserError(
+                f"BiLSTMConfig: dtype {self.dtype!r} is not supported (float16 is refused in the"
+                " whole program, as T5 overflows it); use 'bfloat16' or 'float32'"
+            )
+
+    def replace(self, **changes: Any) -> "BiLSTMConfig":
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of a model directory's `config.json`."""
+        return {"model_type": MODEL_TYPE, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "BiLSTMConfig":
+        """Reads what `to_dict` wrote; fields with a default may be absent.
+
+        Raises:
+            UserError: if it describes another kind of model, or has missing, unknown or wrong fields.
+        """
+        values = dict(values)
+        model_type = values.pop("model_type", None)
+        if model_type != MODEL_TYPE:
+            raise UserError(f"BiLSTMConfig: model_type is {model_type!r}, expected {MODEL_TYPE!r}")
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - set(fields)):
+            raise UserError(f"BiLSTMConfig: unknown fields {', '.join(unknown)}; remove them")
+        required = {n for n, field in fields.items() if field.default is dataclasses.MISSING}
+        if missing := sorted(required - set(values)):
+            raise UserError(f"BiLSTMConfig: fields {', '.join(missing)} are missing; add them")
+        for name, value in values.items():
+            expected = {int: (int,), float: (int, float)}.get(fields[name].type, (str,))  # type: ignore[arg-type]
+            if not isinstance(value, expected) or isinstance(value, bool):
+                raise UserError(f"BiLSTMConfig: {name} is {value!r}, of the wrong type; correct it")
+        return cls(**values)
+
+
+class BiLSTMTagger(nn.Module):
+    """Tags each word of a batch of sentences."""
+
+    config: BiLSTMConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        word_ids_BxL: Int[Array, "batch length"],
+        char_ids_BxLxC: Int[Array, "batch length chars"],
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "batch length tags"]:
+        """Computes the logits of every word's tag.
+
+        Args:
+            word_ids_BxL: 0 marks padding, after the words.
+            char_ids_BxLxC: each word's characters, 0 for padding after them.
+            deterministic: False in training: dropout and word dropout apply, drawn from the random
+                stream `dropout`.
+
+        Returns:
+            float32 logits, zero where there is padding. Padding has no influence on other words.
+        """
+        config = self.config
+        dtype = jnp.dtype(config.dtype)
+        word_mask_BxL = word_ids_BxL != PAD_ID
+        char_mask_BxLxC = (char_ids_BxLxC != PAD_ID) & word_mask_BxL[..., None]
+
+        if config.word_dropout and not deterministic:
+            dropped = jax.random.bernoulli(
+                self.make_rng("dropout"), config.word_dropout, word_ids_BxL.shape
+            )
+            word_ids_BxL = jnp.where(dropped & word_mask_BxL, UNK_ID, word_ids_BxL)
+
+        def dropout(values: jax.Array) -> jax.Array:
+            return nn.Dropout(config.dropout)(values, deterministic=deterministic)
+
+        words_BxLxE = embedding(config.num_words, config.word_dim, dtype, "word_embedding")(
+            word_ids_BxL
+        )
+        chars_BxLxCxE = embedding(config.num_chars, config.char_dim, dtype, "char_embedding")(
+            char_ids_BxLxC
+        )
+        batch, length, chars = char_ids_BxLxC.shape
+        _, spelling = BidirectionalLSTM(config.char_hidden, dtype, name="char_lstm")(
+            chars_BxLxCxE.reshape(batch * length, chars, config.char_dim),
+            char_mask_BxLxC.reshape(batch * length, chars),
+        )
+        spelling_BxLxE = spelling.reshape(batch, length, -1).astype(dtype)
+
+        states_BxLxD = dropout(jnp.concatenate([words_BxLxE, spelling_BxLxE], axis=-1))
+        for layer in range(config.num_layers):
+            states_BxLxD, _ = BidirectionalLSTM(config.hidden, dtype, name=f"word_lstm_{layer}")(
+                states_BxLxD, word_mask_BxL
+            )
+            states_BxLxD = dropout(states_BxLxD)
+        logits_BxLxK = nn.Dense(
+            config.num_tags,
+            dtype=jnp.float32,
+            kernel_init=nn.with_logical_partitioning(
+                nn.initializers.variance_scaling(1.0, "fan_avg", "uniform"), ("lstm_hidden", "tags")
+            ),
+            bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("tags",)),
+            name="output",
+        )(states_BxLxD)
+        return jnp.where(word_mask_BxL[..., None], logits_BxLxK, 0.0)
+
+
+def embedding(rows: int, features: int, dtype: Any, name: str) -> nn.Embed:
+    """An embedding drawn from U(-√(3/features), √(3/features)), padding and unknown zero.
+
+    Unknown is zero at first because it may never be trained (characters, or words without word
+    dropout), and a random vector would then be noise at prediction.
+    """
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        bound = math.sqrt(3 / features)
+        values = jax.random.uniform(key, shape, dtype, -bound, bound)
+        return values.at[jnp.array([PAD_ID, UNK_ID])].set(0)
+
+    return nn.Embed(
+        rows,
+        features,
+        dtype=dtype,
+        embedding_init=nn.with_logical_partitioning(init, ("vocab", "embed")),
+        name=name,
+    )
+
+
+def with_word_embeddings(
+    params: Mapping[str, Any], embeddings_VxE: Float[Any, "words features"]
+) -> dict[str, Any]:
+    """A copy of the tagger's parameters with other word embeddings (GloVe's, say).
+
+    Args:
+        params: of `BiLSTMTagger`, with or without boxes that hold logical axis names.
+        embeddings_VxE: `[num_words, word_dim]`, as `distill_jax.word_vocab.load_glove` returns.
+
+    Raises:
+        UserError: if the shape is not that of the model's word embeddings.
+    """
+    old = params["word_embedding"]["embedding"]
+    new = jnp.asarray(embeddings_VxE, jnp.float32)
+    shape = nn.meta.unbox(old).shape
+    if new.shape != shape:
+        raise UserError(
+            f"word embeddings have shape {new.shape}, the model expects {shape}; set num_words and"
+            " word_dim to theirs"
+        )
+    boxed = nn.meta.replace_boxed(old, new)
+    return {**params, "word_embedding": {**params["word_embedding"], "embedding": boxed}}

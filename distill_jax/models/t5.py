@@ -1,0 +1,452 @@
+"""T5 (Raffel et al. 2020) and its descendants as one Flax Linen module.
+
+Parameters carry the names and the logical axes of t5x's T5, so that checkpoints of t5x map one to
+one (`encoder/layers_0/attention/query/kernel`, axes `embed`, `joined_kv`). Shape suffixes: B batch,
+S encoder length, T decoder length, Q queries (a block of decoder tokens), P cached slots, D model
+width, V vocabulary rows, R chosen rows.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from distill_jax.models.attention import (
+    Attention,
+    KeyValue,
+    RelativePositionBias,
+    mask_to_bias,
+)
+from distill_jax.models.t5_config import T5Config
+
+Cache = tuple[KeyValue, ...]
+"""Keys and values of every decoder layer."""
+
+_ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu, "silu": jax.nn.silu}
+
+
+class RMSNorm(nn.Module):
+    """T5's layer norm: no mean subtracted, no bias; computed in float32."""
+
+    epsilon: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale = self.param(
+            "scale",
+            nn.with_logical_partitioning(nn.initializers.ones_init(), ("embed",)),
+            (x.shape[-1],),
+            jnp.float32,
+        )
+        x32 = x.astype(jnp.float32)
+        variance = jnp.mean(jnp.square(x32), axis=-1, keepdims=True)
+        return (x32 * jax.lax.rsqrt(variance + self.epsilon) * scale).astype(self.dtype)
+
+
+class MLP(nn.Module):
+    """The position-wise feed-forward block, gated or not."""
+
+    config: T5Config
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, deterministic: bool) -> jax.Array:
+        config = self.config
+        init = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
+
+        def dense(name: str, features: int, axes: tuple[str, str]) -> nn.Dense:
+            return nn.Dense(
+                features,
+                use_bias=False,
+                dtype=jnp.dtype(config.dtype),
+                kernel_init=nn.with_logical_partitioning(init, axes),
+                name=name,
+            )
+
+        activation = _ACTIVATIONS[config.activation]
+        if config.gated:
+            hidden = activation(dense("wi_0", config.d_ff, ("embed", "mlp"))(x))
+            hidden = hidden * dense("wi_1", config.d_ff, ("embed", "mlp"))(x)
+        else:
+            hidden = activation(dense("wi", config.d_ff, ("embed", "mlp"))(x))
+        hidden = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))(
+            hidden, deterministic=deterministic
+        )
+        return dense("wo", config.d_model, ("mlp", "embed"))(hidden)
+
+
+def _norm(config: T5Config) -> RMSNorm:
+    return RMSNorm(config.layer_norm_epsilon, jnp.dtype(config.dtype))
+
+
+def _attention(config: T5Config) -> Attention:
+    return Attention(
+        num_heads=config.num_heads,
+        head_dim=config.d_kv,
+        d_model=config.d_model,
+        dropout_rate=config.dropout_rate,
+        dtype=jnp.dtype(config.dtype),
+    )
+
+
+def _relative_bias(config: T5Config, *, bidirectional: bool) -> RelativePositionBias:
+    return RelativePositionBias(
+        num_heads=config.num_heads,
+        bidirectional=bidirectional,
+        num_buckets=config.relative_buckets,
+        max_distance=config.relative_max_distance,
+    )
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and feed-forward, each behind a norm and around a residual."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        self.pre_attention_layer_norm = _norm(self.config)
+        self.attention = _attention(self.config)
+        self.pre_mlp_layer_norm = _norm(self.config)
+        self.mlp = MLP(self.config)
+        self.dropout = nn.Dropout(self.config.dropout_rate, broadcast_dims=(-2,))
+        if self.config.relative_bias_per_layer:
+            self.relpos_bias = _relative_bias(self.config, bidirectional=True)
+
+    def __call__(
+        self,
+        x_BxSxD: jax.Array,
+        positions_BxS: jax.Array,
+        mask_bias: jax.Array,
+        position_bias: jax.Array | None,
+        *,
+        deterministic: bool,
+    ) -> jax.Array:
+        if position_bias is None:
+            position_bias = self.relpos_bias(positions_BxS, positions_BxS)
+        normed = self.pre_attention_layer_norm(x_BxSxD)
+        attended = self.attention(
+            normed,
+            self.attention.key_value(normed),
+            position_bias + mask_bias,
+            deterministic=deterministic,
+        )
+        x_BxSxD = x_BxSxD + self.dropout(attended, deterministic=deterministic)
+        hidden = self.mlp(self.pre_mlp_layer_norm(x_BxSxD), deterministic=deterministic)
+        return x_BxSxD + self.dropout(hidden, deterministic=deterministic)
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, cross-attention and feed-forward."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        self.pre_self_attention_layer_norm = _norm(self.config)
+        self.self_attention = _attention(self.config)
+        self.pre_cross_attention_layer_norm = _norm(self.config)
+        self.encoder_decoder_attention = _attention(self.config)
+        self.pre_mlp_layer_norm = _norm(self.config)
+        self.mlp = MLP(self.config)
+        self.dropout = nn.Dropout(self.config.dropout_rate, broadcast_dims=(-2,))
+        if self.config.relative_bias_per_layer:
+            self.relpos_bias = _relative_bias(self.config, bidirectional=False)
+
+    def __call__(
+        self,
+        x_BxQxD: jax.Array,
+        query_positions: jax.Array,
+        key_positions: jax.Array,
+        self_mask_bias: jax.Array,
+        position_bias: jax.Array | None,
+        prefix: KeyValue | None,
+        cross: KeyValue,
+        cross_mask_bias: jax.Array,
+        *,
+        deterministic: bool,
+    ) -> tuple[jax.Array, KeyValue]:
+        if position_bias is None:
+            position_bias = self.relpos_bias(query_positions, key_positions)
+        normed = self.pre_self_attention_layer_norm(x_BxQxD)
+        block = self.self_attention.key_value(normed)
+        attended_to = block
+        if prefix is not None:
+            attended_to = KeyValue(
+                jnp.concatenate([prefix.key, block.key], axis=1),
+                jnp.concatenate([prefix.value, block.value], axis=1),
+            )
+        attended = self.self_attention(
+            normed, attended_to, position_bias + self_mask_bias, deterministic=deterministic
+        )
+        x_BxQxD = x_BxQxD + self.dropout(attended, deterministic=deterministic)
+        attended = self.encoder_decoder_attention(
+            self.pre_cross_attention_layer_norm(x_BxQxD),
+            cross,
+            cross_mask_bias,
+            deterministic=deterministic,
+        )
+        x_BxQxD = x_BxQxD + self.dropout(attended, deterministic=deterministic)
+        hidden = self.mlp(self.pre_mlp_layer_norm(x_BxQxD), deterministic=deterministic)
+        return x_BxQxD + self.dropout(hidden, deterministic=deterministic), block
+
+
+class Encoder(nn.Module):
+    """The stack of encoder layers."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        config = self.config
+        if not config.relative_bias_per_layer:
+            self.relpos_bias = _relative_bias(config, bidirectional=True)
+        self.layers = [EncoderLayer(config) for _ in range(config.num_encoder_layers)]
+        self.encoder_norm = _norm(config)
+        self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
+
+    def __call__(
+        self,
+        x_BxSxD: jax.Array,
+        positions_BxS: jax.Array,
+        mask_BxSxS: jax.Array,
+        *,
+        deterministic: bool,
+    ) -> jax.Array:
+        mask_bias = mask_to_bias(mask_BxSxS)[:, None]
+        position_bias = None
+        if not self.config.relative_bias_per_layer:
+            position_bias = self.relpos_bias(positions_BxS, positions_BxS)
+        x_BxSxD = self.dropout(x_BxSxD, deterministic=deterministic)
+        for layer in self.layers:
+            x_BxSxD = layer(
+                x_BxSxD, positions_BxS, mask_bias, position_bias, deterministic=deterministic
+            )
+        return self.dropout(self.encoder_norm(x_BxSxD), deterministic=deterministic)
+
+
+class Decoder(nn.Module):
+    """The stack of decoder layers, with the output projection where it is not tied."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        config = self.config
+        if not config.relative_bias_per_layer:
+            self.relpos_bias = _relative_bias(config, bidirectional=False)
+        self.layers = [DecoderLayer(config) for _ in range(config.num_decoder_layers)]
+        self.decoder_norm = _norm(config)
+        self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
+        if not config.tied_embedding:
+            self.logits_dense = OutputProjection(config)
+
+    def cross_key_value(self, encoded_BxSxD: jax.Array) -> Cache:
+        return tuple(
+            layer.encoder_decoder_attention.key_value(encoded_BxSxD) for layer in self.layers
+        )
+
+    def __call__(
+        self,
+        x_BxQxD: jax.Array,
+        query_positions: jax.Array,
+        key_positions: jax.Array,
+        self_mask: jax.Array,
+        prefix: Cache | None,
+        cross: Cache,
+        cross_mask: jax.Array,
+        *,
+        deterministic: bool,
+    ) -> tuple[jax.Array, Cache]:
+        self_mask_bias = mask_to_bias(self_mask)[:, None]
+        cross_mask_bias = mask_to_bias(cross_mask)[:, None]
+        position_bias = None
+        if not self.config.relative_bias_per_layer:
+            position_bias = self.relpos_bias(query_positions, key_positions)
+        x_BxQxD = self.dropout(x_BxQxD, deterministic=deterministic)
+        blocks = []
+        for index, layer in enumerate(self.layers):
+            x_BxQxD, block = layer(
+                x_BxQxD,
+                query_positions,
+                key_positions,
+                self_mask_bias,
+                position_bias,
+                None if prefix is None else prefix[index],
+                cross[index],
+                cross_mask_bias,
+                deterministic=deterministic,
+            )
+            blocks.append(block)
+        hidden = self.dropout(self.decoder_norm(x_BxQxD), deterministic=deterministic)
+        return hidden, tuple(blocks)
+
+
+class OutputProjection(nn.Module):
+    """The untied output embedding: a kernel `[D, V]` of which columns can be taken alone."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        self.kernel = self.param(
+            "kernel",
+            nn.with_logical_partitioning(
+                nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal"),
+                ("embed", "vocab"),
+            ),
+            (self.config.d_model, self.config.vocab_size),
+            jnp.float32,
+        )
+
+    def __call__(self) -> jax.Array:
+        return self.kernel
+
+
+class T5(nn.Module):
+    """An encoder-decoder transformer with T5's architecture.
+
+    Dropout is active where `deterministic` is False and needs the random stream `dropout`.
+    """
+
+    config: T5Config
+
+    def setup(self) -> None:
+        config = self.config
+        self.token_embedder = nn.Embed(
+            config.vocab_size,
+            config.d_model,
+            dtype=jnp.dtype(config.dtype),
+            embedding_init=nn.with_logical_partitioning(
+                nn.initializers.normal(1.0), ("vocab", "embed")
+            ),
+        )
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+
+    def encode(
+        self,
+        tokens: Int[Array, "batch source"],
+        segments: Int[Array, "batch source"],
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "batch source embed"]:
+        """Encodes tokens; those of one segment number see each other, segment 0 is padding."""
+        positions = jnp.arange(tokens.shape[1])[None]
+        mask = (segments[:, :, None] == segments[:, None, :]) & (segments > 0)[:, None, :]
+        return self.encoder(
+            self.token_embedder(tokens), positions, mask, deterministic=deterministic
+        )
+
+    def cross_key_value(self, encoded: Float[Array, "batch source embed"]) -> Cache:
+        """What every decoder layer's cross-attention reads, computed once a sentence."""
+        return self.decoder.cross_key_value(encoded)
+
+    def decode_block(
+        self,
+        tokens: Int[Array, "batch queries"],
+        positions: Int[Array, "#batch queries"],
+        self_mask: Bool[Array, "#batch queries keys"],
+        cross: Cache,
+        cross_mask: Bool[Array, "#batch #queries source"],
+        *,
+        prefix: Cache | None = None,
+        prefix_positions: Int[Array, "#batch prefix"] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Float[Array, "batch queries embed"], Cache]:
+        """Runs a block of decoder tokens, with cached slots before it, through the decoder.
+
+        `positions` are the tokens' true positions in their sequence: relative biases follow them,
+        whatever slot a token lies in. `keys` counts the prefix's slots first, then the block's
+        tokens. Returns hidden states and the block's own keys and values, to be written to the
+        cache by the caller.
+        """
+        key_positions = positions
+        if prefix is not None:
+            assert prefix_positions is not None, "a prefix needs its positions"
+            rows = max(positions.shape[0], prefix_positions.shape[0])
+            key_positions = jnp.concatenate(
+                [
+                    jnp.broadcast_to(prefix_positions, (rows, prefix_positions.shape[1])),
+                    jnp.broadcast_to(positions, (rows, positions.shape[1])),
+                ],
+                axis=1,
+            )
+        return self.decoder(
+            self.token_embedder(tokens),
+            positions,
+            key_positions,
+            self_mask,
+            prefix,
+            cross,
+            cross_mask,
+            deterministic=deterministic,
+        )
+
+    def logits(
+        self, hidden: Float[Array, "batch queries embed"]
+    ) -> Float[Array, "batch queries vocab"]:
+        """Logits over all rows of the vocabulary, float32."""
+        scaled, kernel_DxV = self._output(hidden)
+        return jnp.einsum("bqd,dv->bqv", scaled, kernel_DxV, preferred_element_type=jnp.float32)
+
+    def logits_of(
+        self, hidden: Float[Array, "batch queries embed"], token_ids: Int[Array, "#batch rows"]
+    ) -> Float[Array, "batch queries rows"]:
+        """Logits of the given tokens only, float32: reads just those rows of the embedding."""
+        scaled, kernel_DxV = self._output(hidden)
+        rows_BxRxD = jnp.moveaxis(kernel_DxV[:, token_ids], 0, -1)
+        if rows_BxRxD.shape[0] == 1:
+            return jnp.einsum(
+                "bqd,rd->bqr", scaled, rows_BxRxD[0], preferred_element_type=jnp.float32
+            )
+        return jnp.einsum("bqd,brd->bqr", scaled, rows_BxRxD, preferred_element_type=jnp.float32)
+
+    def _output(self, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:
+        dtype = jnp.dtype(self.config.dtype)
+        if self.config.tied_embedding:
+            scale = jnp.asarray(self.config.d_model**-0.5, dtype)
+            return hidden * scale, self.token_embedder.embedding.T.astype(dtype)
+        return hidden, self.decoder.logits_dense().astype(dtype)
+
+    def __call__(
+        self,
+        encoder_tokens: Int[Array, "batch source"],
+        encoder_segments: Int[Array, "batch source"],
+        decoder_tokens: Int[Array, "batch target"],
+        decoder_segments: Int[Array, "batch target"],
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "batch target vocab"]:
+        """Teacher-forced logits; `decoder_tokens` are the targets shifted right.
+
+        Segment numbers start at 1 and 0 marks padding: with one example a row they are plain
+        padding masks, with several (packing) each sees itself only.
+        """
+        hidden = self.hidden(
+            encoder_tokens,
+            encoder_segments,
+            decoder_tokens,
+            decoder_segments,
+            deterministic=deterministic,
+        )
+        return self.logits(hidden)
+
+    def hidden(
+        self,
+        encoder_tokens: Int[Array, "batch source"],
+        encoder_segments: Int[Array, "batch source"],
+        decoder_tokens: Int[Array, "batch target"],
+        decoder_segments: Int[Array, "batch target"],
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "batch target embed"]:
+        """As `__call__`, up to the decoder's last norm."""
+        encoded = self.encode(encoder_tokens, encoder_segments, deterministic=deterministic)
+        steps = jnp.arange(decoder_tokens.shape[1])
+        same = decoder_segments[:, :, None] == decoder_segments[:, None, :]
+        hidden, _ = self.decode_block(
+            decoder_tokens,
+            steps[None],
+            same & (steps[:, None] >= steps[None, :])[None],
+            self.cross_key_value(encoded),
+            (decoder_segments[:, :, None] == encoder_segments[:, None, :])
+            & (encoder_segments > 0)[:, None, :],
+            deterministic=deterministic,
+        )
+        return hidden

@@ -1,0 +1,83 @@
+"""The fields in which the members of the T5 family differ, and nothing else."""
+
+import dataclasses
+from typing import Any, Literal
+
+from distill_jax.errors import UserError
+
+MlpActivation = Literal["relu", "gelu", "silu"]
+
+
+@dataclasses.dataclass(frozen=True)
+class T5Config:
+    """Describes one T5 of any kind.
+
+    | family           | tied_embedding | activation, gated | relative_bias_per_layer |
+    |------------------|----------------|-------------------|-------------------------|
+    | T5 v1.0          | True           | relu, False       | False                   |
+    | v1.1, Flan, mT5  | False          | gelu, True        | False                   |
+    | ByT5             | False          | gelu, True        | False                   |
+    | umT5             | False          | gelu, True        | True                    |
+
+    `vocab_size` counts the model's embedding rows, padding rows included (32,128 for T5, whose
+    vocabulary has 32,100 entries). `tied_embedding` ties the output projection to the token
+    embedding and scales the logits by `d_model ** -0.5`. `dtype` is that of activations;
+    parameters are float32 always, as are norms, softmax and logits.
+    """
+
+    vocab_size: int
+    d_model: int = 512
+    d_kv: int = 64
+    d_ff: int = 1024
+    num_heads: int = 6
+    num_encoder_layers: int = 8
+    num_decoder_layers: int = 8
+    relative_buckets: int = 32
+    relative_max_distance: int = 128
+    activation: MlpActivation = "gelu"
+    gated: bool = True
+    tied_embedding: bool = False
+    relative_bias_per_layer: bool = False
+    dropout_rate: float = 0.1
+    layer_norm_epsilon: float = 1e-6
+    decoder_start_id: int = 0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "bfloat16"):
+            raise UserError(
+                f"T5Config: dtype {self.dtype!r} is not supported (T5's activations overflow "
+                "float16); use 'bfloat16' or 'float32'"
+            )
+        if self.activation not in ("relu", "gelu", "silu"):
+            raise UserError(
+                f"T5Config: activation {self.activation!r} is unknown; use relu, gelu or silu"
+            )
+        for name in (
+            "vocab_size",
+            "d_model",
+            "d_kv",
+            "d_ff",
+            "num_heads",
+            "num_encoder_layers",
+            "num_decoder_layers",
+            "relative_max_distance",
+        ):
+            if getattr(self, name) < 1:
+                raise UserError(f"T5Config: {name} is {getattr(self, name)}; it must be at least 1")
+        if self.relative_buckets < 4 or self.relative_buckets % 2:
+            raise UserError(
+                f"T5Config: relative_buckets is {self.relative_buckets}; use an even number from 4"
+            )
+        if self.relative_max_distance <= self.relative_buckets // 2:
+            raise UserError(
+                f"T5Config: relative_max_distance is {self.relative_max_distance}; it must exceed "
+                f"half of relative_buckets ({self.relative_buckets // 2}), whose distances have a "
+                "bucket each"
+            )
+        if not 0 <= self.dropout_rate < 1:
+            raise UserError(f"T5Config: dropout_rate is {self.dropout_rate}; use 0 <= rate < 1")
+
+    def replace(self, **changes: Any) -> "T5Config":
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)

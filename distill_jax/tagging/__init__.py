@@ -1,0 +1,45 @@
+"""Tags, spans, label sets and metrics; needs NumPy only."""
+
+from distill_jax.tagging.calibration import CalibrationCounts
+from distill_jax.tagging.labels import LabelSet, default_text
+from distill_jax.tagging.legal import constrained_tags, constrained_tags_batch
+from distill_jax.tagging.metrics import SpanCounts
+from distill_jax.tagging.schemes import (
+    SCHEMES,
+    convert,
+    detect_scheme,
+    from_spans,
+    is_legal,
+    repair,
+    to_spans,
+)
+from distill_jax.tagging.sentence import Sentence
+from distill_jax.tagging.spans import (
+    Span,
+    iob2_from_spans,
+    sbio_from_spans,
+    spans_from_iob2,
+    spans_from_sbio,
+)
+
+__all__ = [
+    "SCHEMES",
+    "CalibrationCounts",
+    "LabelSet",
+    "Sentence",
+    "Span",
+    "SpanCounts",
+    "constrained_tags",
+    "constrained_tags_batch",
+    "convert",
+    "default_text",
+    "detect_scheme",
+    "from_spans",
+    "iob2_from_spans",
+    "is_legal",
+    "repair",
+    "sbio_from_spans",
+    "spans_from_iob2",
+    "spans_from_sbio",
+    "to_spans",
+]

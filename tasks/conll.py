@@ -1,0 +1,179 @@
+"""Folders of files below the data directory, each a task of the folder's name.
+
+The data directory is given by argument (`--data_dir`) or by the environment variable
+DISTILL_JAX_DATA. A set is a folder `NAME/` with a file for each split, `train.conll`, `valid.conll`
+and `test.conll` (`.jsonl` and `.tsv` do as well), and if the labels are not to be those of the
+training split, sorted, `labels.txt` with one `name` or `name<TAB>text` a line. The sets named below
+are registered whether they are there or not; any other folder when it is asked for.
+
+Unlabelled text, `text/NAME.txt` with a sentence a line, is the task `NAME_text`: its last 1,000
+lines are the split `valid`, all others `train`.
+"""
+
+import functools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from distill_jax.data.locations import DATA_VARIABLE, data_dir
+from distill_jax.data.readers import read_sentences
+from distill_jax.data.seqio_tasks import (
+    add_resolver,
+    canonical_name,
+    register_tagging_task,
+    register_text_task,
+)
+from distill_jax.data.subsets import carve_validation
+from distill_jax.errors import UserError
+from distill_jax.tagging import LabelSet, Sentence
+
+KNOWN = ("snips", "atis", "mit_restaurant", "crossner_politics", "crossner_science", "sgd")
+KNOWN_TEXTS = ("dialogue_text",)
+CARVED = {"mit_restaurant": 815}
+"""Sentences taken from the training split where a set has no validation split.
+
+The literature splits MIT Restaurant into 6,845 and 815 but not which; ours are drawn with seed 0.
+"""
+
+_SPLITS = ("train", "valid", "test")
+_SUFFIXES = (".conll", ".jsonl", ".tsv")
+_LABELS_FILE = "labels.txt"
+_TEXT_FOLDER, _TEXT_SUFFIX = "text", "_text"
+_VALID_LINES = 1_000
+_CARVING_SEED = 0
+
+
+def _root(name: str) -> Path:
+    root = data_dir()
+    if root is None:
+        raise UserError(
+            f"task {name!r} reads files: set the data directory by --data_dir or {DATA_VARIABLE}"
+        )
+    return root
+
+
+def _folder(name: str) -> Path:
+    """The folder of a task; `my-data/` is the task `my_data`."""
+    root = _root(name)
+    if not (root / name).is_dir() and root.is_dir():
+        for folder in sorted(root.iterdir()):
+            if folder.is_dir() and canonical_name(folder.name) == name:
+                return folder
+    return root / name
+
+
+def _split_file(folder: Path, split: str) -> Path | None:
+    paths = (folder / f"{split}{suffix}" for suffix in _SUFFIXES)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _existing_file(name: str, split: str) -> Path:
+    folder = _folder(name)
+    path = _split_file(folder, split)
+    if path is None:
+        raise UserError(
+            f"{folder / (split + _SUFFIXES[0])}: there is no such file; put the {split} split of "
+            f"task {name!r} there, or set another data directory by --data_dir or {DATA_VARIABLE}"
+        )
+    return path
+
+
+def _is_carved(name: str) -> bool:
+    return name in CARVED and _split_file(_folder(name), "valid") is None
+
+
+def _sentences(name: str, split: str) -> Iterable[Sentence]:
+    if split in ("train", "valid") and _is_carved(name):
+        train, valid = carve_validation(
+            read_sentences(_existing_file(name, "train")), CARVED[name], _CARVING_SEED
+        )
+        return train if split == "train" else valid
+    return read_sentences(_existing_file(name, split))
+
+
+def _labels(name: str) -> LabelSet:
+    path = _folder(name) / _LABELS_FILE
+    if path.exists():
+        return LabelSet.load(path)
+    return LabelSet.from_sentences(read_sentences(_existing_file(name, "train")))
+
+
+def _files(name: str, split: str) -> list[Path]:
+    """What a split and its label set are made from."""
+    train = _existing_file(name, "train")
+    own = train if split == "valid" and _is_carved(name) else _existing_file(name, split)
+    labels = _folder(name) / _LABELS_FILE
+    return list(dict.fromkeys([own, train, *([labels] if labels.exists() else [])]))
+
+
+def _register_folder(name: str, splits: tuple[str, ...] = _SPLITS) -> None:
+    register_tagging_task(
+        name,
+        source=functools.partial(_sentences, name),
+        splits=splits,
+        labels=functools.partial(_labels, name),
+        files=functools.partial(_files, name),
+    )
+
+
+def _text_file(name: str) -> Path:
+    return _root(name) / _TEXT_FOLDER / f"{name.removesuffix(_TEXT_SUFFIX)}.txt"
+
+
+def _text_sentences(name: str, split: str) -> Iterator[Sentence]:
+    """All lines but the last ones for `train`, the last ones for `valid`; blank ones left out."""
+    path = _text_file(name)
+    held_back: deque[Sentence] = deque()
+    for sentence in read_sentences(path, format="text"):
+        if not sentence.words:
+            continue
+        held_back.append(sentence)
+        if len(held_back) > _VALID_LINES:
+            first = held_back.popleft()
+            if split == "train":
+                yield first
+    if len(held_back) < _VALID_LINES:
+        raise UserError(
+            f"{path}: only {len(held_back)} lines of text, and the last {_VALID_LINES} are the "
+            "valid split; give more text"
+        )
+    if split == "valid":
+        yield from held_back
+
+
+def _register_text(name: str) -> None:
+    register_text_task(
+        name,
+        functools.partial(_text_sentences, name),
+        splits=("train", "valid"),
+        files=lambda split: [_text_file(name)],
+    )
+
+
+def _resolve(name: str) -> bool:
+    if data_dir() is None:
+        return False
+    if _split_file(_folder(name), "train") is not None:
+        splits = tuple(split for split in _SPLITS if _split_file(_folder(name), split) is not None)
+        _register_folder(name, splits)
+        return True
+    if name.endswith(_TEXT_SUFFIX) and _text_file(name).is_file():
+        _register_text(name)
+        return True
+    return False
+
+
+def _names() -> list[str]:
+    root = data_dir()
+    if root is None or not root.is_dir():
+        return []
+    folders = [f.name for f in root.iterdir() if _split_file(f, "train") is not None]
+    texts = [f"{f.stem}{_TEXT_SUFFIX}" for f in (root / _TEXT_FOLDER).glob("*.txt")]
+    return sorted(map(canonical_name, folders + texts))
+
+
+for _name in KNOWN:
+    _register_folder(_name)
+for _name in KNOWN_TEXTS:
+    _register_text(_name)
+add_resolver(_resolve, _names)

@@ -1,0 +1,22 @@
+"""Settings that must be in force before JAX is imported, and fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+# Eight virtual CPU devices let sharding be tested on any machine.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+).strip()
+
+import pytest  # noqa: E402
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder with real data and T5's vocabulary; a test that needs it skips where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the optional folder ../shared (real data and T5's vocabulary)")
+    return SHARED
