@@ -371,6 +371,7 @@ def train_sentencepiece(
     *,
     seed: int = 0,
     required: Iterable[str] = (),
+    fold_case: bool = False,
     extra_ids: int = DEFAULT_EXTRA_IDS,
     character_coverage: float = 1.0,
     max_texts: int | None = None,
@@ -390,6 +391,7 @@ def train_sentencepiece(
         seed: which texts are taken where there are more than `max_texts`.
         required: texts (a label set's, say) that are always part of the corpus and whose characters
             all get a piece, whatever `character_coverage` says.
+        fold_case: whether the vocabulary ignores case, for small models that read text of both kinds.
         extra_ids: the number of sentinels.
         character_coverage: the share of the corpus' characters that must have a piece, 0.98 to 1.
         max_texts: train on a random sample of this many texts (all of them if None).
@@ -413,6 +415,8 @@ def train_sentencepiece(
     if not lines:
         raise UserError(f"{file}: there is no text to train a vocabulary on; give some sentences")
     needed = unicodedata.normalize("NFKC", "".join(required_lines))
+    if fold_case:
+        needed = needed.casefold()
     model = BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -428,7 +432,7 @@ def train_sentencepiece(
             unk_id=2,
             bos_id=-1,
             byte_fallback=False,
-            normalization_rule_name="nmt_nfkc",
+            normalization_rule_name="nmt_nfkc_cf" if fold_case else "nmt_nfkc",
             add_dummy_prefix=True,
             # Longer lines would be skipped without a word.
             max_sentence_length=max(4192, 1 + max(len(line.encode()) for line in lines)),

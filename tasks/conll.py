@@ -2,8 +2,8 @@
 
 The data directory is given by argument (`--data_dir`) or by the environment variable
 DISTILL_JAX_DATA. A set is a folder `NAME/` with a file for each split, `train.conll`, `valid.conll`
-and `test.conll` (`.jsonl` and `.tsv` do as well), and if the labels are not to be those of the
-training split, sorted, `labels.txt` with one `name` or `name<TAB>text` a line. The sets named below
+and `test.conll` (`.jsonl` and `.tsv` do as well), and if the labels are not to be those that occur in its files,
+sorted, `labels.txt` with one `name` or `name<TAB>text` a line. The sets named below
 are registered whether they are there or not; any other folder when it is asked for.
 
 Unlabelled text, `text/NAME.txt` with a sentence a line, is the task `NAME_text`: its last 1,000
@@ -11,6 +11,7 @@ lines are the split `valid`, all others `train`.
 """
 
 import functools
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -95,15 +96,25 @@ def _labels(name: str) -> LabelSet:
     path = _folder(name) / _LABELS_FILE
     if path.exists():
         return LabelSet.load(path)
-    return LabelSet.from_sentences(read_sentences(_existing_file(name, "train")))
+    # Of all splits: a label set belongs to a task, and test splits have labels that train lacks.
+    return LabelSet.from_sentences(
+        itertools.chain.from_iterable(map(read_sentences, _split_files(name)))
+    )
+
+
+def _split_files(name: str) -> list[Path]:
+    """The files of a set; there is always a training split."""
+    _existing_file(name, "train")
+    found = (_split_file(_folder(name), split) for split in _SPLITS)
+    return [path for path in found if path is not None]
 
 
 def _files(name: str, split: str) -> list[Path]:
     """What a split and its label set are made from."""
-    train = _existing_file(name, "train")
-    own = train if split == "valid" and _is_carved(name) else _existing_file(name, split)
+    if not (split == "valid" and _is_carved(name)):
+        _existing_file(name, split)
     labels = _folder(name) / _LABELS_FILE
-    return list(dict.fromkeys([own, train, *([labels] if labels.exists() else [])]))
+    return [*_split_files(name), *([labels] if labels.exists() else [])]
 
 
 def _register_folder(name: str, splits: tuple[str, ...] = _SPLITS) -> None:

@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except UserError as error:
-        # The first argument, not str(): Gin appends where it was called from to the latter.
-        print(f"distill-jax: error: {error.args[0]}", file=sys.stderr)
+        # Gin appends to a message, line by line, which configurables it came through.
+        print(f"distill-jax: error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("distill-jax: interrupted", file=sys.stderr)

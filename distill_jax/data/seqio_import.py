@@ -3,6 +3,7 @@
 TensorFlow is kept off the accelerators, which belong to JAX.
 """
 
+import contextlib
 import functools
 import os
 import sys
@@ -18,11 +19,13 @@ def import_seqio() -> Any:
     """SeqIO, with TensorFlow kept off GPUs. Raises `UserError` if it is not installed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        import tensorflow as tf
+        with _native_output_hidden():
+            import tensorflow as tf
 
         # Only what is not initialised yet can be hidden; then somebody else has decided.
         try:
-            tf.config.set_visible_devices([], "GPU")
+            with _native_output_hidden():
+                tf.config.set_visible_devices([], "GPU")
         except RuntimeError:
             print("TensorFlow was initialised before distill_jax could hide GPUs", file=sys.stderr)
         import seqio
@@ -32,6 +35,20 @@ def import_seqio() -> Any:
             "pip install 'distill_jax[train]', or train from prepared data"
         ) from None
     return seqio
+
+
+@contextlib.contextmanager
+def _native_output_hidden() -> Iterator[None]:
+    """TensorFlow greets with a dozen lines about CUDA that no log level silences."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def sentences_of(dataset: Any, name: str) -> Iterator[Sentence]:

@@ -26,7 +26,7 @@ OFFSETS = (1, -1, 2, -2, 3, 0)
 
 
 def point_at_equal_tokens(
-    params: Any, config: T5Config, *, cross_scale: float = 0.5, neighbour_bias: float = 3.0
+    params: Any, config: T5Config, *, cross_scale: float = 0.5, neighbour_bias: float = 5.0
 ) -> Any:
     """Random T5 parameters (unboxed) with the two changes above; a new tree.
 

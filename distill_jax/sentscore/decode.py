@@ -71,6 +71,7 @@ def sentscore(
     """
     check_normaliser(normaliser)
     check_model(model, trie)
+    params = jax.tree.map(jnp.asarray, params)  # as loaded from a file: NumPy
 
     def apply(method: str, *arguments: Any, **keywords: Any) -> Any:
         return model.apply({"params": params}, *arguments, method=method, **keywords)

@@ -40,11 +40,12 @@ def score(
     `tags` are indices in the sBIO order; those beyond a sentence's words are ignored, and u is 0
     there. As in `decode.sentscore` u is -inf for I at the start and after O: a loss over tags must
     not multiply it by a probability (0 * inf). With dropout (`deterministic=False`) pass
-    `rngs={"dropout": key}`; a sentence's prefix and all of its tries share one mask per layer,
-    as all of a sequence's tokens do in T5.
+    `rngs={"dropout": key}`; outside of attention weights a sentence's prefix and all of its tries
+    share one mask per layer, as all tokens of a sequence do in T5.
     """
     check_normaliser(normaliser)
     check_model(model, trie)
+    params = jax.tree.map(jnp.asarray, params)  # as loaded from a file: NumPy
 
     def apply(method: str, *arguments: Any, **keywords: Any) -> Any:
         return model.apply({"params": params}, *arguments, method=method, rngs=rngs, **keywords)
