@@ -1,12 +1,13 @@
 """Writing files so that a reader never sees half of one, and hashing what they hold."""
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +16,56 @@ from typing import Any
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside `path`, renamed to it if the block succeeds.
 
-    On an exception the temporary file is removed and `path` is left as it was.
+    Folders above it are made. On an exception the temporary file and they are removed, and `path` is
+    left as it was.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # mkstemp makes files private to the user; the final file should follow the umask instead.
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _folders_above(path):
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary directory beside `path`, renamed to it if the block succeeds.
 
-    An existing directory at `path` is replaced. On an exception it is left as it was.
+    An existing directory at `path` is replaced. Folders above it are made. On an exception they are
+    removed and `path` is left as it was.
     """
     path = Path(path)
+    with _folders_above(path):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
+        temporary.chmod(0o755)
+        try:
+            yield temporary
+            if path.exists():
+                retired = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
+                os.replace(path, retired)
+                os.replace(temporary, path)
+                shutil.rmtree(retired)
+            else:
+                os.replace(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _folders_above(path: Path) -> Iterator[None]:
+    """Makes the folders that `path` lies in; removes those it made, while empty, on an exception."""
+    missing = list(itertools.takewhile(lambda folder: not folder.exists(), path.parents))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
-    temporary.chmod(0o755)
     try:
-        yield temporary
-        if path.exists():
-            retired = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
-            os.replace(path, retired)
-            os.replace(temporary, path)
-            shutil.rmtree(retired)
-        else:
-            os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        yield
+    except BaseException:
+        with suppress(OSError):  # no longer empty, or somebody else has removed it
+            for folder in missing:
+                folder.rmdir()
+        raise
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

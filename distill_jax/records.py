@@ -1,6 +1,7 @@
 """Shards of records: ArrayRecord files with the facts that tell whether one is whole."""
 
 import bisect
+import contextlib
 import itertools
 import threading
 from collections.abc import Iterable, Sequence
@@ -23,6 +24,25 @@ class Shard(TypedDict):
 
 
 SHARD_FIELDS: dict[str, type] = {"file": str, "examples": int, "bytes": int, "sha256": str}
+
+# What array_record raises on damaged files; it documents none of its errors.
+_READ_ERRORS = (RuntimeError, ValueError, IndexError)
+
+
+def read_shards(value: Any, path: Path, remedy: str) -> list[Shard]:
+    """What the JSON file `path` says of its shards, checked.
+
+    Raises `UserError`, ending in `remedy`, if `value` is not a list of shards.
+    """
+    if not isinstance(value, list):
+        raise UserError(f"{path}: 'shards' is missing or malformed; {remedy}")
+    for shard in value:
+        for field, kind in SHARD_FIELDS.items():
+            if not isinstance(shard, dict) or not isinstance(shard.get(field), kind):
+                raise UserError(f"{path}: {field!r} is missing or malformed; {remedy}")
+        if Path(shard["file"]).name != shard["file"]:
+            raise UserError(f"{path}: shard {shard['file']!r} is not a file name; {remedy}")
+    return value
 
 
 def write_shard(path: Path, records: Iterable[bytes]) -> Shard:
@@ -56,12 +76,11 @@ def check_shard(path: Path, shard: Shard, remedy: str, *, checksum: bool = False
         raise UserError(f"{path}: the shard is missing; {remedy}") from None
     if size != shard["bytes"]:
         raise UserError(f"{path}: the shard has {size} bytes instead of {shard['bytes']}; {remedy}")
-    reader = _open(path)
-    try:
+    count = None
+    # A damaged file makes the reader not `ok`, or raise on any call, opening and closing included.
+    with contextlib.suppress(*_READ_ERRORS):
+        reader = _open(path)
         count = reader.num_records() if reader.ok() else None
-    except Exception:  # the reader's own error types are not documented
-        count = None
-    finally:
         reader.close()
     if count != shard["examples"]:
         raise UserError(
@@ -85,9 +104,18 @@ class ShardedRecords:
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, position: int) -> bytes:
+        """Record `position`, 0 … len - 1; `IndexError` outside, `UserError` if it is damaged."""
+        if not 0 <= position < len(self):
+            raise IndexError(f"record {position} of {len(self)}")
         shard = bisect.bisect_right(self._ends, position)
-        first = self._ends[shard - 1] if shard else 0
-        return self._reader(shard).read([position - first])[0]
+        number = position - (self._ends[shard - 1] if shard else 0)
+        try:
+            return self._reader(shard).read([number])[0]
+        except _READ_ERRORS as error:
+            raise UserError(
+                f"{self._paths[shard]}: record {number} cannot be read ({error}); "
+                "the file is damaged: restore or remake it"
+            ) from None
 
     def _reader(self, shard: int) -> Any:
         with self._lock:

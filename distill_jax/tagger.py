@@ -114,6 +114,10 @@ class Tagger:
         self, sentences: Sequence[str | Sequence[str]], progress: Progress | None = None
     ) -> list[TaggedSentence]:
         """Tags sentences: lists of words, or strings that are split at blanks. Order is kept."""
+        if isinstance(sentences, str):
+            raise TypeError(
+                "predict takes a list of sentences; a single one is predict([sentence])"
+            )
         words = [
             tuple(sentence.split()) if isinstance(sentence, str) else tuple(sentence)
             for sentence in sentences
@@ -124,8 +128,32 @@ class Tagger:
     def predict_ids(
         self, sentences: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> list[Prediction]:
-        """As `predict`, with tags as ids and without spans: what evaluation and labelling use."""
-        return self._predictor.predict(self._params, sentences, progress)
+        """As `predict`, with tags as ids and without spans: what evaluation and labelling use.
+
+        Raises `UserError` if the model's scores are not numbers, as those of damaged weights.
+        """
+        return [
+            self._calibrated(found)
+            for found in self._predictor.predict(self._params, sentences, progress)
+        ]
+
+    def _calibrated(self, found: Prediction) -> Prediction:
+        """The settings of the model applied: its temperature, and its thresholds for spans."""
+        if np.isnan(found.log_likelihoods).any():
+            raise UserError(
+                "the model's scores are not numbers (NaN): its weights are damaged; copy the model "
+                "directory again or train the model anew"
+            )
+        found = found._replace(temperature=self.settings.temperature)
+        if not self.settings.thresholds:
+            return found
+        tag_ids, posteriors = found.tag_ids.copy(), found.posteriors
+        for start, end, label in spans_from_iob2(self.labels.decode_iob2(found.tag_ids)):
+            threshold = self.settings.thresholds.get(label)
+            score = _span_score(posteriors, found.tag_ids, start, end)
+            if threshold is not None and score < threshold:
+                tag_ids[start:end] = 0  # O
+        return found._replace(tag_ids=tag_ids)
 
     def _tagged(self, words: tuple[str, ...], found: Prediction) -> TaggedSentence:
         tags = tuple(self.labels.decode_iob2(found.tag_ids))
@@ -159,7 +187,11 @@ def _predictor(model: LoadedModel, normaliser: Normaliser | None, batch_size: in
             raise UserError("a normaliser is a setting of SenTScore; this model is a word tagger")
         assert isinstance(model.vocabulary, WordVocabulary), "load_model sees to that"
         return WordPredictor(
-            BiLSTMTagger(model.config), model.vocabulary, model.labels, batch_size=batch_size
+            BiLSTMTagger(model.config),
+            model.vocabulary,
+            model.labels,
+            batch_size=batch_size,
+            max_chars=model.settings.max_chars,
         )
     assert isinstance(model.vocabulary, Vocabulary), "load_model sees to that"
     return SentPredictor(

@@ -36,18 +36,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _use_compilation_cache()
     try:
         options.run(options)
+        sys.stdout.flush()  # here, where a reader that has gone is noticed below
     except UserError as error:
-        # Gin appends to a message, line by line, which configurables it came through.
-        print(f"distill-jax: error: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+        return _fail(str(error))
     except KeyboardInterrupt:
         print("distill-jax: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone, as `head` does.
-        sys.stderr.close()
+        # The reader of our output has gone, as `head` does; Python would flush it again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        path = error.filename2 or error.filename
+        if path is None or error.strerror is None:
+            return _fail(str(error))
+        return _fail(f"{path}: {error.strerror}; check the path, its permissions and the disk")
     return 0
+
+
+def _fail(message: str) -> int:
+    # Gin appends to a message, line by line, which configurables it came through.
+    first = next(iter(message.splitlines()), "the system reported an error without a reason")
+    print(f"distill-jax: error: {first}", file=sys.stderr)
+    return 2
 
 
 def _use_compilation_cache() -> None:

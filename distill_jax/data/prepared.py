@@ -6,21 +6,17 @@ One record is one sentence in compact JSON, `[words, tags]`, tags being IOB2 or 
 (seed, step).
 """
 
-import bisect
-import contextlib
 import hashlib
 import itertools
 import json
 import os
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
-
 from distill_jax.errors import UserError
 from distill_jax.files import atomic_directory, sha256_file
+from distill_jax.records import Shard, ShardedRecords, check_shard, read_shards, write_shard
 from distill_jax.tagging.labels import LabelSet
 from distill_jax.tagging.sentence import Sentence
 
@@ -41,9 +37,7 @@ class PreparedDataset:
         self.directory = directory
         self.manifest = manifest
         self.labels = labels
-        self._ends = list(itertools.accumulate(s["examples"] for s in manifest["shards"]))
-        self._readers: dict[int, Any] = {}
-        self._lock = threading.Lock()
+        self._records = ShardedRecords(directory, manifest["shards"])
 
     @classmethod
     def write(
@@ -77,34 +71,24 @@ class PreparedDataset:
         if shard_size < 1:
             raise UserError(f"{directory}: the shard size must be at least 1, but is {shard_size}")
         content = hashlib.sha256()
-        shards: list[dict[str, Any]] = []
         tagged = 0
-        numbered = enumerate(sentences, 1)
+
+        def encoded() -> Iterator[bytes]:
+            nonlocal tagged
+            for number, sentence in enumerate(sentences, 1):
+                _check_tags(sentence, labels, f"{task} ({split}), sentence {number}")
+                record = _encode(sentence)
+                content.update(len(record).to_bytes(8, "big") + record)
+                tagged += sentence.tags is not None
+                yield record
+
+        shards: list[Shard] = []
+        records = encoded()
         with atomic_directory(directory) as temporary:
-            while chunk := list(itertools.islice(numbered, 1)):
+            for first in records:
                 path = temporary / f"part-{len(shards):05d}.array_record"
-                writer = ArrayRecordWriter(str(path), "group_size:1")
-                count = 0
-                try:
-                    for number, sentence in itertools.chain(
-                        chunk, itertools.islice(numbered, shard_size - 1)
-                    ):
-                        _check_tags(sentence, labels, f"{task} ({split}), sentence {number}")
-                        record = _encode(sentence)
-                        content.update(len(record).to_bytes(8, "big") + record)
-                        writer.write(record)
-                        count += 1
-                        tagged += sentence.tags is not None
-                finally:
-                    writer.close()
-                shards.append(
-                    {
-                        "file": path.name,
-                        "examples": count,
-                        "bytes": path.stat().st_size,
-                        "sha256": sha256_file(path),
-                    }
-                )
+                rest = itertools.islice(records, shard_size - 1)
+                shards.append(write_shard(path, itertools.chain([first], rest)))
             if labels is not None:
                 labels.save(temporary / LABELS_FILE)
             manifest = {
@@ -136,7 +120,7 @@ class PreparedDataset:
         directory = Path(directory)
         manifest = _read_manifest(directory / MANIFEST)
         for shard in manifest["shards"]:
-            _check_shard(directory / shard["file"], shard)
+            check_shard(directory / shard["file"], shard, _REMEDY)
         labels = None
         if manifest["labels_sha256"] is not None:
             labels = LabelSet.load(directory / LABELS_FILE)
@@ -150,10 +134,7 @@ class PreparedDataset:
     def verify(self) -> None:
         """Compares the SHA-256 of every shard. Raises `UserError` naming a shard that differs."""
         for shard in self.manifest["shards"]:
-            path = self.directory / shard["file"]
-            _check_shard(path, shard)
-            if sha256_file(path) != shard["sha256"]:
-                raise UserError(f"{path}: the shard's bytes have changed; {_REMEDY}")
+            check_shard(self.directory / shard["file"], shard, _REMEDY, checksum=True)
 
     def sources_changed(self, data_dir: Path | None = None) -> bool:
         """Whether a file the data was prepared from now holds something else.
@@ -198,9 +179,7 @@ class PreparedDataset:
         position = index.__index__()
         if not 0 <= position < len(self):
             raise IndexError(f"sentence {position} of {len(self)} in {self.directory}")
-        shard = bisect.bisect_right(self._ends, position)
-        first = self._ends[shard - 1] if shard else 0
-        return _decode(self._reader(shard).read([position - first])[0])
+        return _decode(self._records[position])
 
     def __iter__(self) -> Iterator[Sentence]:
         for position in range(len(self)):
@@ -209,27 +188,6 @@ class PreparedDataset:
     def __repr__(self) -> str:
         # Grain puts this into its checkpoints: it must say which data it is, not where it lies.
         return f"PreparedDataset({self.task!r}, {self.split!r}, {self.content_hash()[:16]})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_readers": {}, "_lock": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
-
-    def _reader(self, shard: int) -> Any:
-        with self._lock:
-            if shard not in self._readers:
-                path = self.directory / self.manifest["shards"][shard]["file"]
-                self._readers[shard] = _open_shard(path)
-            return self._readers[shard]
-
-
-def _open_shard(path: Path) -> Any:
-    # Read-ahead serves sequential reading and would slow down random access.
-    return ArrayRecordReader(
-        str(path), options="readahead_buffer_size:0", file_reader_buffer_size=32768
-    )
 
 
 def _encode(sentence: Sentence) -> bytes:
@@ -252,28 +210,6 @@ def _check_tags(sentence: Sentence, labels: LabelSet | None, place: str) -> None
         raise UserError(f"{place}: {error}") from None
 
 
-def _check_shard(path: Path, shard: dict[str, Any]) -> None:
-    try:
-        size = path.stat().st_size
-    except OSError:
-        raise UserError(f"{path}: the shard is missing; {_REMEDY}") from None
-    if size != shard["bytes"]:
-        raise UserError(
-            f"{path}: the shard has {size} bytes instead of {shard['bytes']}; {_REMEDY}"
-        )
-    count = None
-    # A damaged file makes the reader not `ok`, or raise on any call, closing included.
-    with contextlib.suppress(RuntimeError, ValueError, IndexError):
-        reader = _open_shard(path)
-        count = reader.num_records() if reader.ok() else None
-        reader.close()
-    if count != shard["examples"]:
-        raise UserError(
-            f"{path}: the shard has {'no readable' if count is None else count} records instead of "
-            f"{shard['examples']}; {_REMEDY}"
-        )
-
-
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "task": str,
     "split": str,
@@ -286,7 +222,6 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "sources": list,
 }
 _SOURCE_FIELDS: dict[str, type] = {"path": str, "bytes": int, "sha256": str}
-_SHARD_FIELDS: dict[str, type] = {"file": str, "examples": int, "bytes": int, "sha256": str}
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -304,11 +239,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     _check_fields(manifest, _FIELDS, path)
     for source in manifest["sources"]:
         _check_fields(source, _SOURCE_FIELDS, path)
-    for shard in manifest["shards"]:
-        _check_fields(shard, _SHARD_FIELDS, path)
-        if Path(shard["file"]).name != shard["file"]:
-            raise UserError(f"{path}: shard {shard['file']!r} is not a file name; {_REMEDY}")
-    if sum(shard["examples"] for shard in manifest["shards"]) != manifest["examples"]:
+    shards = read_shards(manifest["shards"], path, _REMEDY)
+    if sum(shard["examples"] for shard in shards) != manifest["examples"]:
         raise UserError(f"{path}: the shards' examples do not add up; {_REMEDY}")
     return manifest
 

@@ -60,7 +60,11 @@ class SentPredictor:
             for number, parts in enumerate(split)
             for window in parts
         ]
-        found = iter(self._predict_pieces(params, pieces, progress))
+        # A sentence is reported with its first window, one without words at once.
+        first = [window.start == 0 for parts in split for window in parts]
+        if progress is not None:
+            progress(sum(not words for words in sentences))
+        found = iter(self._predict_pieces(params, pieces, first, progress))
         return [self._merge(parts, [next(found) for _ in parts]) for parts in split]
 
     def _windows(self, words: Sequence[str]) -> list[Window]:
@@ -73,7 +77,11 @@ class SentPredictor:
         )
 
     def _predict_pieces(
-        self, params: Any, pieces: Sequence[Sequence[str]], progress: Progress | None
+        self,
+        params: Any,
+        pieces: Sequence[Sequence[str]],
+        first: Sequence[bool],
+        progress: Progress | None,
     ) -> list[Prediction]:
         empty = Prediction(np.zeros(0, np.int32), np.zeros((0, self.labels.num_tags), np.float32))
         results = [empty] * len(pieces)
@@ -87,10 +95,12 @@ class SentPredictor:
                 self._batch([inputs[index] for index in members], members, pieces, max_words),
             )
             if pending is not None:
-                self._collect(pending, pieces, results, progress)
+                self._collect(pending, pieces, results)
+                _report(progress, pending[0], first)
             pending = (members, result)
         if pending is not None:
-            self._collect(pending, pieces, results, progress)
+            self._collect(pending, pieces, results)
+            _report(progress, pending[0], first)
         return results
 
     def _batch(
@@ -124,15 +134,12 @@ class SentPredictor:
         pending: tuple[np.ndarray, Any],
         pieces: Sequence[Sequence[str]],
         results: list[Prediction],
-        progress: Progress | None,
     ) -> None:
         members, result = pending
         tags, scores = jax.device_get((result.tags, result.log_likelihoods))
         for row, index in enumerate(members):
             length = len(pieces[index])
             results[index] = Prediction(tags[row, :length], scores[row, :length])
-        if progress is not None:
-            progress(len(members))
 
     @staticmethod
     def _merge(parts: Sequence[Window], found: Sequence[Prediction]) -> Prediction:
@@ -140,3 +147,8 @@ class SentPredictor:
             return found[0]
         scores = merge_windows(parts, [piece.log_likelihoods for piece in found])
         return Prediction(merge_tags(parts, [piece.tag_ids for piece in found]), scores)
+
+
+def _report(progress: Progress | None, members: np.ndarray, first: Sequence[bool]) -> None:
+    if progress is not None:
+        progress(sum(first[index] for index in members))

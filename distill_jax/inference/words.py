@@ -19,11 +19,10 @@ from distill_jax.tagging.legal import constrained_tags_batch
 from distill_jax.word_vocab import WordVocabulary
 
 WORD_BUCKETS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-MAX_CHARS = 20
 
 
 class WordPredictor:
-    """A word tagger over a word vocabulary and a label set."""
+    """A word tagger over a word vocabulary and a label set; words have at most `max_chars` characters."""
 
     def __init__(
         self,
@@ -32,6 +31,7 @@ class WordPredictor:
         labels: LabelSet,
         *,
         batch_size: int = 32,
+        max_chars: int = 20,
     ) -> None:
         if model.config.num_tags != labels.num_tags:
             raise UserError(
@@ -41,6 +41,7 @@ class WordPredictor:
         self.labels = labels
         self._vocabulary = vocabulary
         self._batch_size = batch_size
+        self._max_chars = max_chars
 
         @jax.jit
         def log_probabilities(params: Any, word_ids: jax.Array, char_ids: jax.Array) -> jax.Array:
@@ -55,14 +56,16 @@ class WordPredictor:
         empty = Prediction(np.zeros(0, np.int32), np.zeros((0, self.labels.num_tags), np.float32))
         results = [empty] * len(sentences)
         lengths = [len(words) for words in sentences]
+        if progress is not None:
+            progress(lengths.count(0))
         for bucket, members in batches_by_length(lengths, self._batch_size, WORD_BUCKETS):
             rows = padded_batch_size(len(members), self._batch_size)
             word_ids = np.zeros((rows, bucket), np.int32)
-            char_ids = np.zeros((rows, bucket, MAX_CHARS), np.int32)
+            char_ids = np.zeros((rows, bucket, self._max_chars), np.int32)
             for row, index in enumerate(members):
                 length = lengths[index]
                 word_ids[row, :length], char_ids[row, :length] = self._vocabulary.encode(
-                    sentences[index], max_chars=MAX_CHARS
+                    sentences[index], max_chars=self._max_chars
                 )
             scores = np.asarray(self._log_probabilities(params, word_ids, char_ids))
             row_lengths = np.zeros(rows, np.int32)

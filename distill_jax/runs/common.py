@@ -1,0 +1,120 @@
+"""What all runs share: their data, their dev score, the model directory they leave."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gin
+
+from distill_jax.data.prepare import TASK_MODULES, prepare
+from distill_jax.data.prepared import PreparedDataset
+from distill_jax.errors import UserError
+from distill_jax.inference import Predictor, evaluate
+from distill_jax.tagging import Sentence
+from distill_jax.train.loop import Evaluate
+from distill_jax.vocab import Vocabulary, load_vocabulary, train_sentencepiece
+
+TaskNames = str | Mapping[str, float]
+"""A task or mixture, or several with the share of rows each gets."""
+
+SCALARS = ("f1", "f1_strict", "precision", "recall", "perfect", "illegal", "ece", "nll", "brier")
+
+
+@gin.configurable
+def prepared_data(
+    names: TaskNames,
+    split: str,
+    *,
+    model_dir: str = gin.REQUIRED,
+    directory: str | None = None,
+    data_dir: str | None = None,
+    modules: Sequence[str] = TASK_MODULES,
+) -> list[tuple[PreparedDataset, float]]:
+    """The prepared examples of a split with their mixing rates, prepared now if they are not yet.
+
+    They are kept in `directory` (None: `MODEL_DIR/prepared`). `data_dir` is where tasks that read
+    files look (else the environment's `DISTILL_JAX_DATA`); `modules` are imported for the tasks they
+    register.
+    """
+    rates = {names: 1.0} if isinstance(names, str) else dict(names)
+    directory = directory or str(Path(model_dir) / "prepared")
+    return [
+        (part.dataset, rate * part.rate)
+        for name, rate in rates.items()
+        for part in prepare(name, split, directory, data_dir=data_dir, modules=modules)
+    ]
+
+
+def single(parts: Sequence[tuple[PreparedDataset, float]], what: str) -> PreparedDataset:
+    """The one data set of a list. Raises `UserError` if there are several."""
+    if len(parts) != 1:
+        raise UserError(f"{what} must be one task, not a mixture of {len(parts)}; name one task")
+    return parts[0][0]
+
+
+@gin.configurable
+def vocabulary_file(path: str | None = None) -> Vocabulary | None:
+    """An existing vocabulary: a SentencePiece file, a tokenizer directory, or `byte`."""
+    return None if path is None else load_vocabulary(path)
+
+
+@gin.configurable
+def new_vocabulary(
+    model_dir: str = gin.REQUIRED,
+    mixture_or_task_name: TaskNames = gin.REQUIRED,
+    size: int = 2000,
+    split: str = "train",
+    fold_case: bool = False,
+    max_sentences: int = 50_000,
+) -> Vocabulary:
+    """A SentencePiece vocabulary trained on the run's own data, label texts included; made once.
+
+    Tags occur in the targets as often as words do in the inputs, so their texts are part of the
+    corpus as often as the tags occur: `O`, `I` and frequent labels become single pieces. Each task
+    gives at most `max_sentences`. `fold_case` makes a vocabulary that ignores case.
+    """
+    directory = Path(model_dir) / "vocabulary"
+    if (directory / "spiece.model").exists():
+        return load_vocabulary(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    texts: list[str] = []
+    required: set[str] = {"O", "I"}
+    for dataset, _ in prepared_data(mixture_or_task_name, split):
+        sentences = [dataset[i] for i in range(min(len(dataset), max_sentences))]
+        texts += [" ".join(sentence.words) for sentence in sentences]
+        if dataset.labels is not None:
+            required |= set(dataset.labels.texts)
+            texts += [
+                " ".join(dataset.labels.tag_texts[tag] for tag in _tag_ids(dataset, sentence))
+                for sentence in sentences
+                if sentence.tags
+            ]
+    vocabulary = train_sentencepiece(
+        texts, size, directory / "spiece.model", required=sorted(required), fold_case=fold_case
+    )
+    vocabulary.save(directory)
+    return vocabulary
+
+
+def _tag_ids(dataset: PreparedDataset, sentence: Sentence) -> Any:
+    assert dataset.labels is not None and sentence.tags is not None
+    return dataset.labels.encode_iob2(sentence.tags)
+
+
+def dev_evaluation(predictor: Predictor, dev: Sequence[Sentence]) -> Evaluate:
+    """Scores parameters on the dev split; selection is by micro-F1, as in the paper."""
+    words = [sentence.words for sentence in dev]
+
+    def score(params: Any) -> dict[str, float]:
+        start = time.monotonic()
+        found = evaluate(predictor.labels, dev, predictor.predict(params, words))
+        scores = {name: float(found[name]) for name in SCALARS}
+        return {"selection": scores["f1"], **scores, "seconds": time.monotonic() - start}
+
+    return score
+
+
+def scalars(result: Mapping[str, Any]) -> dict[str, float]:
+    """The headline figures of an evaluation, without per-label and per-bin details."""
+    return {name: float(result[name]) for name in SCALARS}
