@@ -128,10 +128,7 @@ class Tagger:
     def predict_ids(
         self, sentences: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> list[Prediction]:
-        """As `predict`, with tags as ids and without spans: what evaluation and labelling use.
-
-        Raises `UserError` if the model's scores are not numbers, as those of damaged weights.
-        """
+        """As `predict`, with tags as ids and without spans: what evaluation and labelling use."""
         return [
             self._calibrated(found)
             for found in self._predictor.predict(self._params, sentences, progress)
@@ -139,11 +136,6 @@ class Tagger:
 
     def _calibrated(self, found: Prediction) -> Prediction:
         """The settings of the model applied: its temperature, and its thresholds for spans."""
-        if np.isnan(found.log_likelihoods).any():
-            raise UserError(
-                "the model's scores are not numbers (NaN): its weights are damaged; copy the model "
-                "directory again or train the model anew"
-            )
         found = found._replace(temperature=self.settings.temperature)
         if not self.settings.thresholds:
             return found

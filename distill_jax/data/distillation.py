@@ -16,7 +16,11 @@ from distill_jax.sent.format import SenTFormat
 from distill_jax.word_vocab import WordVocabulary
 
 BUCKETS = (8, 16, 24, 32, 48, 64, 100)
+"""The numbers of words that sentences are padded to; longer ones to a multiple of `STEP`."""
+STEP = 32
 MAX_CHARS = 20
+
+_OUTSIDE, _INSIDE = 0, 1  # the first two tags of every sBIO tag set
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Target:
 
     `tag_ids` int32[L] are gold or the teacher's; `scores` float32[L, K] are the teacher's u, None
     where there is no teacher (a gold sentence it did not label): such words get no KL term.
-    `weight` multiplies both terms of the loss.
+    `weight` multiplies both terms of the loss. Tag id 1 is I, as in every sBIO tag set.
     """
 
     words: tuple[str, ...]
@@ -34,9 +38,21 @@ class Target:
     weight: float = 1.0
 
     def window(self, start: int, end: int) -> "Target":
-        """The words `start` to `end` alone."""
-        scores = None if self.scores is None else self.scores[start:end]
-        return Target(self.words[start:end], self.tag_ids[start:end], scores, self.weight)
+        """The words `start` to `end` alone.
+
+        If a span is open where the window begins, its label takes the place of I there, in the
+        tags as in the scores: an I would be illegal, and a gold sentence's window reads the same.
+        """
+        tag_ids = self.tag_ids[start:end].copy()
+        scores = None if self.scores is None else self.scores[start:end].copy()
+        label = next((tag for tag in self.tag_ids[:start][::-1] if tag != _INSIDE), _OUTSIDE)
+        if label != _OUTSIDE and len(tag_ids):
+            if tag_ids[0] == _INSIDE:
+                tag_ids[0] = label
+            if scores is not None:
+                scores[0, label] = np.logaddexp(scores[0, label], scores[0, _INSIDE])
+                scores[0, _INSIDE] = -np.inf
+        return Target(self.words[start:end], tag_ids, scores, self.weight)
 
 
 def word_batches(
@@ -81,7 +97,7 @@ def sent_batches(
     pairs = [
         (
             sent_format.encode_input(target.words),
-            sent_format.encode_target(_opened(target.tag_ids)),
+            sent_format.encode_target(target.tag_ids),
         )
         for target in targets
     ]
@@ -98,16 +114,12 @@ def sent_batches(
         rows = [join_pairs([pair], shape, pad_id=pad_id, start_id=start_id) for pair in chosen]
         batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         members_of = [targets[i] for i in members]
+        weights = np.array([target.weight for target in members_of], np.float32)
+        batch["decoder_loss_weights"] = weights[:, None] * (batch["decoder_segment_ids"] > 0)
         batch["num_words"] = np.array([len(target.words) for target in members_of], np.int32)
         return batch | _targets(members_of, length, sent_format.labels.num_tags)
 
     return _bucketed(targets, collate, batch_size=batch_size, seed=seed)
-
-
-def _opened(tag_ids: np.ndarray) -> np.ndarray:
-    """Tag ids that do not begin with I: a window that opens inside a span starts with O there."""
-    inside = np.cumprod(tag_ids == 1).astype(bool)
-    return np.where(inside, 0, tag_ids).astype(np.int32)
 
 
 def _targets(targets: Sequence[Target], length: int, num_tags: int) -> dict[str, np.ndarray]:
@@ -139,14 +151,18 @@ def _bucketed(
     members: dict[int, list[int]] = {}
     for index, target in enumerate(targets):
         if target.words:
-            bucket = next((b for b in BUCKETS if len(target.words) <= b), len(target.words))
+            words = len(target.words)
+            bucket = next((b for b in BUCKETS if words <= b), -(-words // STEP) * STEP)
             members.setdefault(bucket, []).append(index)
     if not members:
         raise UserError("a training set is empty; check the task's split and few-shot sizes")
 
     def batches(bucket: int, indices: list[int]) -> Any:
         shuffled = grain.MapDataset.source(indices).seed(seed + bucket).shuffle().repeat(None)
-        return shuffled.batch(batch_size, batch_fn=lambda chosen: collate(chosen, bucket))
+        # Endless: there is no remainder, and Grain cannot count the batches of one with it.
+        return shuffled.batch(
+            batch_size, drop_remainder=True, batch_fn=lambda chosen: collate(chosen, bucket)
+        )
 
     datasets = [batches(bucket, indices) for bucket, indices in sorted(members.items())]
     if len(datasets) == 1:

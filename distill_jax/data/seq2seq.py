@@ -5,6 +5,7 @@ row, on any number of hosts. Names of the features are those of t5x.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -113,7 +114,7 @@ def span_corruption_part(
 ) -> Seq2SeqPart:
     """Span corruption of plain text, drawn anew in every epoch; long texts are split into pieces.
 
-    Texts of fewer than two tokens are left out: nothing can be taken from them.
+    Pieces of fewer than two tokens are left out: nothing can be taken from them.
     """
 
     def fits(length: int) -> bool:
@@ -128,7 +129,12 @@ def span_corruption_part(
 
     longest = max((n for n in range(2, 2 * feature_lengths["inputs"]) if fits(n)), default=0)
     if longest == 0:
-        raise UserError("TASK_FEATURE_LENGTHS is too short for span corruption; raise it")
+        least = corruption_lengths(2)
+        raise UserError(
+            f"TASK_FEATURE_LENGTHS: {feature_lengths['inputs']} input and "
+            f"{feature_lengths['targets']} target tokens, with {vocabulary.num_sentinels} sentinels, "
+            f"are too few for span corruption; allow at least {least.inputs}, {least.targets} and 2"
+        )
     word_ids: dict[str, list[int]] = {}
     pieces: list[np.ndarray] = []
     for text in texts:
@@ -177,8 +183,15 @@ def packed_rows(
     A row holds int32 arrays: `encoder_input_tokens`, `encoder_segment_ids` [inputs];
     `decoder_input_tokens`, `decoder_target_tokens`, `decoder_segment_ids` [targets]. Segments count
     from 1; 0 is padding. Which examples share a row is fixed for a seed; the order of rows is not.
-    `repeat=False` gives each row once, in a fixed order (for evaluation).
+    `repeat=False` gives each row once, in a fixed order (for evaluation). Raises `UserError` if a
+    rate is not a positive number or an example does not fit a row.
     """
+    for number, part in enumerate(parts):
+        if not (math.isfinite(part.rate) and part.rate > 0):
+            raise UserError(
+                f"mixing rate {part.rate} of data set {number + 1} is not a positive number; "
+                "correct it, or leave that data set out"
+            )
 
     def rows_of(number: int, part: Seq2SeqPart) -> grain.MapDataset[Row]:
         order = np.random.default_rng([seed, number]).permutation(len(part))

@@ -2,6 +2,10 @@
 
 The numbers of corrupted tokens and of spans depend on the length alone, so the lengths of inputs
 and targets are known before anything is drawn: packing can be planned once for all epochs.
+
+Deviation from T5's code, which always keeps a text's beginning and corrupts its end: here spans lie
+anywhere. It matters for single sentences, which have but one span: it would be their last tokens in
+every epoch. As in the paper, and unlike that code, a last sentinel closes the targets.
 """
 
 from typing import NamedTuple
@@ -42,7 +46,7 @@ def corrupt_spans(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Replaces random spans by sentinels; the targets hold each sentinel and what it stands for.
 
-    `tokens` int32[n], n >= 2. Returns inputs `x s0 y s1 … </s>` and targets
+    `tokens` int32[n], n >= 2. Returns inputs `x s0 y s1 … z </s>` and targets
     `s0 span0 s1 span1 … s_k </s>`, int32, of the lengths `corruption_lengths` tells. Raises
     `UserError` if the text needs more sentinels than there are.
     """
@@ -54,12 +58,14 @@ def corrupt_spans(
             f"span corruption of {len(tokens)} tokens needs {lengths.spans + 1} sentinels but the "
             f"vocabulary has {len(sentinel_ids)}; use shorter texts or a vocabulary with more"
         )
-    kept = _segment(len(tokens) - lengths.noise, lengths.spans, rng)
+    # Between two spans something is kept; before the first and behind the last there may be nothing.
+    kept = _segment(len(tokens) - lengths.noise + 2, lengths.spans + 1, rng)
+    kept[[0, -1]] -= 1
     dropped = _segment(lengths.noise, lengths.spans, rng)
     inputs: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     position = 0
-    for span, (keep, drop) in enumerate(zip(kept, dropped, strict=True)):
+    for span, (keep, drop) in enumerate(zip(kept[:-1], dropped, strict=True)):
         sentinel = sentinel_ids[span : span + 1]
         inputs += [tokens[position : position + keep], sentinel]
         targets += [sentinel, tokens[position + keep : position + keep + drop]]
@@ -67,7 +73,7 @@ def corrupt_spans(
     eos = np.array([eos_id])
     last = sentinel_ids[lengths.spans : lengths.spans + 1]
     return (
-        np.concatenate([*inputs, eos]).astype(np.int32),
+        np.concatenate([*inputs, tokens[position:], eos]).astype(np.int32),
         np.concatenate([*targets, last, eos]).astype(np.int32),
     )
 

@@ -10,7 +10,12 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from distill_jax.distill.losses import kd_loss, language_model_loss, tag_cross_entropy
+from distill_jax.distill.losses import (
+    WeightedSum,
+    kd_loss,
+    language_model_loss,
+    tag_cross_entropy,
+)
 from distill_jax.models.bilstm import BiLSTMTagger
 from distill_jax.models.t5 import T5
 from distill_jax.sentscore import LabelTrie, Normaliser, SentScoreBatch, score
@@ -43,7 +48,11 @@ def _init_t5(model: T5, key: jax.Array) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class LanguageModel:
-    """The unchanged language-model loss, on SenT′ targets or on span corruption."""
+    """The unchanged language-model loss, on SenT′ targets or on span corruption.
+
+    Batch: what `data.seq2seq.packed_rows` gives, and optionally `decoder_loss_weights`
+    float32[B, T]; without them every token of a segment counts 1.
+    """
 
     model: T5
     label_smoothing: float = 0.0
@@ -61,7 +70,7 @@ class LanguageModel:
             batch["decoder_segment_ids"],
             **_dropout(key),
         )
-        weights_BxT = (batch["decoder_segment_ids"] > 0).astype(jnp.float32)
+        weights_BxT = batch.get("decoder_loss_weights", batch["decoder_segment_ids"] > 0)
         sums = language_model_loss(
             logits_BxTxV,
             batch["decoder_target_tokens"],
@@ -129,6 +138,10 @@ class SentDistillation:
 
     Batch: the features of `LanguageModel` unpacked (one sentence a row), `num_words` int32[B],
     and `tags`, `tag_weights`, `kl_weights`, `teacher_scores` as above.
+
+    The teacher scored its own tags' continuations. Where the given tags are others (a gold sentence
+    that it got wrong), I may be illegal now that was legal for it: then its posterior is taken
+    among the tags that are legal, or the KL would be infinite.
     """
 
     model: T5
@@ -160,16 +173,19 @@ class SentDistillation:
             normaliser=self.normaliser,
             **_dropout(keys[1]),
         )
+        illegal_BxLxK = jnp.isneginf(scores_BxLxK)
         kl_sum, kl_count = self.distillation.kl(
-            scores_BxLxK, batch["teacher_scores"], batch["kl_weights"]
+            scores_BxLxK,
+            jnp.where(illegal_BxLxK, -jnp.inf, batch["teacher_scores"]),
+            batch["kl_weights"],
         )
-        lm_sum, lm_count = sums["loss"]
+        language_model = WeightedSum(*sums["loss"])
         # Both terms per word, as in the paper: the language-model loss spends several tokens a word.
         words = batch["tag_weights"].sum()
-        total = lm_sum / jnp.maximum(lm_count, 1) * words + self.distillation.kl_weight * kl_sum
+        total = language_model.mean() * words + self.distillation.kl_weight * kl_sum
         return sums | {
             "loss": (total, words),
-            "language_model": (lm_sum, lm_count),
+            "language_model": language_model,
             "kl": (kl_sum, kl_count),
         }
 

@@ -2,9 +2,9 @@
 
 A directory of ArrayRecord shards with three small files. `store.json` is written first and says what
 the store is of: schema, teacher, decoder settings, the pool of sentences. Each shard is written
-aside and renamed, so an interrupted job goes on at the first missing shard. `manifest.json` is
-written last, with the shards' sizes and checksums: a store without it is unfinished. `labels.txt`
-holds the label set.
+aside and renamed, and then its size and checksum to a file of their own, so an interrupted job goes
+on at the first shard without. `manifest.json` is written last and repeats them: a store without it
+is unfinished. `labels.txt` holds the label set.
 
 Log-posteriors are kept as float16, not posteriors: under a temperature of 10 a tag of probability
 1e-8 still weighs 0.16 of the first, and float16 holds its logarithm but not the number.
@@ -19,13 +19,14 @@ import numpy as np
 
 from distill_jax.errors import UserError
 from distill_jax.files import atomic_write, sha256_json
-from distill_jax.records import Shard, ShardedRecords, check_shard, write_shard
+from distill_jax.records import Shard, ShardedRecords, check_shard, read_shards, write_shard
 from distill_jax.tagging import LabelSet, Sentence
 
 SCHEMA = 1
 STORE, MANIFEST, LABELS_FILE = "store.json", "manifest.json", "labels.txt"
-_UNFINISHED = "run the same `distill-jax label` command again to finish it"
-_DAMAGED = "delete that file and run the same `distill-jax label` command again"
+_AGAIN = "run the same `distill-jax label` command again"
+_UNFINISHED = f"{_AGAIN} to finish it"
+_DAMAGED = "delete that directory and label the sentences again"
 
 
 class TeacherLabel(NamedTuple):
@@ -35,7 +36,7 @@ class TeacherLabel(NamedTuple):
     tag_ids: np.ndarray
     """int32[L], sBIO ids."""
     log_posteriors: np.ndarray
-    """float32[L, K]: log softmax(u); -inf for tags that were illegal."""
+    """float32[L, K]: log softmax(u) to float16's precision; -inf for tags that were illegal."""
 
 
 Label = Callable[[Sequence[Sentence]], list[tuple[np.ndarray, np.ndarray]]]
@@ -58,16 +59,20 @@ def write_store(
     hash and the decoder's options. `progress` hears the number of sentences of every shard done.
 
     Raises:
-        UserError: the directory holds a store made with other settings or of other sentences.
+        UserError: the directory holds a store made with other settings or of other sentences, or
+            something else; or the teacher's scores are not finite.
+        ValueError: `label` returned arrays of other shapes than the sentences have.
     """
+    if shard_size < 1:
+        raise UserError(f"{directory}: the shard size must be at least 1, but is {shard_size}")
     directory = Path(directory)
     header = {
+        **settings,
         "schema": SCHEMA,
         "labels_sha256": labels.content_hash(),
         "sentences": len(sentences),
         "pool_sha256": sha256_json([sentence.example_id for sentence in sentences]),
         "shard_size": shard_size,
-        **settings,
     }
     _claim(directory, header, labels)
     shards: list[Shard] = []
@@ -78,12 +83,14 @@ def write_store(
         chunk = sentences[number * shard_size : (number + 1) * shard_size]
         if not facts.exists():
             records = [
-                _encode(sentence, tags, scores)
+                _encode(sentence, tags, scores, labels.num_tags)
                 for sentence, (tags, scores) in zip(chunk, label(chunk), strict=True)
             ]
-            shard = write_shard(path, records)
-            _write_json(facts, shard)
-        shards.append(json.loads(facts.read_text()))
+            # A finished store of which a shard is made again is unfinished meanwhile.
+            (directory / MANIFEST).unlink(missing_ok=True)
+            _write_json(facts, write_shard(path, records))
+        remedy = f"delete that file and {_AGAIN}"
+        shards += read_shards([_read_json(facts, remedy)], facts, remedy)
         if progress is not None:
             progress(len(chunk))
     _write_json(directory / MANIFEST, {"shards": shards})
@@ -104,15 +111,21 @@ class TeacherLabels:
                 f"{self.directory / STORE}: schema {self.header.get('schema')!r} instead of {SCHEMA}; "
                 "label the sentences again with this version"
             )
-        self._shards: list[Shard] = _read_json(self.directory / MANIFEST, _UNFINISHED)["shards"]
+        manifest = _read_json(self.directory / MANIFEST, _UNFINISHED)
+        self._shards = read_shards(manifest.get("shards"), self.directory / MANIFEST, _UNFINISHED)
         for shard in self._shards:
             check_shard(self.directory / shard["file"], shard, _damaged(shard))
         self.labels = LabelSet.load(self.directory / LABELS_FILE)
-        if self.labels.content_hash() != self.header["labels_sha256"]:
+        if self.labels.content_hash() != self.header.get("labels_sha256"):
             raise UserError(
                 f"{self.directory / LABELS_FILE}: not the label set of this store; restore the file"
             )
         self._records = ShardedRecords(self.directory, self._shards)
+        if len(self._records) != self.header.get("sentences"):
+            raise UserError(
+                f"{self.directory / MANIFEST}: the shards hold {len(self._records)} sentences instead "
+                f"of {self.header.get('sentences')}; {_UNFINISHED}"
+            )
 
     def verify(self) -> None:
         """Compares every shard's checksum. Raises `UserError` naming a shard that differs."""
@@ -143,10 +156,13 @@ class TeacherLabels:
 
 def _damaged(shard: Shard) -> str:
     facts = Path(shard["file"]).with_suffix(".json")
-    return f"delete {facts} and run the same `distill-jax label` command again"
+    return f"delete {facts} and {_AGAIN}"
 
 
 def _claim(directory: Path, header: dict[str, Any], labels: LabelSet) -> None:
+    header = json.loads(json.dumps(header))  # as it is read back: tuples are lists
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory}: is not a directory; choose another --output")
     if (directory / STORE).exists():
         found = _read_json(directory / STORE, _DAMAGED)
         different = sorted(key for key in header | found if header.get(key) != found.get(key))
@@ -155,11 +171,12 @@ def _claim(directory: Path, header: dict[str, Any], labels: LabelSet) -> None:
                 f"{directory}: holds labels made with other settings ({', '.join(different)}); "
                 "choose another --output or delete that directory"
             )
-    elif directory.exists() and any(directory.iterdir()):
+    elif directory.exists() and any(not path.name.startswith(".") for path in directory.iterdir()):
         raise UserError(f"{directory}: is not empty and not a label store; choose another --output")
     directory.mkdir(parents=True, exist_ok=True)
-    labels.save(directory / LABELS_FILE)
+    # First, because an interrupted job is recognised by it.
     _write_json(directory / STORE, header)
+    labels.save(directory / LABELS_FILE)
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -179,20 +196,36 @@ def _read_json(path: Path, remedy: str) -> dict[str, Any]:
     return value
 
 
-def _encode(sentence: Sentence, tag_ids: np.ndarray, scores: np.ndarray) -> bytes:
+def _encode(sentence: Sentence, tag_ids: np.ndarray, scores: np.ndarray, num_tags: int) -> bytes:
+    words = len(sentence.words)
+    if tag_ids.shape != (words,) or scores.shape != (words, num_tags):
+        raise ValueError(
+            f"{words} words and {num_tags} tags, but tag ids {tag_ids.shape} and scores {scores.shape}"
+        )
     scores = scores.astype(np.float64)
-    highest = scores.max(axis=-1, keepdims=True) if scores.size else scores
+    highest = scores.max(axis=-1, keepdims=True)
+    if not np.isfinite(highest).all():
+        raise UserError(
+            f"sentence {' '.join(sentence.words[:8])!r}: the teacher's scores are not finite; "
+            "train the teacher again, with a lower learning rate if it diverged"
+        )
     log_z = np.log(np.exp(scores - highest).sum(axis=-1, keepdims=True)) + highest
+    log_posteriors = scores - log_z
+    # What float16 cannot hold is still not illegal.
+    lowest = np.finfo(np.float16).min
+    log_posteriors = np.where(np.isneginf(scores), -np.inf, np.maximum(log_posteriors, lowest))
     head = json.dumps(
         {"id": sentence.example_id, "words": sentence.words, "tags": tag_ids.tolist()},
         separators=(",", ":"),
     ).encode()
-    body = (scores - log_z).astype("<f2").tobytes()
-    return len(head).to_bytes(4, "little") + head + body
+    return len(head).to_bytes(4, "little") + head + log_posteriors.astype("<f2").tobytes()
 
 
 def _decode(record: bytes, num_tags: int) -> TeacherLabel:
     end = 4 + int.from_bytes(record[:4], "little")
     head = json.loads(record[4:end])
-    log_posteriors = np.frombuffer(record[end:], "<f2").astype(np.float32).reshape(-1, num_tags)
-    return TeacherLabel(tuple(head["words"]), np.array(head["tags"], np.int32), log_posteriors)
+    words = tuple(head["words"])
+    log_posteriors = np.frombuffer(record[end:], "<f2").astype(np.float32)
+    return TeacherLabel(
+        words, np.array(head["tags"], np.int32), log_posteriors.reshape(len(words), num_tags)
+    )

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from distill_jax.errors import UserError
 from distill_jax.tagging import LabelSet
 
 Progress = Callable[[int], None]
@@ -39,7 +40,19 @@ class Predictor(Protocol):
     def predict(
         self, params: Any, sentences: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> list[Prediction]:
-        """One prediction a sentence, in order; sentences without words are allowed."""
+        """One prediction a sentence, in order; sentences without words are allowed.
+
+        Raises `UserError` if the scores are not numbers, as those of damaged weights.
+        """
+
+
+def check_numbers(scores: np.ndarray) -> None:
+    """Raises `UserError` if there is a NaN among a model's scores."""
+    if np.isnan(scores).any():
+        raise UserError(
+            "the model's scores are not numbers (NaN), so its weights are damaged; copy the model "
+            "again or train it anew"
+        )
 
 
 def round_up(value: int, steps: Sequence[int]) -> int:

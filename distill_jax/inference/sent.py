@@ -10,6 +10,7 @@ from distill_jax.inference.base import (
     Prediction,
     Progress,
     batches_by_length,
+    check_numbers,
     padded_batch_size,
     round_up,
 )
@@ -137,6 +138,7 @@ class SentPredictor:
     ) -> None:
         members, result = pending
         tags, scores = jax.device_get((result.tags, result.log_likelihoods))
+        check_numbers(scores[: len(members)])
         for row, index in enumerate(members):
             length = len(pieces[index])
             results[index] = Prediction(tags[row, :length], scores[row, :length])

@@ -11,6 +11,7 @@ from distill_jax.inference.base import (
     Prediction,
     Progress,
     batches_by_length,
+    check_numbers,
     padded_batch_size,
 )
 from distill_jax.models.bilstm import BiLSTMTagger
@@ -68,6 +69,7 @@ class WordPredictor:
                     sentences[index], max_chars=self._max_chars
                 )
             scores = np.asarray(self._log_probabilities(params, word_ids, char_ids))
+            check_numbers(scores[: len(members)])
             row_lengths = np.zeros(rows, np.int32)
             row_lengths[: len(members)] = [lengths[index] for index in members]
             tags = constrained_tags_batch(scores, row_lengths)

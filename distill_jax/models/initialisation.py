@@ -30,7 +30,8 @@ def point_at_equal_tokens(
 ) -> Any:
     """Random T5 parameters (unboxed) with the two changes above; a new tree.
 
-    At least a third of the encoder's heads keeps its random bias, and so sees everything.
+    At least a third of the encoder's heads keeps its random bias, and so sees everything (of a
+    single head none does).
     """
     params = jax.tree.map(jnp.asarray, params)
     for number in range(config.num_decoder_layers):

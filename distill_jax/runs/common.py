@@ -77,7 +77,6 @@ def new_vocabulary(
     directory = Path(model_dir) / "vocabulary"
     if (directory / "spiece.model").exists():
         return load_vocabulary(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     texts: list[str] = []
     required: set[str] = {"O", "I"}
     for dataset, _ in prepared_data(mixture_or_task_name, split):
@@ -90,11 +89,9 @@ def new_vocabulary(
                 for sentence in sentences
                 if sentence.tags
             ]
-    vocabulary = train_sentencepiece(
+    return train_sentencepiece(
         texts, size, directory / "spiece.model", required=sorted(required), fold_case=fold_case
     )
-    vocabulary.save(directory)
-    return vocabulary
 
 
 def _tag_ids(dataset: PreparedDataset, sentence: Sentence) -> Any:
@@ -103,7 +100,12 @@ def _tag_ids(dataset: PreparedDataset, sentence: Sentence) -> Any:
 
 
 def dev_evaluation(predictor: Predictor, dev: Sequence[Sentence]) -> Evaluate:
-    """Scores parameters on the dev split; selection is by micro-F1, as in the paper."""
+    """Scores parameters on the dev split; selection is by micro-F1, as in the paper.
+
+    Raises `UserError` if the split is empty.
+    """
+    if not dev:
+        raise UserError("the dev split is empty; check EVAL_SPLIT, its file and the few-shot sizes")
     words = [sentence.words for sentence in dev]
 
     def score(params: Any) -> dict[str, float]:

@@ -4,11 +4,14 @@ Each step is a run that a Gin file configures, just as a user would run it; only
 SeqIO, for they are generated.
 """
 
+import dataclasses
 import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from distill_jax.data import demo as demo_data
 from distill_jax.data.prepare import definitions_hash
@@ -24,48 +27,66 @@ from distill_jax.tagger import Tagger, model_hash
 from distill_jax.tagging import Sentence
 from distill_jax.train.loop import Outcome
 
-SIZES = {"train": 4000, "valid": 400, "test": 1000}
-GOLD, DEV, SILVER = 100, 50, 2000
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Sentences: the teacher's splits, and what students learn from and are selected on."""
+
+    train: int = 4000
+    valid: int = 400
+    test: int = 1000
+    gold: int = 100
+    dev: int = 50
+    silver: int = 2000
 
 
-def demo(out: str | Path, *, seed: int = 0, bindings: Sequence[str] = ()) -> dict[str, Any]:
+def demo(
+    out: str | Path, *, seed: int = 0, sizes: Sizes | None = None, bindings: Sequence[str] = ()
+) -> dict[str, Any]:
     """Runs the demo and leaves models, labels, `summary.json` and `summary.txt` below `out`.
 
     `bindings` are Gin bindings for every run, `TRAIN_STEPS=10` say. Returns the summary. A directory
     of an earlier demo is continued where it stopped.
     """
-    out = Path(out)
+    out, sizes = Path(out), sizes or Sizes()
     start = time.monotonic()
-    few_shot_task = _prepare(out / "prepared", seed)
-    test = demo_data.generate("test", SIZES["test"], seed)
-    common = [f"PREPARED_DATA_DIR='{out / 'prepared'}'", f"SEED={seed}", *bindings]
+    few_shot_task = _prepare(out / "prepared", sizes, seed)
+    test = demo_data.generate("test", sizes.test, seed)
+    common = [_bound("PREPARED_DATA_DIR", out / "prepared"), f"SEED={seed}", *bindings]
 
     _say("teacher: a T5 on the labelled sentences, in the SenT′ format")
     models = [_teacher(out, common, test)]
-    _say(f"labels: SenTScore posteriors of the teacher for {GOLD + SILVER} sentences")
+    _say(f"labels: SenTScore posteriors of the teacher for {sizes.gold + sizes.silver} sentences")
     _label(out, few_shot_task, seed)
-    student_bindings = [*common, f"MIXTURE_OR_TASK_NAME='{few_shot_task}'"]
-    labels = f"TEACHER_LABELS='{out / 'labels'}'"
+    student_bindings = [*common, _bound("MIXTURE_OR_TASK_NAME", few_shot_task)]
+    labels = _bound("TEACHER_LABELS", out / "labels")
+    descriptions = {
+        "gold": f"on {sizes.gold} labelled sentences alone",
+        "pseudo": f"on those and the teacher's tags for {sizes.silver} more",
+        "kd": "on those, the tags and the teacher's posteriors",
+    }
     for recipe, extra in (
         ("gold", []),
         ("pseudo", [labels, "KL_WEIGHT=0.0"]),
         ("kd", [labels]),
     ):
-        _say(f"student: a BiLSTM, {_DESCRIPTIONS[recipe]}")
+        _say(f"student: a BiLSTM, {descriptions[recipe]}")
         models.append(
             _student(out, f"bilstm-{recipe}", recipe, "bilstm", [*student_bindings, *extra], test)
         )
-    vocabulary = f"VOCABULARY='{out / 'teacher' / 'vocabulary'}'"
-    _say(f"student: a smaller T5, {_DESCRIPTIONS['kd']}")
+    vocabulary = _bound("VOCABULARY", out / "teacher" / "vocabulary")
+    _say(f"student: a smaller T5, {descriptions['kd']}")
     models.append(_student(out, "t5-kd", "kd", "t5", [*student_bindings, labels, vocabulary], test))
     summary = {
         "dataset": "demo",
-        "sentences": {**SIZES, "gold": GOLD, "dev": DEV, "silver": SILVER},
+        "sentences": dataclasses.asdict(sizes),
         "seconds": time.monotonic() - start,
         "models": models,
     }
     with atomic_write(out / "summary.json") as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n")
+    with atomic_write(out / "summary.txt") as temporary, temporary.open("w") as file:
+        print_summary(models, Console(file=file, width=120))
     print_summary(models)
     print(f"{out / 'summary.json'} holds these figures; the models are {out}/*/model:")
     print(
@@ -75,18 +96,15 @@ def demo(out: str | Path, *, seed: int = 0, bindings: Sequence[str] = ()) -> dic
     return summary
 
 
-_DESCRIPTIONS = {
-    "gold": f"on {GOLD} labelled sentences alone",
-    "pseudo": f"on those and the teacher's tags for {SILVER} more",
-    "kd": "on those, the tags and the teacher's posteriors",
-}
+def _bound(name: str, value: str | Path) -> str:
+    return f"{name}={str(value)!r}"
 
 
 def _say(text: str) -> None:
     print(f"== {text}", flush=True)
 
 
-def _prepare(directory: Path, seed: int) -> str:
+def _prepare(directory: Path, sizes: Sizes, seed: int) -> str:
     """Writes the generated sentences as prepared data; returns the few-shot task's name."""
     definitions = definitions_hash()
     labels = demo_data.LABELS
@@ -101,18 +119,23 @@ def _prepare(directory: Path, seed: int) -> str:
             definitions=definitions,
         )
 
-    splits = {name: demo_data.generate(name, size, seed) for name, size in SIZES.items()}
+    splits = {
+        name: demo_data.generate(name, size, seed)
+        for name, size in (("train", sizes.train), ("valid", sizes.valid), ("test", sizes.test))
+    }
     for name, sentences in splits.items():
         write("demo", name, sentences)
-    task = f"demo_gold{GOLD}_dev{DEV}_seed{seed}"
-    subset = few_shot(splits["train"], gold=GOLD, dev=DEV, silver=SILVER, seed=seed)
+    task = f"demo_gold{sizes.gold}_dev{sizes.dev}_seed{seed}"
+    subset = few_shot(
+        splits["train"], gold=sizes.gold, dev=sizes.dev, silver=sizes.silver, seed=seed
+    )
     for name, sentences in subset.items():
         write(task, name, sentences)
     return task
 
 
 def _teacher(out: Path, bindings: Sequence[str], test: Sequence[Sentence]) -> dict[str, Any]:
-    configure(["gin/runs/demo/teacher.gin"], [*bindings, f"MODEL_DIR='{out / 'teacher'}'"])
+    configure(["gin/runs/demo/teacher.gin"], [*bindings, _bound("MODEL_DIR", out / "teacher")])
     outcome: Outcome = launch()
     return _entry(out, "teacher", "teacher", "gold", outcome, test)
 
@@ -147,7 +170,7 @@ def _student(
     bindings: Sequence[str],
     test: Sequence[Sentence],
 ) -> dict[str, Any]:
-    configure([f"gin/runs/demo/{kind}.gin"], [*bindings, f"MODEL_DIR='{out / name}'"])
+    configure([f"gin/runs/demo/{kind}.gin"], [*bindings, _bound("MODEL_DIR", out / name)])
     outcome: Outcome = launch()
     return _entry(out, name, "student", recipe, outcome, test)
 

@@ -47,17 +47,27 @@ def student_targets(
     """Gold sentences with gold tags, the store's others with the teacher's tags.
 
     A gold sentence that the teacher labelled too keeps its gold tags and gets the teacher's scores
-    (PAPERS, P1: y* is the gold tag on gold words, the KL term is on all words).
+    (PAPERS, P1: y* is the gold tag on gold words, the KL term is on all words). Sentences without
+    words are left out. Raises `UserError` if a gold sentence has no tags.
     """
     stored = {} if teacher_labels is None else {label.words: label for label in teacher_labels}
     targets = []
-    for sentence in gold:
-        tags = labels.encode_iob2(sentence.tags or ())
-        label = stored.pop(sentence.words, None)
+    for number, sentence in enumerate(gold):
+        if sentence.tags is None:
+            raise UserError(
+                f"gold sentence {number} ({' '.join(sentence.words[:8])}…) has no tags; "
+                "a student's task must have tags"
+            )
+        tags = labels.encode_iob2(sentence.tags)
+        label = stored.get(sentence.words)
         scores = None if label is None else label.log_posteriors
         targets.append(Target(sentence.words, tags, scores))
+    # Only now: a gold sentence may occur twice.
+    labelled = {sentence.words for sentence in gold}
     targets += [
-        Target(label.words, label.tag_ids, label.log_posteriors) for label in stored.values()
+        Target(label.words, label.tag_ids, label.log_posteriors)
+        for label in stored.values()
+        if label.words not in labelled
     ]
     return [target for target in targets if target.words]
 

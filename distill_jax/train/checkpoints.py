@@ -1,116 +1,198 @@
 """Orbax checkpoints of a run: the latest state for going on, the best parameters for keeping."""
 
-import json
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from distill_jax.errors import UserError
 from distill_jax.train.state import TrainState
 
-
-def _abstract(tree: Any, shardings: Any) -> Any:
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        tree,
-        shardings,
-    )
+_CHECKSUM = "checksum"
 
 
 class RunCheckpoints:
-    """The checkpoints below `MODEL_DIR/checkpoints`.
+    """The checkpoints below `MODEL_DIR/checkpoints`; a context manager, since they hold threads.
 
     `latest/` holds the whole `TrainState`, the progress of model selection and the operative Gin
-    config, saved asynchronously; `best/` holds the parameters with the best dev score so far.
+    config, saved asynchronously. `best/` holds the parameters with the best dev score, and until
+    the next checkpoint those that the newest checkpoint counts on: a run that goes on from there
+    must find them, even if a later evaluation found better ones.
     """
 
     def __init__(self, directory: Path, *, keep: int = 1) -> None:
         directory = directory.absolute()
-        self._latest = ocp.CheckpointManager(
-            directory / "latest",
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
-            item_names=("state", "run"),
-        )
-        self._best = ocp.CheckpointManager(
-            directory / "best",
-            options=ocp.CheckpointManagerOptions(max_to_keep=1, create=True),
-            item_names=("params", "run"),
-        )
+        self._latest = _manager(directory / "latest", "state", keep)
+        self._best = _manager(directory / "best", "params", None)
+        self._counted_on = 0
 
     def save(self, state: TrainState, run: dict[str, Any]) -> None:
-        """Starts saving the state with JSON facts about the run; returns before it is written."""
+        """Starts saving the state with JSON facts about the run; returns before it is written.
+
+        `run["selection"]["best_step"]` names the best parameters so far, 0 if there are none.
+        """
         step = int(state.step)
         if step in self._latest.all_steps():
             return
-        self._latest.save(
-            step,
-            args=ocp.args.Composite(state=ocp.args.StandardSave(state), run=ocp.args.JsonSave(run)),
-        )
+        # Or a crash could leave a checkpoint that counts on parameters which are not there.
+        self._best.wait_until_finished()
+        _save(self._latest, step, "state", state, run)
+        self._counted_on = run["selection"]["best_step"]
 
     def save_best(self, step: int, params: Any, run: dict[str, Any]) -> None:
-        """Keeps these parameters in place of the best before them."""
-        if step in self._best.all_steps():
-            return
-        self._best.save(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(params), run=ocp.args.JsonSave(run)
-            ),
-        )
+        """Starts saving parameters better than all before them, with JSON facts."""
+        self.prune()
+        _save(self._best, step, "params", params, run)
 
     def latest_step(self) -> int | None:
         """The step of the newest complete checkpoint."""
         return self._latest.latest_step()
 
-    def restore(
-        self, state: TrainState, shardings: TrainState
-    ) -> tuple[TrainState, dict[str, Any]]:
-        """The newest state, placed as `shardings` say, and the facts saved with it.
+    def restore(self, places: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """The newest state, placed as the shardings of `places` say, and the facts saved with it.
 
-        Raises `UserError` if it does not match `state` (another model or optimizer) or cannot be
-        read; never falls back to a fresh state.
+        Raises `UserError` if it does not match `places` (another model or optimizer), cannot be
+        read, or has changed since it was written; never falls back to a fresh state.
         """
         step = self._latest.latest_step()
-        found = _restore(
-            self._latest,
-            step,
-            state=ocp.args.StandardRestore(_abstract(state, shardings)),
-            run=ocp.args.JsonRestore(),
-        )
-        return found["state"], found["run"]
-
-    def restore_best(self, params: Any, shardings: Any) -> tuple[Any, dict[str, Any]] | None:
-        """The best parameters and the facts saved with them; None before the first evaluation."""
-        step = self._best.latest_step()
         if step is None:
-            return None
-        found = _restore(
-            self._best,
-            step,
-            params=ocp.args.StandardRestore(_abstract(params, shardings)),
-            run=ocp.args.JsonRestore(),
-        )
-        return found["params"], found["run"]
+            raise UserError(f"{self._latest.directory}: there is no checkpoint; train first")
+        state, run = _restore(self._latest, step, "state", places)
+        self._counted_on = run["selection"]["best_step"]
+        return state, run
+
+    def restore_best(self, step: int, places: Any) -> tuple[Any, dict[str, Any]]:
+        """The parameters saved as best at `step` and the facts saved with them.
+
+        Raises `UserError` as `restore` does, or if they are not there.
+        """
+        if step not in self._best.all_steps():
+            raise UserError(
+                f"{self._best.directory}/{step}: the best parameters of this run are missing; put "
+                "them back, or train again in another MODEL_DIR"
+            )
+        return _restore(self._best, step, "params", places)
+
+    def prune(self) -> None:
+        """Waits until all is on disk; drops best parameters that no checkpoint counts on."""
+        self.wait()
+        for step in self._best.all_steps():
+            if step != self._counted_on:
+                self._best.delete(step)
 
     def wait(self) -> None:
         """Waits until everything begun is on disk."""
-        self._latest.wait_until_finished()
         self._best.wait_until_finished()
+        self._latest.wait_until_finished()
 
     def close(self) -> None:
         """Waits, and releases the threads."""
-        self.wait()
-        self._latest.close()
-        self._best.close()
+        try:
+            self._best.close()
+        finally:
+            self._latest.close()
+
+    def __enter__(self) -> "RunCheckpoints":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.close()
+        except Exception:
+            # A save that failed too must not hide what stopped the run.
+            if error is None:
+                raise
 
 
-def _restore(manager: ocp.CheckpointManager, step: int | None, **items: Any) -> Any:
+def _manager(directory: Path, item: str, keep: int | None) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(
+        directory,
+        options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+        # Named here, so that metadata can be read before anything is saved or restored.
+        item_handlers={item: ocp.StandardCheckpointHandler(), "run": ocp.JsonCheckpointHandler()},
+    )
+
+
+def _save(
+    manager: ocp.CheckpointManager, step: int, item: str, tree: Any, run: dict[str, Any]
+) -> None:
+    facts = ocp.args.JsonSave({**run, _CHECKSUM: int(_checksum(tree))})
+    manager.save(step, args=ocp.args.Composite(**{item: ocp.args.StandardSave(tree), "run": facts}))
+
+
+def _restore(
+    manager: ocp.CheckpointManager, step: int, item: str, places: Any
+) -> tuple[Any, dict[str, Any]]:
+    where = f"{manager.directory}/{step}"
+    arguments = ocp.args.Composite(
+        **{item: ocp.args.StandardRestore(places), "run": ocp.args.JsonRestore()}
+    )
     try:
-        return manager.restore(step, args=ocp.args.Composite(**items))
-    except (ValueError, KeyError, TypeError, FileNotFoundError, json.JSONDecodeError) as error:
+        _check_same_tree(manager.item_metadata(step)[item], places, where)
+        found = manager.restore(step, args=arguments)
+        tree, run = found[item], found["run"]
+        expected = run.pop(_CHECKSUM, None)
+    except UserError:
+        raise
+    # Whatever Orbax, TensorStore and JSON raise about damaged files: there is no common class.
+    except Exception as error:
+        raise _damaged(where, " ".join(str(error).split())[:300]) from error
+    if expected is not None and expected != int(_checksum(tree)):
+        raise _damaged(where, "its values are not those that were saved")
+    return tree, run
+
+
+def _damaged(where: str, reason: str) -> UserError:
+    return UserError(
+        f"{where}: this checkpoint is damaged ({reason}); put a copy of it in its place, or train "
+        "again in another MODEL_DIR"
+    )
+
+
+def _check_same_tree(metadata: Any, places: Any, where: str) -> None:
+    """Raises `UserError` with the first array in which a checkpoint and a model differ."""
+    if metadata is None:
+        return  # the item or its metadata are missing, as restoring will say
+    there, here = _arrays(metadata.tree), _arrays(places)
+    different = [
+        name for name in {**here, **there} if there.get(name, "absent") != here.get(name, "absent")
+    ]
+    if different:
+        # Parameters say more about what is wrong than what the optimizer keeps of them.
+        name = min(different, key=lambda name: "opt_state" in name)
         raise UserError(
-            f"{manager.directory}/{step}: this checkpoint cannot be restored ({str(error)[:300]}); "
-            "it is damaged or of another model: use the run's own Gin settings or another MODEL_DIR"
-        ) from error
+            f"{where}: this checkpoint is of another model or optimizer ({name} is "
+            f"{there.get(name, 'absent')} there and {here.get(name, 'absent')} here); use the "
+            "settings it was trained with, or another MODEL_DIR"
+        )
+
+
+def _arrays(tree: Any) -> dict[str, str]:
+    """Path → type and shape, as `float32[2,3]`."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): (
+            f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+        )
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+@jax.jit
+def _checksum(tree: Any) -> jax.Array:
+    """The sum, modulo 2³², of all values' bits: uint32, the same on every mesh.
+
+    Orbax notices missing bytes, not changed ones.
+    """
+    total = jnp.zeros((), jnp.uint32)
+    for leaf in jax.tree.leaves(tree):
+        bits = jax.lax.bitcast_convert_type(leaf, f"uint{8 * leaf.dtype.itemsize}")
+        total += bits.astype(jnp.uint32).sum(dtype=jnp.uint32)
+    return total

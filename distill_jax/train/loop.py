@@ -1,9 +1,10 @@
 """The training loop: dispatch a step, read the one before, evaluate, checkpoint, stop early."""
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from distill_jax.errors import UserError
 from distill_jax.train.checkpoints import RunCheckpoints
 from distill_jax.train.mesh import batch_sharding, check_batch_size
 from distill_jax.train.reporting import RunLog
-from distill_jax.train.state import TrainState, create_state
+from distill_jax.train.state import TrainState, abstract_state, create_state, shardings_of
 
 Evaluate = Callable[[Any], dict[str, float]]
 """Parameters → dev metrics; `selection` among them is what model selection maximises."""
@@ -32,7 +33,8 @@ class Schedule:
     """How long to train and how often to look.
 
     `patience` counts evaluations without a better dev score; None trains to the end. Periods are
-    in steps.
+    in steps; there is an evaluation and a checkpoint after the last step in any case. Raises
+    `UserError` if a number is too small.
     """
 
     train_steps: int
@@ -40,6 +42,12 @@ class Schedule:
     checkpoint_period: int = 500
     log_period: int = 50
     patience: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("train_steps", "eval_period", "checkpoint_period", "log_period", "patience"):
+            value, least = getattr(self, name), 0 if name == "train_steps" else 1
+            if value is not None and value < least:
+                raise UserError(f"Schedule: {name} is {value}; it must be at least {least}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,76 +112,90 @@ def fit(
 ) -> Outcome:
     """Trains, or goes on where a run in `model_dir` stopped; returns the parameters best on dev.
 
-    Batch s of `batches` is the data of step s, so that data position is the step number. Raises
-    `UserError` if the loss is not finite, naming step and batch.
+    Batch s of `batches` is the data of step s, so that data position is the step number. A run that
+    goes on ends bit for bit as if it had never stopped; one that had finished is not trained
+    further. Raises `UserError` if the loss or its gradient is not finite, naming step and batch, and
+    if a checkpoint in `model_dir` is damaged or of another model or optimizer.
     """
     check_batch_size(batch_size, mesh)
     directory = Path(model_dir)
-    state, shardings = create_state(objective, optimizer, mesh, seed, initial_params)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    checkpoints = RunCheckpoints(directory / "checkpoints")
-    selection = _Selection()
-    seconds_before = 0.0
-    if checkpoints.latest_step() is not None:
-        state, run = checkpoints.restore(state, shardings)
-        selection = _Selection(**run["selection"])
-        seconds_before = run["seconds"]
-    first = int(state.step)
-    step_fn = compile_step(objective, optimizer, mesh, shardings)
-    key = jax.random.key(seed)
+    places = abstract_state(objective, optimizer, mesh)
     start = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        checkpoints = stack.enter_context(RunCheckpoints(directory / "checkpoints"))
+        selection, window_before, seconds_before = _Selection(), None, 0.0
+        if checkpoints.latest_step() is None:
+            state = create_state(objective, optimizer, mesh, seed, initial_params)
+        else:
+            state, run = checkpoints.restore(places)
+            selection, seconds_before = _Selection(**run["selection"]), run["seconds"]
+            window_before = run.get("window")
+        done = first = int(state.step)
+        stopped = selection.stop(schedule.patience)
 
-    with RunLog(directory, first_step=first) as log:
-        log.say(
-            f"{parameters:,} parameters; steps {first} to {schedule.train_steps}"
-            + (f", resumed from {directory}" if first else "")
+        log = stack.enter_context(RunLog(directory, first_step=first))
+        log.say(_opening_line(state.params, first, schedule, stopped, directory))
+        window = _Window(log, schedule, window_before)
+        feed = stack.enter_context(
+            contextlib.closing(_feed(batches, first, schedule.train_steps, mesh))
         )
-        window = _Window(log, schedule)
-        feed = _feed(batches, first, schedule.train_steps, mesh)
-        for number in range(first, schedule.train_steps):
-            if selection.stop(schedule.patience):
-                log.say(f"no better dev score in {schedule.patience} evaluations: stopping")
-                break
+        step_fn = compile_step(objective, optimizer, mesh, shardings_of(places))
+        key = jax.random.key(seed)
+        while done < schedule.train_steps and not stopped:
             state, metrics = step_fn(state, next(feed), key)
+            done += 1
             # Reads the metrics of steps already finished while this one runs.
-            window.add(number + 1, metrics)
-            done = number + 1
+            window.add(done, metrics)
             last = done == schedule.train_steps
             if done % schedule.eval_period == 0 or last:
                 window.flush()
-                scores = evaluate(state.params)
+                with window.paused():
+                    scores = evaluate(state.params)
                 log.write(done, "dev", scores)
                 better = selection.update(done, scores)
                 shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
                 log.say(f"step {done}  dev  {shown}{'  (best)' if better else ''}")
                 if better:
                     checkpoints.save_best(done, state.params, {"metrics": scores, "step": done})
-            if done % schedule.checkpoint_period == 0 or last:
+                stopped = selection.stop(schedule.patience)
+            if done % schedule.checkpoint_period == 0 or last or stopped:
                 window.flush()
+                log.flush()
                 checkpoints.save(
                     state,
                     {
                         "selection": dataclasses.asdict(selection),
+                        "window": window.as_json(),
                         "seconds": seconds_before + time.monotonic() - start,
                         "gin": gin.operative_config_str(),
                     },
                 )
-        window.flush()
-        checkpoints.wait()
-        best = checkpoints.restore_best(state.params, shardings.params)
-        checkpoints.close()
-    params, metrics_of_best, best_step = (
-        (state.params, {}, int(state.step))
-        if best is None
-        else (best[0], best[1]["metrics"], best[1]["step"])
-    )
+            if stopped and not last:
+                log.say(f"no better dev score in {schedule.patience} evaluations: stopping")
+        checkpoints.prune()
+        params = state.params
+        best: dict[str, Any] = {"metrics": {}, "step": done}
+        if selection.best_step:
+            params, best = checkpoints.restore_best(selection.best_step, places.params)
+        elif done:
+            log.say("no dev score is a number to select by: these are the last step's parameters")
     return Outcome(
         params=jax.tree.map(np.asarray, params),
-        metrics=metrics_of_best,
-        best_step=best_step,
-        steps=int(state.step),
+        metrics=best["metrics"],
+        best_step=best["step"],
+        steps=done,
         seconds=seconds_before + time.monotonic() - start,
     )
+
+
+def _opening_line(
+    params: Any, first: int, schedule: Schedule, stopped: bool, directory: Path
+) -> str:
+    count = f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters"
+    if first and (stopped or first >= schedule.train_steps):
+        return f"{count}; already trained for {first} steps in {directory}"
+    resumed = f", resumed from {directory}" if first else ""
+    return f"{count}; steps {first} to {schedule.train_steps}{resumed}"
 
 
 @dataclasses.dataclass
@@ -196,15 +218,22 @@ class _Selection:
 
 
 class _Window:
-    """Means of metrics over the steps since the last log line, read one step late."""
+    """Means of metrics over the steps since the last log line, read one step late.
 
-    def __init__(self, log: RunLog, schedule: Schedule) -> None:
+    They are sums over sums of weights, not means of means. `before` is what `as_json` gave when
+    the run was last checkpointed: the first line after it covers the steps before it too.
+    """
+
+    def __init__(
+        self, log: RunLog, schedule: Schedule, before: Mapping[str, Any] | None = None
+    ) -> None:
         self._log = log
         self._schedule = schedule
         self._pending: tuple[int, dict[str, Any]] | None = None
-        self._sums: dict[str, np.ndarray] = {}
-        self._steps = 0
-        self._start = time.monotonic()
+        before = before or {"sums": {}, "steps": 0, "seconds": 0.0}
+        self._sums = {name: np.array(pair) for name, pair in before["sums"].items()}
+        self._steps = before["steps"]
+        self._start = time.monotonic() - before["seconds"]
 
     def add(self, step: int, metrics: dict[str, Any]) -> None:
         previous, self._pending = self._pending, (step, metrics)
@@ -216,15 +245,32 @@ class _Window:
             self._read(*self._pending)
             self._pending = None
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time spent in the block is not time spent on steps."""
+        start = time.monotonic()
+        yield
+        self._start += time.monotonic() - start
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "sums": {name: pair.tolist() for name, pair in self._sums.items()},
+            "steps": self._steps,
+            "seconds": time.monotonic() - self._start,
+        }
+
     def _read(self, step: int, metrics: dict[str, Any]) -> None:
         values = {
             name: np.array(pair, np.float64) for name, pair in jax.device_get(metrics).items()
         }
-        if not np.isfinite(values["loss"][0]):
-            raise UserError(
-                f"the loss is {values['loss'][0]} at step {step} (batch {step - 1} of the data); "
-                "lower the learning rate or look at that batch; checkpoints before it are kept"
-            )
+        # An infinite gradient spoils the parameters a step before the loss shows it.
+        for name, what in (("loss", "loss"), ("grad_norm", "norm of the gradient")):
+            if not np.isfinite(values[name][0]):
+                raise UserError(
+                    f"the {what} is {values[name][0]} at step {step} (batch {step - 1} of the "
+                    "data, counted from 0); lower the learning rate or look at that batch; "
+                    "checkpoints before it are kept"
+                )
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, np.zeros(2)) + value
         self._steps += 1
@@ -232,9 +278,8 @@ class _Window:
             self._write(step)
 
     def _write(self, step: int) -> None:
-        means = {name: float(s / max(w, 1.0)) for name, (s, w) in self._sums.items()}
-        seconds = time.monotonic() - self._start
-        means["steps_per_second"] = self._steps / seconds
+        means = {name: float(s / w) if w > 0 else 0.0 for name, (s, w) in self._sums.items()}
+        means["steps_per_second"] = self._steps / (time.monotonic() - self._start)
         self._log.write(step, "train", means)
         self._log.say(
             f"step {step}/{self._schedule.train_steps}  loss {means['loss']:.4f}  "
@@ -243,11 +288,14 @@ class _Window:
         self._sums, self._steps, self._start = {}, 0, time.monotonic()
 
 
-def _feed(batches: grain.MapDataset[Batch], first: int, last: int, mesh: Mesh) -> Iterator[Batch]:
+def _feed(
+    batches: grain.MapDataset[Batch], first: int, last: int, mesh: Mesh
+) -> Generator[Batch, None, None]:
     """Batches `first` to `last`, made ahead in a thread and placed on the mesh."""
     if first >= last:
         return
     sharding = batch_sharding(mesh)
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
-    for batch in batches[first:last].to_iter_dataset(options):
-        yield jax.tree.map(lambda array: jax.device_put(array, sharding), batch)
+    with contextlib.closing(iter(batches[first:last].to_iter_dataset(options))) as iterator:
+        for batch in iterator:
+            yield jax.tree.map(lambda array: jax.device_put(array, sharding), batch)

@@ -39,9 +39,14 @@ def make_mesh(
 ) -> Mesh:
     """A mesh over all devices; -1 for `data` takes what the other axes leave.
 
-    Raises `UserError` if the axes do not multiply to the number of devices.
+    Raises `UserError` if an axis is below 1 or the axes do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
+    if min(fsdp, model) < 1 or (data < 1 and data != -1):
+        raise UserError(
+            f"make_mesh: data {data}, fsdp {fsdp}, model {model}: each axis must be at least 1; "
+            "only data may be -1, which takes what the other axes leave"
+        )
     if data == -1:
         data = len(devices) // (fsdp * model) or 1
     shape = (data, fsdp, model)

@@ -1,47 +1,57 @@
 """Where a run's numbers go: a JSONL file, TensorBoard, and a line on the terminal."""
 
 import json
+import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
 from tensorboardX import SummaryWriter
 
+from distill_jax.files import atomic_write
+
 
 class RunLog:
     """Writes metrics of a run to `metrics.jsonl`, to TensorBoard's `events…` and to the terminal.
 
     On resume, lines of steps after `first_step` are dropped from the JSONL file, so that it reads
-    as if the run had never stopped.
+    as if the run had never stopped. `terminal` None is standard error.
     """
 
-    def __init__(self, directory: Path, *, first_step: int, terminal: TextIO = sys.stderr) -> None:
+    def __init__(self, directory: Path, *, first_step: int, terminal: TextIO | None = None) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / "metrics.jsonl"
-        kept = []
-        if path.exists() and first_step:
-            lines = path.read_text().splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= first_step]
-        path.write_text("".join(f"{line}\n" for line in kept))
-        self._file = path.open("a")
+        kept = list(_lines_until(path, first_step))
+        with atomic_write(path) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
         self._events = SummaryWriter(str(directory / "tensorboard"), purge_step=first_step + 1)
-        self._terminal = terminal
+        self._terminal = sys.stderr if terminal is None else terminal
         self._start = time.monotonic()
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
-        """Records scalars of one kind (`train`, `dev`) at a step."""
-        self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+        """Records scalars of one kind (`train`, `dev`) at a step.
+
+        JSON has no number for what is not finite: it is null there, and left out of TensorBoard.
+        """
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps({"step": step, "kind": kind, **finite}) + "\n")
         self._file.flush()
-        for name, value in values.items():
-            self._events.add_scalar(f"{kind}/{name}", value, step)
+        for name, value in finite.items():
+            if value is not None:
+                self._events.add_scalar(f"{kind}/{name}", value, step)
 
     def say(self, text: str) -> None:
         """One line for the person who watches, with the time since the start."""
         elapsed = time.monotonic() - self._start
         print(f"[{elapsed:7.1f}s] {text}", file=self._terminal, flush=True)
+
+    def flush(self) -> None:
+        """Writes what TensorBoard's writer still holds back; the JSONL file is always written."""
+        self._events.flush()
 
     def __enter__(self) -> "RunLog":
         return self
@@ -54,3 +64,16 @@ class RunLog:
     ) -> None:
         self._file.close()
         self._events.close()
+
+
+def _lines_until(path: Path, last_step: int) -> Iterator[str]:
+    """The lines of steps up to `last_step`; a run that was killed may have left half a line."""
+    if not last_step or not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            step = json.loads(line)["step"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        if step <= last_step:
+            yield line

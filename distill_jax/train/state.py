@@ -1,13 +1,15 @@
 """What a training step carries from one step to the next, made directly in its place on the mesh."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from distill_jax.distill.objectives import Objective
 from distill_jax.train.mesh import state_shardings
@@ -21,28 +23,56 @@ class TrainState(struct.PyTreeNode):
     opt_state: Any
 
 
+def abstract_state(
+    objective: Objective, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+    """Shapes, dtypes and shardings of a state, as `jax.ShapeDtypeStruct`s: nothing is allocated."""
+    boxed = jax.eval_shape(_initialiser(objective, optimizer), jax.random.key(0))
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        nn.unbox(boxed),
+        state_shardings(boxed, mesh),
+    )
+
+
+def shardings_of(tree: Any) -> Any:
+    """The sharding of every leaf."""
+    return jax.tree.map(lambda leaf: leaf.sharding, tree)
+
+
 def create_state(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
     seed: int,
     initial_params: Any = None,
-) -> tuple[TrainState, TrainState]:
-    """Initialises a state, sharded from birth; returns it and its tree of shardings.
+) -> TrainState:
+    """Initialises a state, sharded from birth: the same values whatever the mesh.
 
-    `initial_params` (host arrays, say of a checkpoint) replace the random ones.
+    `initial_params` (arrays, say of a checkpoint) replace the random ones. They are copied, since
+    the step donates its state, and an array that shared its memory would be overwritten.
     """
+    places = abstract_state(objective, optimizer, mesh)
+    shardings = shardings_of(places)
+    if initial_params is None:
+        init = _initialiser(objective, optimizer)
+        made = jax.jit(lambda key: nn.unbox(init(key)), out_shardings=shardings)
+        return made(jax.random.key(seed))
+    params = jax.tree.map(
+        lambda leaf, place: jax.device_put(np.array(leaf, place.dtype), place.sharding),
+        initial_params,
+        places.params,
+    )
+    step = jax.device_put(np.zeros((), np.int32), shardings.step)
+    opt_state = jax.jit(optimizer.init, out_shardings=shardings.opt_state)(params)
+    return TrainState(step, params, opt_state)
 
+
+def _initialiser(
+    objective: Objective, optimizer: optax.GradientTransformation
+) -> Callable[[jax.Array], TrainState]:
     def init(key: jax.Array) -> TrainState:
         params = objective.init(key)
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
-    key = jax.random.key(seed)
-    abstract = jax.eval_shape(init, key)
-    shardings = state_shardings(abstract, mesh)
-    if initial_params is None:
-        return jax.jit(lambda key: nn.unbox(init(key)), out_shardings=shardings)(key), shardings
-    params = jax.device_put(initial_params, shardings.params)
-    step = jax.device_put(jnp.zeros((), jnp.int32), NamedSharding(mesh, PartitionSpec()))
-    opt_state = jax.jit(optimizer.init, out_shardings=shardings.opt_state)(params)
-    return TrainState(step, params, opt_state), shardings
+    return init

@@ -1,0 +1,255 @@
+"""Both predictors: the same predictions however sentences are put together, and always legal."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distill_jax.errors import UserError
+from distill_jax.inference import Prediction, SentPredictor, WordPredictor
+from distill_jax.inference.base import batches_by_length, padded_batch_size, round_up
+from distill_jax.models.bilstm import BiLSTMTagger
+from distill_jax.models.t5 import T5
+from distill_jax.sent.format import SenTFormat
+from distill_jax.sent.windows import owned_ranges, windows
+from distill_jax.tagging import LabelSet
+from distill_jax.vocab import ByteVocabulary, train_sentencepiece
+from tests.tiny import (
+    BILSTM_CONFIG,
+    KINDS,
+    LABELS,
+    SENTENCES,
+    T5_CONFIG,
+    WORDS,
+    bilstm_params,
+    is_legal,
+    t5_params,
+)
+
+Predict = Callable[..., list[Prediction]]
+
+
+def make_predictor(kind: str, batch_size: int, **options: Any) -> tuple[Any, Any]:
+    """A predictor of a kind and its parameters."""
+    if kind == "t5":
+        sent_format = SenTFormat(ByteVocabulary(), LABELS)
+        predictor = SentPredictor(T5(T5_CONFIG), sent_format, batch_size=batch_size, **options)
+        return predictor, t5_params()
+    model = BiLSTMTagger(BILSTM_CONFIG)
+    return WordPredictor(model, WORDS, LABELS, batch_size=batch_size), bilstm_params()
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def together(request: pytest.FixtureRequest) -> tuple[str, list[Prediction]]:
+    """All sentences predicted in one call."""
+    predictor, params = make_predictor(request.param, 32)
+    return request.param, predictor.predict(params, SENTENCES)
+
+
+def assert_same(found: Prediction, expected: Prediction) -> None:
+    np.testing.assert_array_equal(found.tag_ids, expected.tag_ids)
+    np.testing.assert_allclose(
+        found.log_likelihoods, expected.log_likelihoods, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_predictions_are_of_the_sentences_in_their_order(
+    together: tuple[str, list[Prediction]],
+) -> None:
+    _, predictions = together
+    assert len(predictions) == len(SENTENCES)
+    for words, found in zip(SENTENCES, predictions, strict=True):
+        assert found.tag_ids.shape == (len(words),)
+        assert found.tag_ids.dtype == np.int32
+        assert found.log_likelihoods.shape == (len(words), LABELS.num_tags)
+        assert found.log_likelihoods.dtype == np.float32
+        assert is_legal(found.tag_ids)
+        np.testing.assert_allclose(found.posteriors.sum(-1), 1, rtol=1e-6)
+        # A legal tag always has a finite score.
+        assert np.isfinite(found.log_likelihoods[np.arange(len(words)), found.tag_ids]).all()
+    # The models are random, but a test of predictions that are all alike would be worth little.
+    assert len({tag for found in predictions for tag in found.tag_ids.tolist()}) > 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_batches_make_no_difference(
+    together: tuple[str, list[Prediction]], batch_size: int
+) -> None:
+    kind, expected = together
+    predictor, params = make_predictor(kind, batch_size)
+    for found, wanted in zip(predictor.predict(params, SENTENCES), expected, strict=True):
+        assert_same(found, wanted)
+
+
+def test_one_by_one_equals_together_equals_reversed(
+    together: tuple[str, list[Prediction]],
+) -> None:
+    kind, expected = together
+    predictor, params = make_predictor(kind, 4)
+    for words, wanted in zip(SENTENCES[::2], expected[::2], strict=True):
+        [found] = predictor.predict(params, [words])
+        assert_same(found, wanted)
+    for found, wanted in zip(
+        predictor.predict(params, SENTENCES[::-1]), expected[::-1], strict=True
+    ):
+        assert_same(found, wanted)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_to_predict(kind: str) -> None:
+    predictor, params = make_predictor(kind, 4)
+    assert predictor.predict(params, []) == []
+    heard: list[int] = []
+    for found in predictor.predict(params, [(), ()], heard.append):
+        assert found.tag_ids.shape == (0,)
+        assert found.posteriors.shape == (0, LABELS.num_tags)
+    assert sum(heard) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_progress_counts_sentences_not_windows(kind: str) -> None:
+    options = {"max_input_tokens": 16, "overlap_words": 1} if kind == "t5" else {}
+    predictor, params = make_predictor(kind, 4, **options)
+    heard: list[int] = []
+    predictor.predict(params, [(), ("may",) * 6, ("to",)], heard.append)
+    assert sum(heard) == 3
+
+
+# ---- windows -----------------------------------------------------------------------------------
+
+
+def test_a_sentence_that_fits_is_not_split() -> None:
+    """The limits do not matter to sentences within them."""
+    words = SENTENCES[2]
+    narrow, params = make_predictor("t5", 4, overlap_words=0, max_input_tokens=40)
+    wide, _ = make_predictor("t5", 4)
+    assert len(SenTFormat(ByteVocabulary(), LABELS).encode_input(words)) <= 40
+    assert_same(*narrow.predict(params, [words]), *wide.predict(params, [words]))
+
+
+def test_windows_are_predicted_each_alone_and_merged() -> None:
+    words = tuple(["to", "berlin", "on", "may", "4", "to", "rome", "on", "may", "5", "and", "x"])
+    limit, overlap = 32, 3
+    predictor, params = make_predictor("t5", 4, max_input_tokens=limit, overlap_words=overlap)
+    sent_format = SenTFormat(ByteVocabulary(), LABELS)
+    parts = windows(
+        words,
+        max_words=sent_format.max_words,
+        max_tokens=limit,
+        token_length=sent_format.word_length,
+        overlap_words=overlap,
+    )
+    assert len(parts) > 1
+    [found] = predictor.predict(params, [words])
+    assert is_legal(found.tag_ids)
+    alone = predictor.predict(params, [words[start:end] for start, end in parts])
+    for part, own, piece in zip(parts, owned_ranges(parts), alone, strict=True):
+        np.testing.assert_allclose(
+            found.log_likelihoods[own.start : own.end],
+            piece.log_likelihoods[own.start - part.start : own.end - part.start],
+            rtol=1e-4,
+            atol=1e-5,
+        )
+    # Neighbours of a sentence in windows are not mixed up with it.
+    before, again, after = predictor.predict(params, [("to",), words, ("berlin", "on")])
+    assert_same(again, found)
+    assert len(before.tag_ids) == 1 and len(after.tag_ids) == 2
+
+
+@pytest.mark.parametrize("length", [19, 20, 50])
+def test_more_words_than_sentinels(tmp_path: Path, length: int) -> None:
+    texts = ["to berlin on may 4", "from rome to x"] * 5
+    vocabulary = train_sentencepiece(
+        texts, 60, tmp_path / "spiece.model", extra_ids=20, required=LABELS.tag_texts
+    )
+    config = T5_CONFIG.replace(vocab_size=vocabulary.size)
+    predictor = SentPredictor(T5(config), SenTFormat(vocabulary, LABELS), batch_size=4)
+    words = tuple(itertools.islice(itertools.cycle(["to", "berlin", "on", "may", "4"]), length))
+    [found] = predictor.predict(t5_params(config), [words])
+    assert found.tag_ids.shape == (length,)
+    assert is_legal(found.tag_ids)
+    np.testing.assert_allclose(found.posteriors.sum(-1), 1, rtol=1e-6)
+
+
+def test_a_word_beyond_the_limit_is_refused() -> None:
+    predictor, params = make_predictor("t5", 4, max_input_tokens=16)
+    with pytest.raises(UserError, match=r"word 2 .* alone takes"):
+        predictor.predict(params, [("to", "x" * 40)])
+
+
+# ---- the word tagger ---------------------------------------------------------------------------
+
+
+def test_word_tags_are_the_best_legal_sequence(together: tuple[str, list[Prediction]]) -> None:
+    kind, predictions = together
+    if kind != "bilstm":
+        pytest.skip("SenTScore has its own tests")
+    for found in predictions:
+        length = len(found.tag_ids)
+        if length > 4:
+            continue
+        sequences = itertools.product(range(LABELS.num_tags), repeat=length)
+        scores = found.log_likelihoods.astype(np.float64)
+        best = max(
+            filter(is_legal, sequences),
+            key=lambda tags: sum(scores[i, tag] for i, tag in enumerate(tags)),
+        )
+        assert found.tag_ids.tolist() == list(best)
+
+
+def test_word_tags_are_legal_where_single_words_would_not_be() -> None:
+    """A model that wants I everywhere."""
+    predictor, params = make_predictor("bilstm", 4)
+
+    def prefer_inside(path: Any, leaf: np.ndarray) -> np.ndarray:
+        if leaf.shape == (LABELS.num_tags,):
+            return np.array([0, 50, 0, 0], np.float32)
+        return leaf
+
+    import jax
+
+    params = jax.tree_util.tree_map_with_path(prefer_inside, params)
+    [found] = predictor.predict(params, [("to", "berlin", "on", "may")])
+    assert (found.log_likelihoods.argmax(-1) == 1).all()
+    assert found.tag_ids[0] > 1
+    assert found.tag_ids[1:].tolist() == [1, 1, 1]
+
+
+def test_a_word_tagger_needs_its_own_labels() -> None:
+    with pytest.raises(UserError, match="predicts 4 tags but the label set has 3"):
+        WordPredictor(BiLSTMTagger(BILSTM_CONFIG), WORDS, LabelSet(("city",)))
+
+
+def test_a_vocabulary_that_does_not_fit() -> None:
+    with pytest.raises(UserError, match="384"):
+        SentPredictor(T5(T5_CONFIG.replace(vocab_size=300)), SenTFormat(ByteVocabulary(), LABELS))
+
+
+# ---- batches -----------------------------------------------------------------------------------
+
+
+def test_batches_by_length() -> None:
+    lengths = [3, 0, 9, 4, 4, 20, 1, 33]
+    groups = batches_by_length(lengths, 2, (4, 8))
+    assert sorted(int(i) for _, members in groups for i in members) == [0, 2, 3, 4, 5, 6, 7]
+    for bucket, members in groups:
+        assert 1 <= len(members) <= 2
+        assert all(bucket == round_up(lengths[i], (4, 8)) for i in members)
+    assert {bucket for bucket, _ in groups} == {4, 16, 24, 40}
+
+
+@pytest.mark.parametrize(("items", "expected"), [(1, 1), (2, 2), (3, 4), (5, 8), (9, 12), (12, 12)])
+def test_padded_batch_size(items: int, expected: int) -> None:
+    assert padded_batch_size(items, 12) == expected
+
+
+def test_posteriors_at_a_temperature() -> None:
+    scores = np.array([[0.0, -np.inf, np.log(3.0), -np.inf]], np.float32)
+    cold = Prediction(np.array([2], np.int32), scores)
+    np.testing.assert_allclose(cold.posteriors, [[0.25, 0, 0.75, 0]], rtol=1e-6)
+    warm = cold._replace(temperature=2.0)
+    root = np.sqrt(3)
+    np.testing.assert_allclose(warm.posteriors, [[1, 0, root, 0]] / (1 + root), rtol=1e-6)

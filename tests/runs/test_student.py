@@ -1,0 +1,65 @@
+"""What students learn from: gold tags where there are any, the teacher's scores everywhere."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distill_jax.distill.objectives import DistillationWeights
+from distill_jax.distill.store import TeacherLabels, write_store
+from distill_jax.errors import UserError
+from distill_jax.runs.student import recipe_name, student_targets
+from distill_jax.tagging import LabelSet, Sentence
+
+LABELS = LabelSet(("city",))
+GOLD = [
+    Sentence(("to", "new", "york"), ("O", "B-city", "I-city")),
+    Sentence(("rome",), ("B-city",)),
+    Sentence((), ()),
+    Sentence(("to", "new", "york"), ("O", "O", "B-city")),
+]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TeacherLabels:
+    pool = [Sentence(words) for words in (("oslo",), ("to", "new", "york"), ("to", "bonn"))]
+    return write_store(
+        tmp_path / "s",
+        pool,
+        LABELS,
+        lambda chunk: [
+            (np.zeros(len(s.words), np.int32), np.zeros((len(s.words), 3), np.float32))
+            for s in chunk
+        ],
+        settings={},
+    )
+
+
+def test_gold_alone() -> None:
+    targets = student_targets(GOLD, LABELS, None)
+    assert [target.words for target in targets] == [GOLD[i].words for i in (0, 1, 3)]
+    assert [target.tag_ids.tolist() for target in targets] == [[0, 2, 1], [2], [0, 0, 2]]
+    assert all(target.scores is None and target.weight == 1 for target in targets)
+
+
+def test_gold_and_teacher(store: TeacherLabels) -> None:
+    targets = student_targets(GOLD, LABELS, store)
+    gold, silver = targets[:3], targets[3:]
+    assert [target.tag_ids.tolist() for target in gold] == [[0, 2, 1], [2], [0, 0, 2]]
+    # A sentence that occurs twice has the teacher's scores both times.
+    assert [target.scores is not None for target in gold] == [True, False, True]
+    assert [target.words for target in silver] == [("oslo",), ("to", "bonn")]
+    for target in silver:
+        assert not target.tag_ids.any()
+        np.testing.assert_allclose(target.scores, np.log(1 / 3), rtol=1e-3)  # type: ignore[arg-type]
+
+
+def test_gold_needs_tags(store: TeacherLabels) -> None:
+    with pytest.raises(UserError, match=r"gold sentence 1 \(x y…\) has no tags"):
+        student_targets([GOLD[0], Sentence(("x", "y"))], LABELS, store)
+
+
+def test_recipe_names() -> None:
+    assert recipe_name(False, DistillationWeights()) == "gold"
+    assert recipe_name(True, DistillationWeights(kl_weight=0.0)) == "pseudo"
+    assert recipe_name(True, DistillationWeights()) == "kd"

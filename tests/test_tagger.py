@@ -1,0 +1,234 @@
+"""`Tagger`: from model directories of both kinds to words, tags, spans and scores."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import distill_jax
+from distill_jax.errors import UserError
+from distill_jax.interop.settings import TaggerSettings
+from distill_jax.tagger import TaggedSentence, Tagger, model_hash
+from distill_jax.tagging import spans_from_iob2
+from tests.tiny import KINDS, LABELS, SENTENCES, bilstm_params, save_tiny, t5_params
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory of each kind."""
+    return save_tiny(tmp_path_factory.mktemp(request.param) / "model", request.param)
+
+
+@pytest.fixture(scope="module")
+def tagged(model: Path) -> tuple[Tagger, list[TaggedSentence]]:
+    """The sentences of `tiny` as that model tags them."""
+    tagger = Tagger.load(model)
+    return tagger, tagger.predict(SENTENCES)
+
+
+def test_the_package_offers_it() -> None:
+    assert distill_jax.Tagger is Tagger
+
+
+def test_strings_are_split_at_blanks(tagged: tuple[Tagger, list[TaggedSentence]]) -> None:
+    tagger, expected = tagged
+    found = tagger.predict([" ".join(words) for words in SENTENCES])
+    for one, other in zip(found, expected, strict=True):
+        assert one.words == other.words
+        assert one.tags == other.tags
+    [spaced] = tagger.predict(["  to \t berlin\n"])
+    assert spaced.words == ("to", "berlin")
+    assert tagger.predict([["to", "berlin"]])[0].tags == spaced.tags
+
+
+def test_one_string_is_not_a_list_of_sentences(
+    tagged: tuple[Tagger, list[TaggedSentence]],
+) -> None:
+    with pytest.raises(TypeError, match="list of sentences"):
+        tagged[0].predict("to berlin")
+
+
+def test_spans_are_those_of_the_tags(tagged: tuple[Tagger, list[TaggedSentence]]) -> None:
+    tagger, sentences = tagged
+    assert any(sentence.spans for sentence in sentences)
+    for words, found in zip(SENTENCES, sentences, strict=True):
+        assert found.words == words
+        assert len(found.tags) == len(words)
+        assert [span[:3] for span in found.spans] == [
+            tuple(span) for span in spans_from_iob2(found.tags)
+        ]
+        for span in found.spans:
+            assert span.text == " ".join(words[span.start : span.end])
+            assert span.label in LABELS.names
+            assert 0 <= span.score <= 1
+        assert found.labels == LABELS.tags == ("O", "I", "city", "date_time")
+        np.testing.assert_allclose(found.posteriors.sum(-1), 1, rtol=1e-6)
+        scores = found.log_likelihoods.astype(np.float64)
+        expected = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+        np.testing.assert_allclose(found.posteriors, expected, rtol=1e-5, atol=1e-30)
+    assert tagger.predict([]) == []
+
+
+def test_the_score_of_a_span_by_hand(tagged: tuple[Tagger, list[TaggedSentence]]) -> None:
+    """The product of its tags' posteriors, and of no I following it within the sentence."""
+    _, sentences = tagged
+    ends = set()
+    for found in sentences:
+        for span in found.spans:
+            expected = float(found.posteriors[span.start, LABELS.index(span.label)])
+            for position in range(span.start + 1, span.end):
+                expected *= float(found.posteriors[position, 1])
+            if span.end < len(found.words):
+                expected *= 1 - float(found.posteriors[span.end, 1])
+            ends.add(span.end < len(found.words))
+            assert span.score == pytest.approx(expected, rel=1e-5)
+    assert ends == {True, False}
+
+
+def strict(text: str) -> object:
+    """Parses JSON as other languages do."""
+
+    def refuse(constant: str) -> object:
+        raise ValueError(constant)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_to_json(tagged: tuple[Tagger, list[TaggedSentence]]) -> None:
+    for found in tagged[1]:
+        short = strict(json.dumps(found.to_json(), allow_nan=False))
+        assert isinstance(short, dict)
+        assert list(short) == ["words", "tags", "spans"]
+        assert short["words"] == list(found.words)
+        assert short["tags"] == list(found.tags)
+        for span, fields in zip(found.spans, short["spans"], strict=True):
+            assert list(fields) == ["start", "end", "label", "text", "score"]
+            assert fields == span._asdict()
+        full = strict(json.dumps(found.to_json(posteriors=True), allow_nan=False))
+        assert isinstance(full, dict)
+        assert full.items() >= short.items()
+        assert set(full) - set(short) == {"labels", "posteriors", "log_likelihoods"}
+        assert full["labels"] == ["O", "I", "city", "date_time"]
+        shape = (len(found.words), LABELS.num_tags)
+        np.testing.assert_array_equal(
+            np.reshape(full["posteriors"], shape), np.float64(found.posteriors)
+        )
+        scores = np.reshape(np.array(full["log_likelihoods"], np.float64), shape)  # null: NaN
+        np.testing.assert_array_equal(
+            np.where(np.isnan(scores), -np.inf, scores), np.float64(found.log_likelihoods)
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_temperature_and_thresholds_of_the_model_are_used(tmp_path: Path, kind: str) -> None:
+    plain = Tagger.load(save_tiny(tmp_path / "plain", kind)).predict(SENTENCES)
+    settings = {"format": "sent_prime" if kind == "t5" else "word_tags"}
+    warm = Tagger.load(
+        save_tiny(tmp_path / "warm", kind, settings=TaggerSettings(**settings, temperature=4.0))
+    ).predict(SENTENCES)
+    for one, other in zip(plain, warm, strict=True):
+        assert one.tags == other.tags
+        np.testing.assert_array_equal(one.log_likelihoods, other.log_likelihoods)
+        scores = one.log_likelihoods.astype(np.float64) / 4
+        expected = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+        np.testing.assert_allclose(other.posteriors, expected, rtol=1e-5, atol=1e-30)
+    scores = [span.score for found in plain for span in found.spans if span.label == "city"]
+    threshold = (min(scores) + max(scores)) / 2
+    assert min(scores) < threshold < max(scores)
+    strict_settings = TaggerSettings(**settings, thresholds={"city": threshold})
+    strict_tagger = Tagger.load(save_tiny(tmp_path / "strict", kind, settings=strict_settings))
+    for one, other in zip(plain, strict_tagger.predict(SENTENCES), strict=True):
+        assert other.spans == tuple(
+            span for span in one.spans if span.label != "city" or span.score >= threshold
+        )
+
+
+def test_a_t5_is_told_its_normaliser(tmp_path: Path) -> None:
+    settings = TaggerSettings(normaliser="trie")
+    model = save_tiny(tmp_path / "model", "t5", settings=settings)
+    assert Tagger.load(model).decoder["normaliser"] == "trie"
+    assert Tagger.load(model, normaliser="vocab").decoder == {
+        "algorithm": "sentscore",
+        "beam": 1,
+        "normaliser": "vocab",
+    }
+
+
+def test_a_word_tagger_has_no_normaliser(tmp_path: Path) -> None:
+    model = save_tiny(tmp_path / "model", "bilstm")
+    assert Tagger.load(model).decoder == {"algorithm": "viterbi"}
+    with pytest.raises(UserError, match="setting of SenTScore"):
+        Tagger.load(model, normaliser="trie")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_that_are_not_numbers(tmp_path: Path, kind: str) -> None:
+    import jax
+
+    params = t5_params() if kind == "t5" else bilstm_params()
+    params = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), params)
+    tagger = Tagger.load(save_tiny(tmp_path / "model", kind, params=params))
+    with pytest.raises(UserError, match="not numbers"):
+        tagger.predict(["to berlin"])
+
+
+def test_what_is_not_a_model(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a model directory"):
+        Tagger.load(tmp_path / "nothing")
+
+
+def test_the_hash_of_a_model_is_of_what_predictions_depend_on(model: Path, tmp_path: Path) -> None:
+    kind = "t5" if (model / "config.json").read_text().find("bilstm") < 0 else "bilstm"
+    again = save_tiny(tmp_path / "again", kind)
+    assert model_hash(again) == model_hash(model)
+    (again / "README.md").write_text("another card")
+    assert model_hash(again) == model_hash(model)
+    other = save_tiny(tmp_path / "other", kind, settings=None, name="other")
+    with (other / "tagger.json").open("a") as file:
+        file.write("\n")
+    assert model_hash(other) != model_hash(model)
+
+
+WITHOUT = """
+import importlib.abc, sys
+
+BLOCKED = ("seqio", "tensorflow", "tensorflow_datasets", "tensorflow_text", "torch", "transformers")
+blocking = sys.argv[1] == "blocked"
+
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BLOCKED:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+if blocking:
+    sys.meta_path.insert(0, Blocker())
+import distill_jax
+assert "jax" not in sys.modules, "importing the package should be cheap"
+from distill_jax.cli import main
+for model in sys.argv[2:]:
+    [found] = distill_jax.Tagger.load(model).predict(["to berlin"])
+    assert len(found.tags) == 2
+    assert main(["predict", "--model", model, "--input", "-", "--output", "-"]) == 0
+assert not [name for name in BLOCKED if name in sys.modules]
+print("done")
+"""
+
+
+@pytest.mark.parametrize("how", ["blocked", "installed"])
+def test_prediction_neither_needs_nor_imports_tensorflow(tmp_path: Path, how: str) -> None:
+    models = [str(save_tiny(tmp_path / kind, kind)) for kind in KINDS]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, how, *models],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_ENABLE_COMPILATION_CACHE": "false"},
+        input="",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "done"

@@ -1,0 +1,80 @@
+"""The files a run writes its numbers to, and how they go on after a stop."""
+
+import io
+import json
+import math
+import struct
+from pathlib import Path
+
+from tensorboardX.proto.event_pb2 import Event
+
+from distill_jax.train.reporting import RunLog
+
+
+def scalars(directory: Path) -> list[tuple[str, int, float]]:
+    """(tag, step, value) of all TensorBoard events, read as TFRecords."""
+    found = []
+    for path in sorted(directory.glob("tensorboard/events.out.tfevents.*")):
+        data = path.read_bytes()
+        while data:
+            (size,) = struct.unpack("<Q", data[:8])
+            event = Event.FromString(data[12 : 12 + size])
+            found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+            data = data[16 + size :]
+    return found
+
+
+def lines(directory: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_numbers_go_to_jsonl_tensorboard_and_the_terminal(tmp_path: Path) -> None:
+    terminal = io.StringIO()
+    with RunLog(tmp_path, first_step=0, terminal=terminal) as log:
+        log.write(5, "train", {"loss": 0.5})
+        log.write(5, "dev", {"f1": 0.25, "ece": 0.125})
+        log.say("step 5")
+    assert lines(tmp_path) == [
+        {"step": 5, "kind": "train", "loss": 0.5},
+        {"step": 5, "kind": "dev", "f1": 0.25, "ece": 0.125},
+    ]
+    assert scalars(tmp_path) == [("train/loss", 5, 0.5), ("dev/f1", 5, 0.25), ("dev/ece", 5, 0.125)]
+    assert terminal.getvalue().endswith("s] step 5\n")
+
+
+def test_lines_are_on_disk_while_the_run_goes_on(tmp_path: Path) -> None:
+    with RunLog(tmp_path, first_step=0, terminal=io.StringIO()) as log:
+        log.write(1, "train", {"loss": 0.5})
+        assert len(lines(tmp_path)) == 1
+        log.flush()
+        assert scalars(tmp_path) == [("train/loss", 1, 0.5)]
+
+
+def test_what_is_not_finite_is_still_json(tmp_path: Path) -> None:
+    with RunLog(tmp_path, first_step=0, terminal=io.StringIO()) as log:
+        log.write(1, "dev", {"nll": math.inf, "ece": math.nan, "f1": 1.0})
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert text == '{"step": 1, "kind": "dev", "nll": null, "ece": null, "f1": 1.0}\n'
+    assert scalars(tmp_path) == [("dev/f1", 1, 1.0)]
+
+
+def test_going_on_drops_later_lines_and_half_lines(tmp_path: Path) -> None:
+    with RunLog(tmp_path, first_step=0, terminal=io.StringIO()) as log:
+        for step in (1, 2, 3, 4):
+            log.write(step, "train", {"loss": step / 2})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "kind": "tr')
+    with RunLog(tmp_path, first_step=2, terminal=io.StringIO()) as log:
+        log.write(3, "train", {"loss": 9.0})
+    assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [
+        (1, 0.5),
+        (2, 1.0),
+        (3, 9.0),
+    ]
+
+
+def test_a_run_without_checkpoint_starts_its_file_anew(tmp_path: Path) -> None:
+    for value in (1.0, 2.0):
+        with RunLog(tmp_path, first_step=0, terminal=io.StringIO()) as log:
+            log.write(1, "train", {"loss": value})
+    assert [line["loss"] for line in lines(tmp_path)] == [2.0]
