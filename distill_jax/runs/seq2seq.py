@@ -124,7 +124,8 @@ def train_t5(
         evaluate = dev_evaluation(predictor, _first(dev, eval_examples))
     outcome = fit(
         objective,
-        rows.batch(batch_size),
+        # Endless: there is no remainder, and Grain cannot count the batches of one with it.
+        rows.batch(batch_size, drop_remainder=True),
         evaluate,
         model_dir=model_dir,
         optimizer=optimizer,

@@ -160,7 +160,6 @@ def fit(
                 stopped = selection.stop(schedule.patience)
             if done % schedule.checkpoint_period == 0 or last or stopped:
                 window.flush()
-                log.flush()
                 checkpoints.save(
                     state,
                     {

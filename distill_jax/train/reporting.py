@@ -28,7 +28,13 @@ class RunLog:
         with atomic_write(path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(directory / "tensorboard"), purge_step=first_step + 1)
+        self._events = SummaryWriter(
+            str(directory / "tensorboard"),
+            purge_step=first_step + 1,
+            flush_secs=5,
+            # Files are named after the second otherwise, and overwritten by a quick second run.
+            filename_suffix=f".{first_step}",
+        )
         self._terminal = sys.stderr if terminal is None else terminal
         self._start = time.monotonic()
 
@@ -48,10 +54,6 @@ class RunLog:
         """One line for the person who watches, with the time since the start."""
         elapsed = time.monotonic() - self._start
         print(f"[{elapsed:7.1f}s] {text}", file=self._terminal, flush=True)
-
-    def flush(self) -> None:
-        """Writes what TensorBoard's writer still holds back; the JSONL file is always written."""
-        self._events.flush()
 
     def __enter__(self) -> "RunLog":
         return self

@@ -359,7 +359,7 @@ def import_pickles(world: World) -> CommandAndNamed:
 
 @case
 def import_a_vocabulary_that_does_not_fit(world: World) -> CommandAndNamed:
-    return import_(world, world.checkpoint(vocab_size=128)), ("128", "vocabulary")
+    return import_(world, world.checkpoint(vocab_size=64)), ("only 64", "vocabulary")
 
 
 @case
@@ -552,7 +552,7 @@ def train_on_too_few_sentences(world: World) -> CommandAndNamed:
     *command, name = train_on(world)
     few_shot = name.removesuffix("'") + "_gold100_dev50_seed0'"
     splits = ["--gin.TRAIN_SPLIT='gold'", "--gin.EVAL_SPLIT='dev'"]
-    return [*command, few_shot, *splits], ("2 sentences",)
+    return [*command, few_shot, *splits], ("2 different ones",)
 
 
 @case

@@ -23,7 +23,7 @@ Batch = dict[str, np.ndarray]
 
 
 def target(number: int, words: int, *, teacher: bool = True, weight: float = 1.0) -> Target:
-    """Words that name the sentence; random legal tags; scores with an illegal I at the start."""
+    """Words that name the sentence; random legal tags; scores of a teacher that chose them."""
     rng = np.random.default_rng([number, words])
     tags = rng.integers(0, 4, words).astype(np.int32)
     for i in range(words):
@@ -32,7 +32,7 @@ def target(number: int, words: int, *, teacher: bool = True, weight: float = 1.0
     scores = None
     if teacher:
         scores = rng.normal(size=(words, 4)).astype(np.float32)
-        scores[:1, IN] = -np.inf
+        scores[np.concatenate([[OUT], tags[:-1]])[:words] == OUT, IN] = -np.inf
     return Target(tuple(f"{number}.{i}" for i in range(words)), tags, scores, weight)
 
 

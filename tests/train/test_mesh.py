@@ -60,9 +60,8 @@ def test_make_mesh_gives_data_what_the_other_axes_leave() -> None:
     ],
 )
 def test_a_mesh_that_does_not_fit_the_devices_is_refused(axes: dict[str, int]) -> None:
-    with pytest.raises(UserError, match="^make_mesh: data .*") as error:
+    with pytest.raises(UserError, match=r"^make_mesh: data .*; "):
         make_mesh(**axes)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("batch_size", [0, -4, 2, 6])

@@ -28,7 +28,7 @@ def test_a_warm_up_takes_at_most_half_of_a_short_run() -> None:
 
 @pytest.mark.parametrize(("steps", "warmup_steps"), [(0, 0), (-1, 0), (10, -1)])
 def test_a_schedule_without_steps_is_refused(steps: int, warmup_steps: int) -> None:
-    with pytest.raises(UserError, match="^warmup_cosine: "):
+    with pytest.raises(UserError, match=r"^warmup_cosine: "):
         warmup_cosine(1.0, steps, warmup_steps=warmup_steps)
 
 

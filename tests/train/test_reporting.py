@@ -46,8 +46,6 @@ def test_lines_are_on_disk_while_the_run_goes_on(tmp_path: Path) -> None:
     with RunLog(tmp_path, first_step=0, terminal=io.StringIO()) as log:
         log.write(1, "train", {"loss": 0.5})
         assert len(lines(tmp_path)) == 1
-        log.flush()
-        assert scalars(tmp_path) == [("train/loss", 1, 0.5)]
 
 
 def test_what_is_not_finite_is_still_json(tmp_path: Path) -> None:
@@ -71,6 +69,8 @@ def test_going_on_drops_later_lines_and_half_lines(tmp_path: Path) -> None:
         (2, 1.0),
         (3, 9.0),
     ]
+    # TensorBoard hides by itself what a later file's step 3 makes void.
+    assert [step for _, step, _ in scalars(tmp_path)] == [1, 2, 3, 4, 3]
 
 
 def test_a_run_without_checkpoint_starts_its_file_anew(tmp_path: Path) -> None:

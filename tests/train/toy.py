@@ -132,6 +132,11 @@ def failing_at(call: int, fail: Callable[[], None]) -> Evaluate:
     return evaluate
 
 
+def never(*_: Any) -> Any:
+    """An evaluation, or a batch, that a finished run must not ask for."""
+    raise AssertionError("a finished run was taken up again")
+
+
 def stop() -> None:
     raise Stop
 
