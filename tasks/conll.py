@@ -2,8 +2,8 @@
 
 The data directory is given by argument (`--data_dir`) or by the environment variable
 DISTILL_JAX_DATA. A set is a folder `NAME/` with a file for each split, `train.conll`, `valid.conll`
-and `test.conll` (`.jsonl` and `.tsv` do as well), and if the labels are not to be those that occur in its files,
-sorted, `labels.txt` with one `name` or `name<TAB>text` a line. The sets named below
+and `test.conll` (`.jsonl` and `.tsv` do as well), and if the labels are not to be those that occur
+in its files, sorted, `labels.txt` with one `name` or `name<TAB>text` a line. The sets named below
 are registered whether they are there or not; any other folder when it is asked for.
 
 Unlabelled text, `text/NAME.txt` with a sentence a line, is the task `NAME_text`: its last 1,000

@@ -14,7 +14,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
-import pytest  # noqa: E402
+import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
