@@ -1,6 +1,8 @@
 """Settings that must be in force before JAX is imported, and fixtures shared by all tests."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 # Eight virtual CPU devices let sharding be tested on any machine. Tests compile much and compute
@@ -25,3 +27,11 @@ def shared_dir() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the optional folder ../shared (real data and T5's vocabulary)")
     return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _no_gin_configuration_left_behind() -> Iterator[None]:
+    """Gin's configuration is global: what one test binds must not reach the next."""
+    yield
+    if "gin" in sys.modules:
+        sys.modules["gin"].clear_config()

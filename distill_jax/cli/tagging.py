@@ -148,12 +148,13 @@ def _evaluate(options: argparse.Namespace) -> None:
         "sentences_per_second": timed / seconds,
         "decoder": tagger.decoder,
     }
-    print_evaluation(result)
+    # The file first: printing ends the command where the reader of its output has gone.
     if options.json:
         from distill_jax.files import atomic_write
 
         with atomic_write(options.json) as temporary:
             temporary.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
+    print_evaluation(result)
 
 
 def _time(tagger: Any, words: list[tuple[str, ...]]) -> tuple[float, int]:

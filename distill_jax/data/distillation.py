@@ -102,16 +102,18 @@ def sent_batches(
         for target in targets
     ]
 
+    # One shape a bucket, so one compile: that of this step takes long.
+    shapes: dict[int, dict[str, int]] = {}
+    for target, (inputs, tags) in zip(targets, pairs, strict=True):
+        shape = shapes.setdefault(_bucket(len(target.words)), {"inputs": 0, "targets": 0})
+        shape["inputs"] = max(shape["inputs"], -(-len(inputs) // 8) * 8)
+        shape["targets"] = max(shape["targets"], -(-len(tags) // 8) * 8)
+
     def collate(members: Sequence[int], length: int) -> dict[str, np.ndarray]:
+        shape = shapes[length]
         length = min(length, sent_format.max_words)
-        chosen = [pairs[i] for i in members]
-        longest = [max(len(pair[side]) for pair in chosen) for side in (0, 1)]
-        shape = {
-            "inputs": -(-longest[0] // 32) * 32,
-            "targets": -(-longest[1] // 32) * 32,
-        }
         pad_id = sent_format.vocabulary.pad_id
-        rows = [join_pairs([pair], shape, pad_id=pad_id, start_id=start_id) for pair in chosen]
+        rows = [join_pairs([pairs[i]], shape, pad_id=pad_id, start_id=start_id) for i in members]
         batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         members_of = [targets[i] for i in members]
         weights = np.array([target.weight for target in members_of], np.float32)
@@ -140,6 +142,10 @@ def _targets(targets: Sequence[Target], length: int, num_tags: int) -> dict[str,
     return batch
 
 
+def _bucket(words: int) -> int:
+    return next((b for b in BUCKETS if words <= b), -(-words // STEP) * STEP)
+
+
 def _bucketed(
     targets: Sequence[Target],
     collate: Callable[[Sequence[int], int], dict[str, np.ndarray]],
@@ -151,9 +157,7 @@ def _bucketed(
     members: dict[int, list[int]] = {}
     for index, target in enumerate(targets):
         if target.words:
-            words = len(target.words)
-            bucket = next((b for b in BUCKETS if words <= b), -(-words // STEP) * STEP)
-            members.setdefault(bucket, []).append(index)
+            members.setdefault(_bucket(len(target.words)), []).append(index)
     if not members:
         raise UserError("a training set is empty; check the task's split and few-shot sizes")
 

@@ -375,7 +375,7 @@ def test_folders_of_the_data_directory(
     assert len(list(read_task("my_set", "test"))) == 1
     assert task_labels("my-set") == LabelSet((*demo.LABELS.names, "extra"))
     [part] = prepare("my-set", "train", tmp_path / "p", modules=[TASKS])
-    assert (part.task, len(part.dataset), len(part.dataset.manifest["sources"])) == ("my_set", 4, 2)
+    assert (part.task, len(part.dataset), len(part.dataset.manifest["sources"])) == ("my_set", 4, 3)
     assert "my_set" in seqio_tasks.known_names()
     with pytest.raises(UserError, match=r"snips/valid.conll: there is no such file; put the valid"):
         list(read_task("snips", "valid"))

@@ -1,4 +1,7 @@
-"""The runs end to end with tiny models: fine-tune, label, distil, evaluate, by the Gin files."""
+"""The runs end to end with tiny models: fine-tune, label, distil, evaluate, by the Gin files.
+
+One step each and sentences of similar length: nearly all of the time is compilation.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,14 +16,17 @@ from distill_jax.data import demo as demo_data
 from distill_jax.data import locations
 from distill_jax.data.readers import write_conll
 from distill_jax.distill.store import TeacherLabels
+from distill_jax.interop.hf import read_hf, write_hf
 from distill_jax.interop.model_dir import load_model
 from distill_jax.runs.demo import Sizes, demo
 from distill_jax.tagger import Tagger
+from distill_jax.vocab import train_sentencepiece
+from tests.tiny import T5_CONFIG, t5_params
 
 TASK = "tiny_runs"
-FEW_SHOT = f"{TASK}_gold16_dev8_silver16_seed0"
+FEW_SHOT = f"{TASK}_gold8_dev4_silver8_seed0"
 # Tests run on eight virtual devices, which the batch has to divide over.
-SHORT = {"TRAIN_STEPS": 2, "EVAL_PERIOD": 1, "BATCH_SIZE": 8, "WARMUP_STEPS": 1}
+SHORT = {"TRAIN_STEPS": 1, "EVAL_PERIOD": 1, "BATCH_SIZE": 8, "WARMUP_STEPS": 1}
 LENGTHS = {"TASK_FEATURE_LENGTHS": {"inputs": 96, "targets": 96}}
 TINY_T5 = {
     "T5Config.d_model": 8,
@@ -52,85 +58,91 @@ def train(gin_file: str, model_dir: Path, values: Mapping[str, Any]) -> None:
 def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with every run in it: each as the README has it, only smaller."""
     work = tmp_path_factory.mktemp("runs")
-    for split, size in (("train", 40), ("valid", 6), ("test", 6)):
-        write_conll(work / "data" / TASK / f"{split}.conll", demo_data.generate(split, size))
+    for split, size in (("train", 24), ("valid", 4), ("test", 4)):
+        sentences = [s for s in demo_data.generate(split, 8 * size) if 5 <= len(s.words) <= 8]
+        write_conll(work / "data" / TASK / f"{split}.conll", sentences[:size])
+    vocabulary = train_sentencepiece(
+        (" ".join(sentence.words) for sentence in demo_data.generate("train", 40)),
+        120,
+        work / "spiece.model",
+        required=demo_data.LABELS.tag_texts,
+    )
+    config = T5_CONFIG.replace(vocab_size=vocabulary.size)
+    write_hf(work / "start", config, t5_params(config))
+    vocabulary.save(work / "start")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
         data = {"DATA_DIR": str(work / "data"), "PREPARED_DATA_DIR": str(work / "prepared")}
         whole = {**data, **LENGTHS, "MIXTURE_OR_TASK_NAME": TASK}
-        small = {"new_vocabulary.size": 120}
-        train("gin/runs/demo/teacher.gin", work / "start", {**whole, **TINY_T5, **small})
-        start = {"INITIAL_CHECKPOINT_PATH": str(work / "start" / "model")}
+        start = {"INITIAL_CHECKPOINT_PATH": str(work / "start")}
         train("gin/runs/finetune.gin", work / "teacher", {**whole, **start})
         options = ["--split", "silver", "gold", "--data_dir", str(work / "data")]
         command = ["label", "--model", str(work / "teacher" / "model"), "--task", FEW_SHOT]
         assert main([*command, *options, "--output", str(work / "labels")]) == 0
         few = {**data, "MIXTURE_OR_TASK_NAME": FEW_SHOT}
         labels = {"TEACHER_LABELS": str(work / "labels")}
-        for name, more in {
-            "gold": {},
-            "pseudo": {**labels, "KL_WEIGHT": 0.0},
-            "kd": labels,
-        }.items():
-            train("gin/runs/distil.gin", work / name, {**few, **TINY_BILSTM, **more})
+        train("gin/runs/distil.gin", work / "bilstm", {**few, **TINY_BILSTM, **labels})
         train("gin/runs/distil_t5.gin", work / "t5", {**few, **LENGTHS, **labels, **start})
         yield work
     locations.set_data_dir(None)
 
 
 def test_the_teacher_starts_from_the_checkpoint(work: Path) -> None:
-    start, teacher = load_model(work / "start" / "model"), load_model(work / "teacher" / "model")
-    assert teacher.vocabulary.content_hash() == start.vocabulary.content_hash()
-    assert teacher.config == start.config
+    config, params = read_hf(work / "start")
+    teacher = load_model(work / "teacher" / "model")
+    assert teacher.config == config
+    before = params["token_embedder"]["embedding"]
+    after = teacher.params["token_embedder"]["embedding"]
+    # One step of a rate of 2e-3 has moved it, but not far.
+    assert 0 < np.abs(after - before).max() < 0.01
     assert teacher.metadata["role"] == "teacher"
-    assert teacher.metadata["training"]["steps"] in (1, 2)
+    assert teacher.metadata["training"]["steps"] == 1
     assert 0 <= teacher.metadata["metrics"]["f1"] <= 1
 
 
 def test_labels_are_of_gold_and_silver(work: Path) -> None:
     labels = TeacherLabels(work / "labels")
-    assert len(labels) == 32
+    assert len(labels) == 16
     assert labels.header["decoder"]["algorithm"] == "sentscore"
     for label in labels:
         np.testing.assert_allclose(np.exp(label.log_posteriors).sum(-1), 1, rtol=0.01)
 
 
-@pytest.mark.parametrize("recipe", ["gold", "pseudo", "kd"])
-def test_students_say_how_they_were_trained(work: Path, recipe: str) -> None:
-    model = load_model(work / recipe / "model")
+@pytest.mark.parametrize("name", ["bilstm", "t5"])
+def test_students_say_how_they_were_trained(work: Path, name: str) -> None:
+    model = load_model(work / name / "model")
     facts = model.metadata["training"]
-    assert facts["recipe"] == recipe
-    assert facts["gold_sentences"] == 16
-    assert facts["silver_sentences"] == (0 if recipe == "gold" else 16)
+    assert facts["recipe"] == "kd"
+    assert facts["gold_sentences"] == facts["silver_sentences"] == 8
     assert model.metadata["role"] == "student"
 
 
-@pytest.mark.parametrize("name", ["teacher", "gold", "kd", "t5"])
+@pytest.mark.parametrize("name", ["teacher", "bilstm", "t5"])
 def test_every_model_evaluates(work: Path, tmp_path: Path, name: str) -> None:
     data = work / "data" / TASK / "test.conll"
     command = ["evaluate", "--model", str(work / name / "model"), "--data", str(data)]
     assert main([*command, "--json", str(tmp_path / "figures.json")]) == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
-    assert figures["sentences"] == 6
+    assert figures["sentences"] == 4
     assert figures["illegal"] == 0
 
 
 def test_a_finished_run_is_not_run_again(
     work: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = (work / "kd" / "model" / "model.safetensors").read_bytes()
+    before = (work / "bilstm" / "model" / "model.safetensors").read_bytes()
     monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
     data = {"DATA_DIR": str(work / "data"), "PREPARED_DATA_DIR": str(work / "prepared")}
     labels = {"MIXTURE_OR_TASK_NAME": FEW_SHOT, "TEACHER_LABELS": str(work / "labels")}
-    train("gin/runs/distil.gin", work / "kd", {**data, **TINY_BILSTM, **labels})
+    train("gin/runs/distil.gin", work / "bilstm", {**data, **TINY_BILSTM, **labels})
     assert "already trained" in capfd.readouterr().err
-    assert (work / "kd" / "model" / "model.safetensors").read_bytes() == before
+    assert (work / "bilstm" / "model" / "model.safetensors").read_bytes() == before
 
 
 def test_the_demo(tmp_path: Path) -> None:
     out = tmp_path / "it's a demo"  # a quote in a path must not end a Gin string
-    sizes = Sizes(train=40, valid=6, test=6, gold=16, dev=8, silver=16)
-    small = {**SHORT, "TRAIN_STEPS": 1, "new_vocabulary.size": 120, **TINY_T5, **TINY_BILSTM}
+    sizes = Sizes(train=24, valid=2, test=3, gold=8, dev=2, silver=8)
+    small = {**SHORT, "new_vocabulary.size": 120, **TINY_T5, **TINY_BILSTM}
     summary = demo(out, sizes=sizes, bindings=bindings(small))
     assert summary == json.loads((out / "summary.json").read_text())
     assert summary["dataset"] == "demo"

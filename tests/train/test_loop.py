@@ -222,6 +222,16 @@ def test_a_better_score_that_no_checkpoint_counts_on_is_forgotten(tmp_path: Path
     assert [path.name for path in (tmp_path / "checkpoints/best").iterdir()] == ["4"]
 
 
+def test_a_best_score_before_the_first_checkpoint_is_forgotten(tmp_path: Path) -> None:
+    schedule = Schedule(8, eval_period=1, checkpoint_period=4)
+    with pytest.raises(StopIteration):
+        run(tmp_path, scripted([0.1, 0.2, 0.9])[0], schedule=schedule)
+    evaluate, shown = scripted([0.0, 0.1, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1])
+    outcome = run(tmp_path, evaluate, schedule=schedule)
+    assert (outcome.best_step, outcome.metrics) == (3, {"selection": 0.3})
+    assert_same(outcome.params, shown[2])
+
+
 def bad_from(number: int, **values: float) -> Callable[[int, Any], Any]:
     def change(index: int, batch: Any) -> Any:
         full = {name: np.full(toy.BATCH, value, np.float32) for name, value in values.items()}

@@ -153,10 +153,9 @@ def fast_compilation() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", before)
 
 
-# The toy on every shape. The real models take seconds to compile for each; all shapes passed when this
-# was written, and these have every axis in them.
-CASES = [("toy", shape) for shape in MESHES]
-CASES += [("t5", (8, 1, 1)), ("t5", (2, 2, 2)), ("bilstm", (1, 8, 1)), ("bilstm", (2, 2, 2))]
+# The toy on every shape. The real models, which take seconds to compile for each, only on the one that
+# splits all axes; to try them on all, extend this list.
+CASES = [*(("toy", shape) for shape in MESHES), ("t5", (2, 2, 2)), ("bilstm", (2, 2, 2))]
 
 
 @pytest.mark.parametrize(("name", "shape"), CASES)
