@@ -1,0 +1,45 @@
+"""Files and directories appear whole or not at all, and so do the folders they lie in."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from distill_jax.files import atomic_directory, atomic_write
+
+Atomic = Callable[[Path], AbstractContextManager[Path]]
+
+
+def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file"
+    for content in ("first", "second"):
+        with atomic_write(path) as temporary:
+            temporary.write_text(content)
+        assert path.read_text() == content
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_a_directory_is_written_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "directory"
+    for name in ("first", "second"):
+        with atomic_directory(path) as temporary:
+            (temporary / name).write_text("")
+        assert [p.name for p in path.iterdir()] == [name]
+    assert [p.name for p in path.parent.iterdir()] == ["directory"]
+
+
+@pytest.mark.parametrize("atomic", [atomic_write, atomic_directory])
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, atomic: Atomic) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ZeroDivisionError), atomic(tmp_path / "there" / "a" / "b" / "c"):
+        raise ZeroDivisionError
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
+
+@pytest.mark.parametrize("atomic", [atomic_write, atomic_directory])
+def test_a_failure_leaves_folders_that_others_use(tmp_path: Path, atomic: Atomic) -> None:
+    with pytest.raises(ZeroDivisionError), atomic(tmp_path / "a" / "b" / "c"):
+        (tmp_path / "a" / "mine").write_text("")
+        raise ZeroDivisionError
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["mine"]
