@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -25,27 +26,16 @@ def print_evaluation(result: Mapping[str, Any], console: Console | None = None) 
 
 
 def print_summary(models: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:
-    """One line a model, as in a run's `summary.json`."""
-    table = Table(
-        "model",
-        "role",
-        "recipe",
-        "parameters",
-        "F1",
-        "strict",
-        "perfect",
-        "ECE",
-        "sent./s",
-        "train s",
-    )
+    """One line a model, narrow enough for 80 columns; `summary.json` has more figures."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    for name in ("parameters", "F1", "perfect", "ECE", "sent./s", "train s"):
+        table.add_column(name, justify="right", no_wrap=True)
     for model in models:
         table.add_row(
             model["name"],
-            model["role"],
-            model["recipe"],
             f"{model['parameters']:,}",
             f"{model['f1']:.4f}",
-            f"{model['f1_strict']:.4f}",
             f"{model['perfect']:.4f}",
             f"{model['ece']:.4f}",
             f"{model['sentences_per_second']:,.0f}",
