@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from distill_jax.errors import UserError
+from distill_jax.files import sha256_json
 from distill_jax.train.state import TrainState
 
-_CHECKSUM = "checksum"
+_CHECKSUM, _FACTS_HASH = "checksum", "facts_sha256"
 
 
 class RunCheckpoints:
@@ -124,8 +125,10 @@ def _manager(directory: Path, item: str, keep: int | None) -> ocp.CheckpointMana
 def _save(
     manager: ocp.CheckpointManager, step: int, item: str, tree: Any, run: dict[str, Any]
 ) -> None:
-    facts = ocp.args.JsonSave({**run, _CHECKSUM: int(_checksum(tree))})
-    manager.save(step, args=ocp.args.Composite(**{item: ocp.args.StandardSave(tree), "run": facts}))
+    facts = {**run, _CHECKSUM: int(_checksum(tree))}
+    facts[_FACTS_HASH] = sha256_json(facts)
+    arguments = {item: ocp.args.StandardSave(tree), "run": ocp.args.JsonSave(facts)}
+    manager.save(step, args=ocp.args.Composite(**arguments))
 
 
 def _restore(
@@ -139,13 +142,15 @@ def _restore(
         _check_same_tree(manager.item_metadata(step)[item], places, where)
         found = manager.restore(step, args=arguments)
         tree, run = found[item], found["run"]
+        facts_hash = run.pop(_FACTS_HASH, None)
+        facts_changed = facts_hash != sha256_json(run)
         expected = run.pop(_CHECKSUM, None)
     except UserError:
         raise
     # Whatever Orbax, TensorStore and JSON raise about damaged files: there is no common class.
     except Exception as error:
         raise _damaged(where, " ".join(str(error).split())[:300]) from error
-    if expected is not None and expected != int(_checksum(tree)):
+    if facts_changed or expected != int(_checksum(tree)):
         raise _damaged(where, "its values are not those that were saved")
     return tree, run
 
