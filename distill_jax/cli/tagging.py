@@ -51,6 +51,9 @@ def add_commands(commands: Any) -> None:
     )
     label.add_argument("--task", help="label a split of a SeqIO task instead of files")
     label.add_argument("--split", nargs="+", default=["silver"], help="default: silver")
+    label.add_argument(
+        "--task_modules", nargs="+", metavar="MODULE", help="Python modules that register tasks"
+    )
     label.add_argument("--data_dir", metavar="DIR", help="where tasks find their files")
     label.add_argument("--output", required=True, metavar="DIR", help="the teacher-label store")
     label.add_argument(
@@ -212,11 +215,17 @@ def _pool(options: argparse.Namespace) -> tuple[list[Any], dict[str, int]]:
         if options.task:
             import tempfile
 
-            from distill_jax.data.prepare import prepare
+            from distill_jax.data.prepare import TASK_MODULES, prepare
 
             directory = stack.enter_context(tempfile.TemporaryDirectory())
             for split in options.split:
-                parts = prepare(options.task, split, directory, data_dir=options.data_dir)
+                parts = prepare(
+                    options.task,
+                    split,
+                    directory,
+                    data_dir=options.data_dir,
+                    modules=options.task_modules or TASK_MODULES,
+                )
                 datasets: list[PreparedDataset] = [part.dataset for part in parts]
                 sources += datasets
         for sentence in itertools.chain.from_iterable(sources):

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,7 @@ def prepare(
 
 def load_task_modules(modules: Sequence[str]) -> None:
     """Imports the modules that register tasks. Raises `UserError` if there is no such module."""
+    _find_modules_here()
     for module in modules:
         try:
             importlib.import_module(module)
@@ -77,8 +79,15 @@ def load_task_modules(modules: Sequence[str]) -> None:
             ) from None
 
 
+def _find_modules_here() -> None:
+    """A user's `my_tasks.py` lies in the current folder, where a console script does not look."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
 def definitions_hash(modules: Sequence[str] = TASK_MODULES) -> str:
     """SHA-256 (hex) over the source of the task modules and of `distill_jax.data`."""
+    _find_modules_here()
     files: dict[str, str] = {}
     for module in (*modules, "distill_jax.data"):
         try:

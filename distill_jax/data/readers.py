@@ -167,8 +167,10 @@ def _detect(lines: Iterator[_Line]) -> tuple[list[_Line], str]:
 def _settled_by_line(line: str) -> str | None:
     """The format that a first line settles, None if it may begin columns."""
     text = line.strip(_BLANK)
-    if text.startswith("{") and (text.startswith('{"') or _is_json_object(text)):
+    if text.startswith("{") and (text.startswith('{"') or _is_json(text)):
         return "jsonl"
+    if text.startswith("[") and _is_json(text):
+        return "jsonl"  # an array of objects, which its parser refuses with a reason
     if text.startswith(_DOCUMENT_START):
         return "conll"
     if "\t" in text:
@@ -191,11 +193,15 @@ def _settled_by_block(block: Sequence[str]) -> str:
     return "conll" if rows and 2 * tagged >= len(rows) else "text"
 
 
-def _is_json_object(text: str) -> bool:
+def _is_json(text: str) -> bool:
+    """Whether a line is a JSON object, or an array that begins with one."""
     try:
-        return isinstance(json.loads(text), dict)
+        value = json.loads(text)
     except ValueError:
         return False
+    return isinstance(value, dict) or (
+        isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+    )
 
 
 # ---- Parsers -----------------------------------------------------------------------------------

@@ -32,7 +32,8 @@ def import_seqio() -> Any:
     except ImportError as error:
         raise UserError(
             f"SeqIO tasks need SeqIO and TensorFlow ({error}); "
-            "pip install 'distill_jax[train]', or train from prepared data"
+            "install distill_jax with its extra 'train' (in a checkout: pip install '.[train]'), or "
+            "give files or prepared data instead"
         ) from None
     return seqio
 

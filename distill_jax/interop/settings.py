@@ -101,6 +101,10 @@ def read_tagger_file(directory: Path) -> TaggerFile:
     """
     path = directory / TAGGER
     if not path.is_file():
+        if (directory / "model" / TAGGER).is_file():
+            raise UserError(
+                f"{directory}: the directory of a run, not of a model; give {directory / 'model'}"
+            )
         raise UserError(
             f"{directory}: not a model directory (it has no {TAGGER}); give one that training, "
             "`distill-jax demo` or `distill-jax import` wrote"

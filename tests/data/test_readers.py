@@ -246,3 +246,9 @@ def test_real_files_are_read_whole(shared_dir: Path) -> None:
     sentences = list(read_sentences(shared_dir / "data/snips/train.conll"))
     assert len(sentences) == 13_084
     assert max(len(sentence.words) for sentence in sentences) == 35
+
+
+def test_a_json_array_is_refused_and_not_taken_for_text(tmp_path: Path) -> None:
+    (tmp_path / "array.json").write_text('[{"text": "play some jazz"}]\n')
+    with pytest.raises(UserError, match=r"array\.json:1: .*list, not an object"):
+        list(read_sentences(tmp_path / "array.json"))

@@ -457,3 +457,18 @@ def test_tfds_sets(task: str, tmp_path: Path) -> None:
         assert shots[0].dataset.labels == labels
     with pytest.raises(UserError, match="no task or mixture 'wikiann/xx'"):
         resolve("wikiann/xx")
+
+
+def test_a_module_in_the_current_folder_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tasks_of_this_folder.py").write_text(
+        "from distill_jax.data.seqio_tasks import register_tagging_task\n"
+        "from distill_jax.tagging import LabelSet, Sentence\n"
+        "register_tagging_task('here', source=lambda split: [Sentence(('oslo',), ('B-city',))],\n"
+        "    splits=('train',), labels=LabelSet(('city',)))\n"
+    )
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    [part] = prepare("here", "train", tmp_path / "prepared", modules=["tasks_of_this_folder"])
+    assert list(part.dataset) == [Sentence(("oslo",), ("B-city",))]

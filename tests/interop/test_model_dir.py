@@ -296,3 +296,10 @@ def test_a_damaged_bilstm_is_named_in_one_line(
         load_model(directory)
     for part in [str(directory), *parts]:
         assert part in str(error.value)
+
+
+def test_the_directory_of_a_run_is_told_from_a_model(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tagger.json").write_text("{}")
+    with pytest.raises(UserError, match=r"of a run, not of a model; give .*model$"):
+        load_model(tmp_path)
