@@ -22,7 +22,7 @@ from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.models.t5 import T5
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sentscore import Normaliser
-from distill_jax.tagging import LabelSet, spans_from_iob2
+from distill_jax.tagging import LabelSet, Sentence, spans_from_iob2
 from distill_jax.vocab import Vocabulary
 from distill_jax.word_vocab import WordVocabulary
 
@@ -133,6 +133,11 @@ class Tagger:
             self._calibrated(found)
             for found in self._predictor.predict(self._params, sentences, progress)
         ]
+
+    def label(self, sentences: Sequence[Sentence]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Tag ids and scores u of each sentence: what `distill.store.write_store` keeps."""
+        found = self.predict_ids([sentence.words for sentence in sentences])
+        return [(prediction.tag_ids, prediction.log_likelihoods) for prediction in found]
 
     def _calibrated(self, found: Prediction) -> Prediction:
         """The settings of the model applied: its temperature, and its thresholds for spans."""

@@ -182,16 +182,12 @@ def _label(options: argparse.Namespace) -> None:
     sentences, counts = _pool(options)
     settings = {"teacher_sha256": model_hash(options.model), "decoder": tagger.decoder}
 
-    def label(chunk: Any) -> list[Any]:
-        found = tagger.predict_ids([sentence.words for sentence in chunk])
-        return [(prediction.tag_ids, prediction.log_likelihoods) for prediction in found]
-
     with _progress("label", len(sentences)) as advance:
         store = write_store(
             options.output,
             sentences,
             tagger.labels,
-            label,
+            tagger.label,
             settings=settings,
             shard_size=options.shard_size,
             progress=advance,

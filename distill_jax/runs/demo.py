@@ -149,15 +149,11 @@ def _label(out: Path, task: str, seed: int) -> None:
         for sentence in PreparedDataset.open(out / "prepared" / task / split)
     }
 
-    def label(chunk: Sequence[Sentence]) -> list[tuple[Any, Any]]:
-        found = tagger.predict_ids([sentence.words for sentence in chunk])
-        return [(prediction.tag_ids, prediction.log_likelihoods) for prediction in found]
-
     write_store(
         out / "labels",
         list(pool.values()),
         tagger.labels,
-        label,
+        tagger.label,
         settings={"teacher_sha256": model_hash(model), "decoder": tagger.decoder},
     )
 

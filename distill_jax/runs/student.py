@@ -24,7 +24,7 @@ from distill_jax.errors import UserError
 from distill_jax.inference import SentPredictor, WordPredictor
 from distill_jax.interop.model_dir import save_model
 from distill_jax.interop.settings import TaggerSettings
-from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
+from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger, with_word_embeddings
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
 from distill_jax.runs.common import dev_evaluation, prepared_data, single
@@ -247,9 +247,9 @@ def _with_embeddings(
 ) -> Any:
     params = nn.unbox(objective.init(jax.random.key(seed)))
     rng = np.random.default_rng(seed)
-    vectors = load_glove(embedding_file, vocabulary, config.word_dim, rng)
-    params["word_embedding"]["embedding"] = vectors
-    return params
+    return with_word_embeddings(
+        params, load_glove(embedding_file, vocabulary, config.word_dim, rng)
+    )
 
 
 def _facts(
