@@ -17,7 +17,13 @@ from distill_jax.inference.base import (
 from distill_jax.models.t5 import T5
 from distill_jax.sent.format import SenTFormat, check_vocabulary_fits
 from distill_jax.sent.windows import Window, merge_tags, merge_windows, windows
-from distill_jax.sentscore import LabelTrie, Normaliser, make_batch, make_sentscore
+from distill_jax.sentscore import (
+    DecoderSettings,
+    LabelTrie,
+    Normaliser,
+    make_batch,
+    make_decoder,
+)
 from distill_jax.tagging import LabelSet
 
 WORD_BUCKETS = (4, 8, 12, 16, 24, 32, 48, 64, 80, 100)
@@ -49,7 +55,7 @@ class SentPredictor:
         self._max_input_tokens = max_input_tokens
         self._overlap_words = overlap_words
         self._trie = LabelTrie.compile(sent_format.tag_token_ids)
-        self._sentscore = make_sentscore(model, self._trie, normaliser)
+        self._sentscore = make_decoder(model, self._trie, DecoderSettings(normaliser=normaliser))
 
     def predict(
         self, params: Any, sentences: Sequence[Sequence[str]], progress: Progress | None = None

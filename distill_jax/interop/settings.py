@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from distill_jax.errors import UserError
-from distill_jax.interop.hf import read_json_object
+from distill_jax.files import atomic_write
+from distill_jax.interop.hf import read_json_object, write_json
 from distill_jax.sentscore.likelihood import Normaliser
 from distill_jax.tagging.labels import LabelSet
 
@@ -28,6 +29,8 @@ class TaggerSettings:
         temperature: divides the log-likelihoods before they become posteriors.
         thresholds: for labels that have one, the score below which a span is dropped.
         max_chars: of a word, for a model that reads characters.
+        single_token_tags: whether each tag is one token of its own instead of its label's text; of
+            no effect with `word_tags`.
 
     Raises:
         UserError: a value is not one of those possible.
@@ -38,6 +41,7 @@ class TaggerSettings:
     temperature: float = 1.0
     thresholds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     max_chars: int = 20
+    single_token_tags: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -54,6 +58,8 @@ class TaggerSettings:
             raise UserError(f"thresholds are {self.thresholds!r}; give each label a number")
         if not isinstance(self.max_chars, int) or self.max_chars < 1:
             raise UserError(f"max_chars is {self.max_chars!r}; use a whole number from 1")
+        if not isinstance(self.single_token_tags, bool):
+            raise UserError(f"single_token_tags is {self.single_token_tags!r}; use true or false")
 
     def to_fields(self) -> dict[str, Any]:
         """As they stand in `tagger.json`."""
@@ -144,6 +150,20 @@ def read_tagger_file(directory: Path) -> TaggerFile:
         raise UserError(f"{path}: threshold for {unknown[0]!r}, which is no label; remove it")
     metadata = {name: fields[name] for name in METADATA if name in fields}
     return TaggerFile(labels, settings, hashes[1], bool(fields.get("lowercase_words")), metadata)
+
+
+def write_temperature(directory: Path, temperature: float) -> None:
+    """Puts a temperature into a model directory's `tagger.json`; all else in it stays as it is.
+
+    Raises:
+        UserError: as `read_tagger_file`, or the temperature is not a number above 0. The file is
+            then as it was.
+    """
+    settings = read_tagger_file(directory).settings
+    dataclasses.replace(settings, temperature=temperature)  # checks it
+    fields = read_json_object(directory / TAGGER)
+    with atomic_write(directory / TAGGER) as temporary:
+        write_json(temporary, {**fields, "temperature": temperature})
 
 
 METADATA = ("name", "role", "metrics", "training")

@@ -5,10 +5,12 @@ its slots (`distill_jax.sentscore`) and says with a mask what may be attended to
 """
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
@@ -17,7 +19,10 @@ MASKED = -1e10
 
 
 class KeyValue(NamedTuple):
-    """Keys and values of one attention layer, both `[batch, length, heads, head_dim]`."""
+    """Keys and values of one attention layer, both `[batch, heads, length, head_dim]`.
+
+    Heads lead, so that a loop over cached slots multiplies them where they lie.
+    """
 
     key: jax.Array
     value: jax.Array
@@ -142,25 +147,46 @@ class Attention(nn.Module):
     def key_value(self, x_BxKxD: jax.Array) -> KeyValue:
         """Projects what is attended to."""
         shape = (*x_BxKxD.shape[:2], self.num_heads, self.head_dim)
-        return KeyValue(self.key(x_BxKxD).reshape(shape), self.value(x_BxKxD).reshape(shape))
+
+        def split(projected: jax.Array) -> jax.Array:
+            return jnp.swapaxes(projected.reshape(shape), 1, 2)
+
+        return KeyValue(split(self.key(x_BxKxD)), split(self.value(x_BxKxD)))
 
     def __call__(
         self,
         x_BxQxD: jax.Array,
-        key_value: KeyValue,
+        attended_to: Sequence[KeyValue],
         bias_BxHxQxK: jax.Array,
         *,
         deterministic: bool,
     ) -> jax.Array:
-        """Attends from `x_BxQxD` to `key_value`; the bias (float32) holds positions and masks."""
+        """Attends from `x_BxQxD` to all of `attended_to`, one behind the other along the slots.
+
+        The bias (float32) holds positions and masks. Keys and values are taken in parts rather than
+        joined by the caller, because joining would copy a cache for every block of queries.
+        """
         batch, queries, _ = x_BxQxD.shape
-        query = self.query(x_BxQxD).reshape(batch, queries, self.num_heads, self.head_dim)
-        logits_BxHxQxK = jnp.einsum(
-            "bqhd,bkhd->bhqk", query, key_value.key, preferred_element_type=jnp.float32
+        query_BxQxHxE = self.query(x_BxQxD).reshape(batch, queries, self.num_heads, self.head_dim)
+        logits_BxHxQxK = jnp.concatenate(
+            [
+                jnp.einsum(
+                    "bqhd,bhkd->bhqk", query_BxQxHxE, part.key, preferred_element_type=jnp.float32
+                )
+                for part in attended_to
+            ],
+            axis=-1,
         )
         weights_BxHxQxK = jax.nn.softmax(logits_BxHxQxK + bias_BxHxQxK, axis=-1)
         weights_BxHxQxK = self.dropout(
             weights_BxHxQxK.astype(self.dtype), deterministic=deterministic
         )
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights_BxHxQxK, key_value.value)
-        return self.out(mixed.reshape(batch, queries, self.num_heads * self.head_dim))
+        ends = np.cumsum([part.key.shape[2] for part in attended_to])
+        mixed_BxQxHxE = [
+            jnp.einsum("bhqk,bhkd->bqhd", weights, part.value)
+            for weights, part in zip(
+                jnp.split(weights_BxHxQxK, ends[:-1], axis=-1), attended_to, strict=True
+            )
+        ]
+        mixed_BxQxD = functools.reduce(jnp.add, mixed_BxQxHxE).reshape(batch, queries, -1)
+        return self.out(mixed_BxQxD)

@@ -126,7 +126,7 @@ class EncoderLayer(nn.Module):
         normed = self.pre_attention_layer_norm(x_BxSxD)
         attended = self.attention(
             normed,
-            self.attention.key_value(normed),
+            (self.attention.key_value(normed),),
             position_bias + mask_bias,
             deterministic=deterministic,
         )
@@ -168,19 +168,16 @@ class DecoderLayer(nn.Module):
             position_bias = self.relpos_bias(query_positions, key_positions)
         normed = self.pre_self_attention_layer_norm(x_BxQxD)
         block = self.self_attention.key_value(normed)
-        attended_to = block
-        if prefix is not None:
-            attended_to = KeyValue(
-                jnp.concatenate([prefix.key, block.key], axis=1),
-                jnp.concatenate([prefix.value, block.value], axis=1),
-            )
         attended = self.self_attention(
-            normed, attended_to, position_bias + self_mask_bias, deterministic=deterministic
+            normed,
+            (block,) if prefix is None else (prefix, block),
+            position_bias + self_mask_bias,
+            deterministic=deterministic,
         )
         x_BxQxD = x_BxQxD + self.dropout(attended, deterministic=deterministic)
         attended = self.encoder_decoder_attention(
             self.pre_cross_attention_layer_norm(x_BxQxD),
-            cross,
+            (cross,),
             cross_mask_bias,
             deterministic=deterministic,
         )
@@ -382,27 +379,26 @@ class T5(nn.Module):
         self, hidden: Float[Array, "batch queries embed"]
     ) -> Float[Array, "batch queries vocab"]:
         """Logits over all rows of the vocabulary, float32."""
-        scaled, kernel_DxV = self._output(hidden)
-        return jnp.einsum("bqd,dv->bqv", scaled, kernel_DxV, preferred_element_type=jnp.float32)
+        dtype = jnp.dtype(self.config.dtype)
+        if not self.config.tied_embedding:
+            kernel_DxV = self.decoder.logits_dense().astype(dtype)
+            return jnp.einsum("bqd,dv->bqv", hidden, kernel_DxV, preferred_element_type=jnp.float32)
+        embedding_VxD = self.token_embedder.embedding.astype(dtype)
+        scaled = hidden * jnp.asarray(self.config.d_model**-0.5, dtype)
+        return jnp.einsum("bqd,vd->bqv", scaled, embedding_VxD, preferred_element_type=jnp.float32)
 
-    def logits_of(
-        self, hidden: Float[Array, "batch queries embed"], token_ids: Int[Array, "#batch rows"]
-    ) -> Float[Array, "batch queries rows"]:
-        """Logits of the given tokens only, float32: reads just those rows of the embedding."""
-        scaled, kernel_DxV = self._output(hidden)
-        rows_BxRxD = jnp.moveaxis(kernel_DxV[:, token_ids], 0, -1)
-        if rows_BxRxD.shape[0] == 1:
-            return jnp.einsum(
-                "bqd,rd->bqr", scaled, rows_BxRxD[0], preferred_element_type=jnp.float32
-            )
-        return jnp.einsum("bqd,brd->bqr", scaled, rows_BxRxD, preferred_element_type=jnp.float32)
+    def output_rows(self, token_ids: Int[Array, "*tokens"]) -> Float[Array, "*tokens embed"]:
+        """The output embedding of the given tokens: a token's logit is its product with `hidden`.
 
-    def _output(self, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:
+        Reads just those rows; in the dtype of the activations, the scale of a tied embedding
+        included.
+        """
         dtype = jnp.dtype(self.config.dtype)
         if self.config.tied_embedding:
-            scale = jnp.asarray(self.config.d_model**-0.5, dtype)
-            return hidden * scale, self.token_embedder.embedding.T.astype(dtype)
-        return hidden, self.decoder.logits_dense().astype(dtype)
+            return (self.token_embedder.embedding[token_ids] * self.config.d_model**-0.5).astype(
+                dtype
+            )
+        return jnp.moveaxis(self.decoder.logits_dense()[:, token_ids], 0, -1).astype(dtype)
 
     def __call__(
         self,

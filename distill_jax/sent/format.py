@@ -62,31 +62,55 @@ class ParsedTarget:
 class SenTFormat:
     """Writes sentences in the SenT′ format for one vocabulary and one label set.
 
+    A student may write each tag as one token instead of its text (`single_token_tags`), which makes
+    its targets, and the trie, as small as can be. The tokens mean nothing to a pre-trained model;
+    it has to learn them. They are, in sBIO order, the rows that the model has beyond the
+    vocabulary (T5: 28), then sentinels from the last on, which no longer mark words.
+
     Attributes:
-        vocabulary, labels: as given.
-        tag_token_ids: the token ids of each tag's text, encoded alone, in sBIO order (`O`, `I`,
-            labels).
+        vocabulary, labels, single_token_tags: as given.
+        tag_token_ids: the token ids of each tag, in sBIO order (`O`, `I`, labels): those of its
+            text, encoded alone, or its single token.
+        sentinel_ids: int32, the ids of the sentinels between words, `s_0` first.
         max_words: the longest sentence the sentinels suffice for; longer ones need windows.
 
     Raises:
         UserError: there are fewer than two sentinels; or a tag's text encodes to nothing, looks
-            like a sentinel, or encodes to the same ids as another tag's.
+            like a sentinel, or encodes to the same ids as another tag's; or there are more tags
+            than rows and sentinels for single tokens.
     """
 
-    def __init__(self, vocabulary: Vocabulary, labels: LabelSet) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        labels: LabelSet,
+        *,
+        single_token_tags: bool = False,
+        rows: int | None = None,
+    ) -> None:
+        """`rows` is the number of the model's embedding rows, for `single_token_tags` (None: no more
+        than the vocabulary has ids).
+        """
         self.vocabulary = vocabulary
         self.labels = labels
-        self.max_words = vocabulary.num_sentinels - 1
-        if self.max_words < 1:
+        self.single_token_tags = single_token_tags
+        if vocabulary.num_sentinels < 2:
             raise UserError(
                 f"the vocabulary has {vocabulary.num_sentinels} sentinels <extra_id_n>, and a "
                 "sentence of L words needs L + 1; use a T5 vocabulary or give extra_ids"
             )
-        self.tag_token_ids = _tag_token_ids(vocabulary, labels)
+        self.sentinel_ids = vocabulary.sentinel_ids
+        if single_token_tags:
+            self.tag_token_ids, taken = _single_tokens(vocabulary, labels, rows)
+            self.sentinel_ids = vocabulary.sentinel_ids[: vocabulary.num_sentinels - taken]
+        else:
+            self.tag_token_ids = _tag_token_ids(vocabulary, labels)
+        self.max_words = len(self.sentinel_ids) - 1
         self._tag_of_ids = {
             ids: tag for ids, tag in zip(self.tag_token_ids, labels.tags, strict=True)
         }
-        self._sentinels: list[int] = vocabulary.sentinel_ids.tolist()
+        self._sentinels: list[int] = self.sentinel_ids.tolist()
+        self._is_sentinel = frozenset(self._sentinels)
         self._words: dict[str, tuple[int, ...]] = {}
 
     def word_token_ids(self, word: str) -> tuple[int, ...]:
@@ -166,7 +190,7 @@ class SenTFormat:
             problems.append(Problem(Malformation.MISSING_START, 0))
         expected = 1
         for position, i in enumerate(body[start:], start):
-            if not self.vocabulary.is_sentinel(i):
+            if i not in self._is_sentinel:
                 segment.append(i)
                 continue
             if expected >= len(self._sentinels) or i != self._sentinels[expected]:
@@ -215,7 +239,8 @@ class SenTFormat:
     def _check_length(self, words: int) -> None:
         if words > self.max_words:
             raise UserError(
-                f"a sentence of {words} words needs {words + 1} sentinels and the vocabulary has "
+                f"a sentence of {words} words needs {words + 1} sentinels and the "
+                f"{'format' if self.single_token_tags else 'vocabulary'} has "
                 f"{len(self._sentinels)}; split it into windows of at most {self.max_words} words"
             )
 
@@ -266,3 +291,20 @@ def _tag_token_ids(vocabulary: Vocabulary, labels: LabelSet) -> tuple[tuple[int,
             )
         tag_of_ids[ids] = tag
     return tuple(tag_of_ids)
+
+
+def _single_tokens(
+    vocabulary: Vocabulary, labels: LabelSet, rows: int | None
+) -> tuple[tuple[tuple[int, ...], ...], int]:
+    """One id for each tag, and how many sentinels were taken for it."""
+    spare = range(vocabulary.size, max(rows or 0, vocabulary.size))
+    taken = max(0, labels.num_tags - len(spare))
+    room = vocabulary.num_sentinels - 2
+    if taken > room:
+        raise UserError(
+            f"{labels.num_tags} tags of a single token each need as many ids, and the model has "
+            f"{len(spare)} rows beyond the vocabulary and {room} sentinels to spare; give the model "
+            f"{labels.num_tags - room - len(spare)} more rows, or leave single_token_tags out"
+        )
+    sentinels = vocabulary.sentinel_ids[::-1][:taken].tolist()
+    return tuple((i,) for i in [*spare, *sentinels][: labels.num_tags]), taken

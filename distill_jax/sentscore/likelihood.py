@@ -5,10 +5,10 @@ tokens and of the sentinel that closes the word. One softmax per node serves all
 
 The paper's normaliser is `vocab`: a token's probability is its share of the whole vocabulary (all
 rows of the model). `trie` is ours: its share among the continuations that lead to a legal tag.
-Shape suffixes: B batch, W words, N nodes without the root (so N+1 with it), K tags, R rows.
+Shape suffixes: B batch, W words, M nodes of a block, D model width, Q queries.
 """
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,8 @@ from distill_jax.sentscore.trie import INSIDE, LabelTrie
 
 Normaliser = Literal["vocab", "trie"]
 
-DEFAULT_MAX_LOGITS = 2**24
-"""Logits over the vocabulary that exist at a time (64 MiB); see `tag_log_likelihoods`."""
+DEFAULT_MAX_LOGITS = 2**26
+"""Logits over the vocabulary that exist at a time (256 MiB); see `tag_log_likelihoods`."""
 
 # Stands for minus infinity inside a logsumexp: finite, so that gradients stay free of NaNs.
 _IMPOSSIBLE = -1e30
@@ -37,51 +37,74 @@ def check_normaliser(normaliser: str) -> None:
 
 def check_model(model: T5, trie: LabelTrie) -> None:
     """Raises UserError where a tag's token has no row in the model's vocabulary."""
-    largest = int(trie.row_tokens.max())
-    if largest >= model.config.vocab_size or int(trie.row_tokens.min()) < 0:
+    ids = [token for tag in trie.tag_token_ids for token in tag]
+    if max(ids) >= model.config.vocab_size or min(ids) < 0:
         raise UserError(
-            f"label trie: token id {largest} lies outside the model's {model.config.vocab_size} "
-            "vocabulary rows; use the vocabulary the model was trained with"
+            f"label trie: token ids {min(ids)} to {max(ids)} do not all lie within the model's "
+            f"{model.config.vocab_size} vocabulary rows; use the vocabulary the model was trained with"
         )
 
 
-def tag_log_likelihoods(
+class NodeScores(NamedTuple):
+    """What a softmax at every node of the trie is made of, before it is normalised; all float32."""
+
+    edge: Float[Array, "*words nodes"]
+    """The logit of each node's token after its parent; nothing that is used at the root."""
+    closing: Float[Array, "*words nodes"]
+    """The logit of the word's closing sentinel after each node."""
+    total: Float[Array, "*words nodes"] | None
+    """log Σ exp of the logits of the whole vocabulary after each node; None where not needed."""
+
+
+def node_scores(
     model: T5,
     params: Any,
-    trie: LabelTrie,
     hidden: Float[Array, "batch words nodes embed"],
+    tokens: Int[Array, " nodes"],
+    parent: Int[Array, " nodes"],
     closing_sentinels: Int[Array, " words"],
-    inside_legal: Bool[Array, "batch words"],
     *,
     normaliser: Normaliser,
     max_logits: int = DEFAULT_MAX_LOGITS,
-) -> Float[Array, "batch words tags"]:
-    """The log-likelihood u of every tag at every word, float32; -inf for I where it is illegal.
+) -> NodeScores:
+    """Scores a block of nodes from the decoder's output at them.
 
-    `hidden` holds the decoder's output at the root and at the trie's nodes, in the trie's order.
-    `max_logits` bounds how many logits over the vocabulary are materialised at a time: beyond it
-    nodes are taken in chunks (and recomputed in the backward pass instead of stored).
+    `tokens` are the nodes' own tokens and `parent` says where in the block each one's parent
+    stands; `closing_sentinels` holds the id of s_i for each word. `max_logits` bounds how many
+    logits over the vocabulary are materialised at a time: beyond it nodes are taken in chunks (and
+    recomputed in the backward pass instead of stored).
     """
+    rows_MxD = _apply(model, params, "output_rows", tokens)
+    closing_WxD = _apply(model, params, "output_rows", closing_sentinels)
     batch, words, nodes, _ = hidden.shape
-    flat = hidden.reshape(batch, words * nodes, -1)
-    # Next-token logits of the trie's own tokens; u needs only those of edges and of closings.
-    rows_BxWxNxR = _apply(model, params, "logits_of", flat, jnp.asarray(trie.row_tokens)[None])
-    rows_BxWxNxR = rows_BxWxNxR.reshape(batch, words, nodes, -1)
-    edge_BxWxN = rows_BxWxNxR[:, :, trie.parent, trie.row]
-    closing_BxWxK = _closing_logits(model, params, hidden[:, :, trie.terminal], closing_sentinels)
-
+    total = None
     if normaliser == "vocab":
-        total_BxWxN = _logsumexp_vocabulary(model, params, flat, max_logits)
-        total_BxWxN = total_BxWxN.reshape(batch, words, nodes)
-    else:
-        total_BxWxN = _logsumexp_trie(trie, rows_BxWxNxR, closing_BxWxK, inside_legal)
+        flat = hidden.reshape(batch, words * nodes, -1)
+        total = _logsumexp_vocabulary(model, params, flat, max_logits)
+        total = total.reshape(batch, words, nodes)
+    return NodeScores(
+        _product("bwmd,md->bwm", hidden[:, :, parent], rows_MxD),
+        _product("bwmd,wd->bwm", hidden, closing_WxD),
+        total,
+    )
 
+
+def tag_log_likelihoods(
+    trie: LabelTrie, scores: NodeScores, inside_legal: Bool[Array, " *words"]
+) -> Float[Array, "*words tags"]:
+    """u of every tag from the scores of all nodes, in the trie's order; -inf for I where illegal.
+
+    Scores without totals are normalised over the trie's legal continuations.
+    """
+    total = scores.total
+    if total is None:
+        total = _logsumexp_trie(trie, scores, inside_legal)
     # The root is no tag's token: with 0 there, padded paths add nothing.
-    edge_BxWxN = (edge_BxWxN - total_BxWxN[:, :, trie.parent]).at[:, :, 0].set(0.0)
-    closing_BxWxK = closing_BxWxK - total_BxWxN[:, :, trie.terminal]
-    u_BxWxK = edge_BxWxN[:, :, trie.path].sum(-1) + closing_BxWxK
-    illegal_BxWxK = ~inside_legal[:, :, None] & (jnp.arange(trie.num_tags) == INSIDE)
-    return jnp.where(illegal_BxWxK, -jnp.inf, u_BxWxK)
+    edge = (scores.edge - total[..., trie.parent]).at[..., 0].set(0.0)
+    closing = (scores.closing - total)[..., trie.terminal]
+    u = edge[..., trie.path].sum(-1) + closing
+    illegal = ~inside_legal[..., None] & (jnp.arange(trie.num_tags) == INSIDE)
+    return jnp.where(illegal, -jnp.inf, u)
 
 
 def posteriors(
@@ -91,22 +114,26 @@ def posteriors(
     return jax.nn.softmax(log_likelihoods / temperature, axis=-1)
 
 
+def _logsumexp_trie(
+    trie: LabelTrie, scores: NodeScores, inside_legal: jax.Array
+) -> Float[Array, "*words nodes"]:
+    """log of the sum over each node's legal continuations of exp(logit)."""
+    inside_legal = inside_legal[..., None]
+    edge = jnp.where(inside_legal | ~trie.only_inside, scores.edge, _IMPOSSIBLE)[..., 1:]
+    closes = (trie.tag_at >= 0) & (inside_legal | (trie.tag_at != INSIDE))
+    closing = jnp.where(closes, scores.closing, _IMPOSSIBLE)
+    parent = trie.parent[1:]
+    largest = jax.lax.stop_gradient(closing.at[..., parent].max(edge))
+    total = jnp.exp(closing - largest).at[..., parent].add(jnp.exp(edge - largest[..., parent]))
+    return largest + jnp.log(total)
+
+
+def _product(subscripts: str, *operands: jax.Array) -> jax.Array:
+    return jnp.einsum(subscripts, *operands, preferred_element_type=jnp.float32)
+
+
 def _apply(model: T5, params: Any, method: str, *arguments: Any) -> jax.Array:
     return model.apply({"params": params}, *arguments, method=method)
-
-
-def _closing_logits(
-    model: T5,
-    params: Any,
-    terminal_BxWxKxD: jax.Array,
-    closing_sentinels: jax.Array,
-) -> jax.Array:
-    """The logit of each word's own closing sentinel at the end of each tag, `[B, W, K]`."""
-    batch, words, tags, width = terminal_BxWxKxD.shape
-    # Words lead, so that each is multiplied with the one row it needs.
-    by_word = jnp.moveaxis(terminal_BxWxKxD, 1, 0).reshape(words, batch * tags, width)
-    logits = _apply(model, params, "logits_of", by_word, closing_sentinels[:, None])
-    return jnp.moveaxis(logits.reshape(words, batch, tags), 0, 1)
 
 
 def _logsumexp_vocabulary(
@@ -127,26 +154,3 @@ def _logsumexp_vocabulary(
     stacked = jnp.moveaxis(padded.reshape(batch, chunks, chunk, width), 1, 0)
     totals = jax.lax.map(jax.checkpoint(logsumexp), stacked)
     return jnp.moveaxis(totals, 0, 1).reshape(batch, chunks * chunk)[:, :queries]
-
-
-def _logsumexp_trie(
-    trie: LabelTrie,
-    rows_BxWxNxR: jax.Array,
-    closing_BxWxK: jax.Array,
-    inside_legal_BxW: jax.Array,
-) -> jax.Array:
-    """log of the sum over each node's legal continuations of exp(logit), `[B, W, N+1]`."""
-    inside_legal = inside_legal_BxW[:, :, None]
-    continues = jnp.where(inside_legal[..., None], trie.children, trie.children_without_inside)
-    closes = jnp.where(inside_legal, trie.tag_at >= 0, (trie.tag_at >= 0) & (trie.tag_at != INSIDE))
-    closing_BxWxN = closing_BxWxK[:, :, trie.tag_at.clip(0)]
-    return jax.nn.logsumexp(
-        jnp.concatenate(
-            [
-                jnp.where(continues, rows_BxWxNxR, _IMPOSSIBLE),
-                jnp.where(closes, closing_BxWxN, _IMPOSSIBLE)[..., None],
-            ],
-            axis=-1,
-        ),
-        axis=-1,
-    )

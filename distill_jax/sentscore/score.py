@@ -12,9 +12,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from distill_jax.models.t5 import T5
+from distill_jax.sentscore.forward import DEFAULT_MAX_NODES, Decoder, Prefix, score_trie
 from distill_jax.sentscore.layout import SentScoreBatch, prefix_slots, root_slots
 from distill_jax.sentscore.likelihood import (
     DEFAULT_MAX_LOGITS,
+    NodeScores,
     Normaliser,
     check_model,
     check_normaliser,
@@ -33,6 +35,7 @@ def score(
     normaliser: Normaliser = "vocab",
     deterministic: bool = True,
     rngs: dict[str, jax.Array] | None = None,
+    max_nodes: int = DEFAULT_MAX_NODES,
     max_logits: int = DEFAULT_MAX_LOGITS,
 ) -> Float[Array, "batch words tags"]:
     """u_i(t), float32, of every tag at every word, the words before it tagged as `tags` says.
@@ -45,70 +48,43 @@ def score(
     """
     check_normaliser(normaliser)
     check_model(model, trie)
-    params = jax.tree.map(jnp.asarray, params)  # as loaded from a file: NumPy
-
-    def apply(method: str, *arguments: Any, **keywords: Any) -> Any:
-        return model.apply({"params": params}, *arguments, method=method, rngs=rngs, **keywords)
-
-    rows, words = tags.shape
+    decoder = Decoder(model, params, deterministic=deterministic, rngs=rngs)
+    blocks = trie.blocks(max_nodes)
+    words = tags.shape[1]
     sentinel_ids = jnp.asarray(batch.sentinel_ids)
-    encoder_mask = jnp.asarray(batch.encoder_mask)
     in_sentence = jnp.arange(words) < jnp.asarray(batch.num_words)[:, None]
     tags = jnp.where(in_sentence, tags, OUTSIDE)
-    encoded = apply(
-        "encode",
-        jnp.asarray(batch.encoder_tokens),
-        encoder_mask.astype(jnp.int32),
-        deterministic=deterministic,
-    )
-    cross = apply("cross_key_value", encoded)
-    cross_mask = encoder_mask[:, None, :]
+    encoded = decoder.encode(batch)
 
     slots = prefix_slots(trie, tags, sentinel_ids, model.config.decoder_start_id)
     order = jnp.arange(slots.tokens.shape[1])
-    prefix_hidden, prefix = apply(
-        "decode_block",
+    _, cache = decoder.block(
         slots.tokens,
         slots.positions,
         (order[:, None] >= order) & slots.used[:, None, :],
-        cross,
-        cross_mask,
-        deterministic=deterministic,
+        encoded,
     )
 
-    def nodes_of_word(root_slot: jax.Array) -> jax.Array:
-        """The hidden states `[B, N, D]` of one word's trie, the root left out."""
-        before = slots.used & (order <= root_slot)
-        hidden, _ = apply(
-            "decode_block",
-            jnp.broadcast_to(trie.token[1:], (rows, trie.num_nodes)),
-            slots.positions[:, root_slot][:, None] + trie.depth[1:],
-            jnp.concatenate(
-                [
-                    jnp.broadcast_to(before[:, None], (rows, trie.num_nodes, len(order))),
-                    jnp.broadcast_to(trie.ancestors[1:, 1:], (rows, *(2 * [trie.num_nodes]))),
-                ],
-                axis=-1,
-            ),
-            cross,
-            cross_mask,
-            prefix=prefix,
-            prefix_positions=slots.positions,
-            deterministic=deterministic,
+    def score_word(root_slot: jax.Array, sentinel: jax.Array, closing: jax.Array) -> NodeScores:
+        """One word's trie, whose root takes the place of the sentinel in the prefix."""
+        before = Prefix(cache, slots.positions, slots.used & (order < root_slot))
+        scores, _ = score_trie(
+            decoder,
+            trie,
+            blocks,
+            sentinel,
+            slots.positions[:, root_slot],
+            closing,
+            encoded,
+            before,
+            normaliser=normaliser,
+            max_logits=max(1, max_logits // words),
         )
-        return hidden
+        return scores
 
-    roots = root_slots(trie, words)
-    node_hidden = jax.vmap(nodes_of_word, out_axes=1)(jnp.asarray(roots))
-    previous_tags = jnp.pad(tags[:, :-1], ((0, 0), (1, 0)), constant_values=OUTSIDE)
-    u_BxLxK = tag_log_likelihoods(
-        model,
-        params,
-        trie,
-        jnp.concatenate([prefix_hidden[:, roots, None], node_hidden], axis=2),
-        sentinel_ids[1:],
-        previous_tags != OUTSIDE,
-        normaliser=normaliser,
-        max_logits=max_logits,
+    scores_BxLxN = jax.vmap(score_word, out_axes=1)(
+        jnp.asarray(root_slots(trie, words)), sentinel_ids[:-1], sentinel_ids[1:]
     )
-    return jnp.where(in_sentence[:, :, None], u_BxLxK, 0.0)
+    previous_tags = jnp.pad(tags[:, :-1], ((0, 0), (1, 0)), constant_values=OUTSIDE)
+    u_BxLxT = tag_log_likelihoods(trie, scores_BxLxN, previous_tags != OUTSIDE)
+    return jnp.where(in_sentence[:, :, None], u_BxLxT, 0.0)

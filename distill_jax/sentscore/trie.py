@@ -3,13 +3,14 @@
 Every tag is a path that starts at the root and ends at its terminal node; tags that begin alike
 share nodes, and a tag that is a prefix of another ends at an inner node. Node 0 is the root: it
 stands for the sentinel before the word, which lies in the decoder's block but is no tag's token.
-Nodes are numbered level by level, so a parent's number is always smaller than its child's and the
-nodes of one depth are neighbours. Shape suffixes: N nodes without the root, K tags, D tokens of the
-longest tag, R distinct tokens.
+Nodes are numbered depth first, so the nodes below node n are its neighbours n + 1 ... end[n] - 1: who
+descends from whom is two comparisons, and nothing that is kept grows with the square of N. Shape
+suffixes: N nodes without the root, K tags, D tokens of the longest tag.
 """
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,22 @@ OUTSIDE = 0
 """The index of tag O in the sBIO order."""
 INSIDE = 1
 """The index of tag I, illegal at the start of a sentence and after O."""
+
+
+class TrieBlocks(NamedTuple):
+    """The nodes in blocks of one size: each node in one block, together with all its ancestors.
+
+    Shape suffixes: G blocks, M nodes of a block.
+    """
+
+    nodes: np.ndarray
+    """int32 [G, M]: node 0 first, then the other ancestors the block needs, then its own nodes."""
+    parent: np.ndarray
+    """int32 [G, M]: where in the block each node's parent stands (0 for the root)."""
+    attends: np.ndarray
+    """bool [G, M, M]: whether the column's node is the row's node or one of its ancestors."""
+    place: np.ndarray
+    """int32 [N+1]: where each node stands in the blocks laid end to end."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,8 +51,8 @@ class LabelTrie:
     """int32 [N+1]: the parent of each node (0 at the root)."""
     depth: np.ndarray
     """int32 [N+1]: tokens from the root to the node, itself included; 0 at the root."""
-    ancestors: np.ndarray
-    """bool [N+1, N+1]: whether the column's node is the row's node or one of its ancestors."""
+    end: np.ndarray
+    """int32 [N+1]: the nodes from n to `end[n]` (exclusive) are n and all that descend from it."""
     path: np.ndarray
     """int32 [K, D]: the nodes of each tag, padded with the root."""
     length: np.ndarray
@@ -46,14 +63,10 @@ class LabelTrie:
     """int32 [N+1]: the tag that ends at each node, -1 where none does."""
     only_inside: np.ndarray
     """bool [N+1]: whether a node belongs to tag I alone, so that it is legal only where I is."""
-    row_tokens: np.ndarray
-    """int32 [R]: the distinct tokens of the nodes: the rows of the output embedding needed."""
-    row: np.ndarray
-    """int32 [N+1]: where in `row_tokens` each node's token lies (0 at the root)."""
-    children: np.ndarray
-    """bool [N+1, R]: whether a node has a child with that row's token."""
-    children_without_inside: np.ndarray
-    """bool [N+1, R]: the same where tag I is illegal: nodes of I alone are gone."""
+    num_children: np.ndarray
+    """int32 [N+1]: the children of each node."""
+    num_options: np.ndarray
+    """int32 [N+1]: ways to go on from each node: its children, and to close the word if it ends a tag."""
     content_hash: str
     """SHA-256 of the tags' token ids, in hexadecimal."""
 
@@ -69,60 +82,50 @@ class LabelTrie:
         tags = tuple(tuple(int(token) for token in ids) for ids in tag_token_ids)
         _check(tags, frozenset(int(sentinel) for sentinel in sentinel_ids))
 
-        # In order of first use by a tag; sorting is stable, so that order stays within a level.
-        uses = {ids[:depth]: None for ids in tags for depth in range(1, len(ids) + 1)}
-        prefixes = sorted(uses, key=len)
-        number: dict[tuple[int, ...], int] = {(): 0}
-        number.update({prefix: index + 1 for index, prefix in enumerate(prefixes)})
+        # A tag sorts right after every tag that is a prefix of it: depth-first order.
+        prefixes = sorted({ids[:depth] for ids in tags for depth in range(len(ids) + 1)})
+        number = {prefix: node for node, prefix in enumerate(prefixes)}
 
         size = len(number)
         token = np.zeros(size, np.int32)
         parent = np.zeros(size, np.int32)
         depth_of = np.zeros(size, np.int32)
-        ancestors = np.zeros((size, size), bool)
-        ancestors[0, 0] = True
+        end = 1 + np.arange(size, dtype=np.int32)
         for prefix, node in number.items():
             if prefix:
                 token[node] = prefix[-1]
                 parent[node] = number[prefix[:-1]]
                 depth_of[node] = len(prefix)
-                ancestors[node] = ancestors[parent[node]]
-                ancestors[node, node] = True
+        for node in range(size - 1, 0, -1):
+            end[parent[node]] = max(end[parent[node]], end[node])
 
         longest = max(len(ids) for ids in tags)
         path = np.zeros((len(tags), longest), np.int32)
         tag_at = np.full(size, -1, np.int32)
-        users = np.zeros((len(tags), size), bool)
+        users = np.zeros(size, np.int32)
         for tag, ids in enumerate(tags):
             path[tag, : len(ids)] = [number[ids[:depth]] for depth in range(1, len(ids) + 1)]
             tag_at[number[ids]] = tag
-            users[tag, path[tag, : len(ids)]] = True
+            users[path[tag, : len(ids)]] += 1
         length = np.array([len(ids) for ids in tags], np.int32)
-        only_inside = users[INSIDE] & (users.sum(0) == 1)
-
-        row_tokens, inverse = np.unique(token[1:], return_inverse=True)
-        row = np.concatenate([[0], inverse.ravel()]).astype(np.int32)
-        children = np.zeros((size, len(row_tokens)), bool)
-        children[parent[1:], row[1:]] = True
-        children_without_inside = np.zeros_like(children)
-        kept = 1 + np.flatnonzero(~only_inside[1:])
-        children_without_inside[parent[kept], row[kept]] = True
+        only_inside = np.zeros(size, bool)
+        only_inside[path[INSIDE, : length[INSIDE]]] = True
+        only_inside &= users == 1
+        num_children = np.bincount(parent[1:], minlength=size).astype(np.int32)
 
         trie = cls(
             tag_token_ids=tags,
             token=token,
             parent=parent,
             depth=depth_of,
-            ancestors=ancestors,
+            end=end,
             path=path,
             length=length,
             terminal=path[np.arange(len(tags)), length - 1],
             tag_at=tag_at,
             only_inside=only_inside,
-            row_tokens=row_tokens.astype(np.int32),
-            row=row,
-            children=children,
-            children_without_inside=children_without_inside,
+            num_children=num_children,
+            num_options=num_children + (tag_at >= 0),
             content_hash=sha256_json([list(ids) for ids in tags]),
         )
         for field in dataclasses.fields(trie):
@@ -145,6 +148,46 @@ class LabelTrie:
     def max_length(self) -> int:
         """D, the tokens of the longest tag."""
         return self.path.shape[1]
+
+    def blocks(self, max_nodes: int) -> TrieBlocks:
+        """Cuts the trie into blocks of at most `max_nodes` nodes, those that are repeated included.
+
+        Raises UserError where a block cannot hold the ancestors of a node and the node itself.
+        """
+        if max_nodes < self.max_length + 1:
+            raise UserError(
+                f"blocks of {max_nodes} trie nodes cannot hold a tag of {self.max_length} tokens; "
+                f"use at least {self.max_length + 1}"
+            )
+        blocks: list[list[int]] = []
+        place = np.zeros(len(self.token), np.int32)
+        size = min(max_nodes, len(self.token))
+        for node in range(len(self.token)):
+            if not blocks or len(blocks[-1]) == size:
+                blocks.append(self._ancestors(node))
+            place[node] = (len(blocks) - 1) * size + len(blocks[-1])
+            blocks[-1].append(node)
+        # The last block is filled up with its own last node; nothing attends to the repetitions.
+        filled = np.array([block + block[-1:] * (size - len(block)) for block in blocks], np.int32)
+        used = np.array([np.arange(size) < len(block) for block in blocks])
+        row, column = filled[:, :, None], filled[:, None, :]
+        attends = (column <= row) & (row < self.end[column]) & used[:, None, :]
+        parent = np.array(
+            [
+                [block.index(self.parent[node]) for node in block] + [0] * (size - len(block))
+                for block in blocks
+            ],
+            np.int32,
+        )
+        return TrieBlocks(filled, parent, attends, place)
+
+    def _ancestors(self, node: int) -> list[int]:
+        """The ancestors of a node without itself, the root first."""
+        found: list[int] = []
+        while node:
+            node = int(self.parent[node])
+            found.insert(0, node)
+        return found
 
     @property
     def path_with_root(self) -> np.ndarray:

@@ -86,7 +86,7 @@ def test_decoding_token_by_token_equals_teacher_forcing(kind: str) -> None:
     cross = apply(kind, "cross_key_value", encoded)
     cross_mask = (source_segments > 0)[:, None, :]
     slots = np.random.default_rng(0).permutation(length)  # the slot of each position
-    empty = jnp.full((batch, length, config.num_heads, config.d_kv), 7.0)  # must not be read
+    empty = jnp.full((batch, config.num_heads, length, config.d_kv), 7.0)  # must not be read
     cache = tuple(KeyValue(empty, empty) for _ in range(config.num_decoder_layers))
     slot_positions = np.argsort(slots)[None]
 
@@ -104,7 +104,7 @@ def test_decoding_token_by_token_equals_teacher_forcing(kind: str) -> None:
             prefix=cache,
             prefix_positions=slot_positions,
         )
-        cache = jax.tree.map(lambda all_, new: all_.at[:, slot].set(new[:, 0]), cache, block)
+        cache = jax.tree.map(lambda all_, new: all_.at[:, :, slot].set(new[:, :, 0]), cache, block)
         return cache, apply(kind, "logits", hidden)[:, 0]
 
     for position in range(length):
@@ -208,18 +208,14 @@ class TestMasksByGradients:
 
 
 @kinds
-def test_logits_of_tokens_are_columns_of_all_logits(kind: str) -> None:
+def test_products_with_output_rows_are_logits(kind: str) -> None:
     hidden = apply(kind, "hidden", *example())
     logits = apply(kind, "logits", hidden)
-    shared = np.array([[3, 0, 39, 3]])
-    each = np.array([[5, 6, 7], [39, 5, 1]])
+    ids = np.array([[3, 0], [39, 3]])
+    rows = apply(kind, "output_rows", ids)
+    assert rows.shape == (2, 2, hidden.shape[-1])
     np.testing.assert_allclose(
-        apply(kind, "logits_of", hidden, shared), logits[..., shared[0]], **TOLERANCE
-    )
-    np.testing.assert_allclose(
-        apply(kind, "logits_of", hidden, each),
-        np.take_along_axis(np.asarray(logits), each[:, None], axis=2),
-        **TOLERANCE,
+        jnp.einsum("bqd,ijd->bqij", hidden, rows), logits[..., ids], **TOLERANCE
     )
 
 
@@ -248,12 +244,12 @@ def test_bfloat16_activations_with_float32_logits(kind: str) -> None:
     @jax.jit
     def run(variables: Any) -> tuple[jax.Array, ...]:
         hidden = model.apply(variables, *example(), method="hidden")
-        some = model.apply(variables, hidden, np.array([[1, 2]]), method="logits_of")
-        return hidden, model.apply(variables, hidden, method="logits"), some
+        rows = model.apply(variables, np.array([1, 2]), method="output_rows")
+        return hidden, model.apply(variables, hidden, method="logits"), rows
 
-    hidden, logits, some = run(variables)
-    assert hidden.dtype == jnp.bfloat16
-    assert logits.dtype == some.dtype == jnp.float32
+    hidden, logits, rows = run(variables)
+    assert hidden.dtype == rows.dtype == jnp.bfloat16
+    assert logits.dtype == jnp.float32
     expected = apply(kind, "__call__", *example())
     error = np.abs(np.asarray(logits - expected))
     assert error.mean() < 0.03 * np.abs(expected).mean()

@@ -25,29 +25,43 @@ def test_nodes_are_the_distinct_prefixes(tags: Tags) -> None:
     spelled = {0: ()}
     for node in range(1, trie.num_nodes + 1):
         assert trie.parent[node] < node
-        assert trie.depth[node - 1] <= trie.depth[node]
         spelled[node] = (*spelled[int(trie.parent[node])], int(trie.token[node]))
         assert trie.depth[node] == len(spelled[node])
-        assert trie.row_tokens[trie.row[node]] == trie.token[node]
     assert set(spelled.values()) == prefixes | {()}
     for node, prefix in spelled.items():
-        ancestors = {spelled[int(other)] for other in np.flatnonzero(trie.ancestors[node])}
-        assert ancestors == {prefix[:n] for n in range(len(prefix) + 1)}
+        below = {spelled[other] for other in range(node, int(trie.end[node]))}
+        assert below == {p for p in prefixes | {()} if p[: len(prefix)] == prefix}
         users = {tag for tag, ids in enumerate(tags) if ids[: len(prefix)] == prefix}
         assert trie.only_inside[node] == (users == {1})
         assert trie.tag_at[node] == (tags.index(prefix) if prefix in tags else -1)
-        children = {
-            ids[len(prefix)]
-            for ids in prefixes
-            if len(ids) > len(prefix) and ids[: len(prefix)] == prefix
-        }
-        assert set(trie.row_tokens[trie.children[node]]) == children
-        without = {
-            ids[len(prefix)]
-            for tag, ids in enumerate(tags)
-            if tag != 1 and len(ids) > len(prefix) and ids[: len(prefix)] == prefix
-        }
-        assert set(trie.row_tokens[trie.children_without_inside[node]]) == without
+        children = sum(len(p) == len(prefix) + 1 and p[:-1] == prefix for p in prefixes)
+        assert trie.num_children[node] == children
+        assert trie.num_options[node] == children + (prefix in tags)
+
+
+@given(tags=label_sets, size=st.integers(5, 20))
+@settings(deadline=None)
+def test_blocks_hold_every_node_once_behind_its_ancestors(tags: Tags, size: int) -> None:
+    trie = LabelTrie.compile(tags)
+    blocks = trie.blocks(size)
+    nodes = blocks.nodes.ravel()
+    np.testing.assert_array_equal(nodes[blocks.place], np.arange(trie.num_nodes + 1))
+    assert blocks.nodes.shape[1] == min(size, trie.num_nodes + 1)
+    for node, place in enumerate(blocks.place.tolist()):
+        block, index = divmod(place, blocks.nodes.shape[1])
+        above = [node]
+        while above[-1]:
+            above.append(int(trie.parent[above[-1]]))
+        seen = blocks.nodes[block][blocks.attends[block, index]].tolist()
+        assert sorted(seen) == sorted(above)  # each once
+        if node:
+            assert blocks.nodes[block, blocks.parent[block, index]] == trie.parent[node]
+        assert blocks.nodes[block, 0] == 0
+
+
+def test_a_block_must_hold_the_longest_tag() -> None:
+    with pytest.raises(UserError, match="use at least 4"):
+        LabelTrie.compile([[2], [3, 4, 5]]).blocks(3)
 
 
 @given(tags=label_sets)

@@ -1,4 +1,6 @@
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +14,12 @@ from distill_jax.models.t5 import T5
 from distill_jax.sentscore import (
     INSIDE,
     OUTSIDE,
+    Decoded,
+    DecoderSettings,
     LabelTrie,
+    SentScoreBatch,
     make_batch,
-    make_sentscore,
+    make_decoder,
     posteriors,
     score,
 )
@@ -35,6 +40,12 @@ from tests.sentscore.reference import (
 )
 
 NORMALISERS = ("vocab", "trie")
+
+
+def make_sentscore(
+    model: T5, trie: LabelTrie, normaliser: str = "vocab", **options: int
+) -> Callable[[Any, SentScoreBatch], Decoded]:
+    return make_decoder(model, trie, DecoderSettings(normaliser=normaliser, **options))  # type: ignore[arg-type]
 
 
 def assert_matches_brute_force(
@@ -284,8 +295,8 @@ def test_bad_input() -> None:
     model, _ = tiny_t5("v1.1")
     trie = LabelTrie.compile(LABEL_SETS[0])
     with pytest.raises(UserError, match="normaliser 'words' is unknown"):
-        make_sentscore(model, trie, "words")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="outside the model's 48"):
+        make_sentscore(model, trie, "words")
+    with pytest.raises(UserError, match="within the model's 48"):
         make_sentscore(model, LabelTrie.compile([[2], [VOCAB]]))
     tokens = np.ones((1, 4), np.int32)
     with pytest.raises(UserError, match="needs 9 sentinels"):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distill_jax.sentscore import LabelTrie, make_sentscore, score
+from distill_jax.sentscore import DecoderSettings, LabelTrie, make_decoder, score
 from tests.sentscore.reference import (
     LABEL_SETS,
     WORDS,
@@ -25,7 +25,7 @@ def test_score_equals_decode(family: str, labels: int, normaliser: str) -> None:
     model, params = tiny_t5(family)
     trie = LabelTrie.compile(LABEL_SETS[labels])
     batch = random_batch(1, [WORDS, 2, 1])
-    result = make_sentscore(model, trie, normaliser)(params, batch)
+    result = make_decoder(model, trie, DecoderSettings(normaliser=normaliser))(params, batch)
     # Tags beyond a sentence's words must not matter.
     junk = np.where(np.arange(WORDS) < batch.num_words[:, None], result.tags, trie.num_tags - 1)
     u = jax.jit(lambda p, b, t: score(model, p, b, t, trie, normaliser=normaliser))(
