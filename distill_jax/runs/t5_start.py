@@ -18,7 +18,6 @@ from distill_jax.vocab import Vocabulary, load_vocabulary
 
 gin.external_configurable(T5Config, module="models")
 gin.external_configurable(point_at_equal_tokens, module="models")
-gin.external_configurable(load_vocabulary, module="vocab")
 
 # Rows of the embedding are padded to a multiple of this, as T5's 32,100 are to 32,128: it keeps
 # the vocabulary's axis divisible over a mesh.

@@ -24,6 +24,9 @@ from distill_jax.sentscore.likelihood import (
 )
 from distill_jax.sentscore.trie import OUTSIDE, LabelTrie
 
+CPU_TOKENS = 1024
+"""Activations of more decoder tokens than these fall out of a CPU's caches: half the speed."""
+
 
 def score(
     model: T5,
@@ -37,6 +40,7 @@ def score(
     rngs: dict[str, jax.Array] | None = None,
     max_nodes: int = DEFAULT_MAX_NODES,
     max_logits: int = DEFAULT_MAX_LOGITS,
+    max_tokens: int | None = None,
 ) -> Float[Array, "batch words tags"]:
     """u_i(t), float32, of every tag at every word, the words before it tagged as `tags` says.
 
@@ -45,6 +49,9 @@ def score(
     not multiply it by a probability (0 * inf). With dropout (`deterministic=False`) pass
     `rngs={"dropout": key}`; outside of attention weights a sentence's prefix and all of its tries
     share one mask per layer, as all tokens of a sequence do in T5.
+
+    `max_tokens` bounds how many decoder tokens (rows x words x nodes) are in flight: beyond it words
+    are taken in groups. None: all at once, but on a CPU `CPU_TOKENS`.
     """
     check_normaliser(normaliser)
     check_model(model, trie)
@@ -65,9 +72,9 @@ def score(
         encoded,
     )
 
-    def score_word(root_slot: jax.Array, sentinel: jax.Array, closing: jax.Array) -> NodeScores:
+    def score_word(word: tuple[jax.Array, jax.Array, jax.Array]) -> NodeScores:
         """One word's trie, whose root takes the place of the sentinel in the prefix."""
-        before = Prefix(cache, slots.positions, slots.used & (order < root_slot))
+        root_slot, sentinel, closing = word
         scores, _ = score_trie(
             decoder,
             trie,
@@ -76,15 +83,23 @@ def score(
             slots.positions[:, root_slot],
             closing,
             encoded,
-            before,
+            Prefix(cache, slots.positions, slots.used & (order < root_slot)),
             normaliser=normaliser,
-            max_logits=max(1, max_logits // words),
+            max_logits=max(1, max_logits // group),
         )
         return scores
 
-    scores_BxLxN = jax.vmap(score_word, out_axes=1)(
-        jnp.asarray(root_slots(trie, words)), sentinel_ids[:-1], sentinel_ids[1:]
+    if max_tokens is None and jax.default_backend() == "cpu":
+        max_tokens = CPU_TOKENS
+    group = words
+    if max_tokens is not None:
+        group = min(words, max(1, max_tokens // (tags.shape[0] * blocks.nodes.shape[1])))
+    scores_LxBxN = jax.lax.map(
+        score_word,
+        (jnp.asarray(root_slots(trie, words)), sentinel_ids[:-1], sentinel_ids[1:]),
+        batch_size=group,
     )
+    scores_BxLxN = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), scores_LxBxN)
     previous_tags = jnp.pad(tags[:, :-1], ((0, 0), (1, 0)), constant_values=OUTSIDE)
     u_BxLxT = tag_log_likelihoods(trie, scores_BxLxN, previous_tags != OUTSIDE)
     return jnp.where(in_sentence[:, :, None], u_BxLxT, 0.0)
