@@ -4,39 +4,30 @@ A directory of ArrayRecord shards with three small files. `store.json` is writte
 the store is of: schema, teacher, decoder settings, the pool of sentences. Each shard is written
 aside and renamed, and then its size and checksum to a file of their own, so an interrupted job goes
 on at the first shard without. `manifest.json` is written last and repeats them: a store without it
-is unfinished. `labels.txt` holds the label set.
+is unfinished. `labels.txt` holds the label set. What a record holds: see `label_record`.
 
-Log-posteriors are kept as float16, not posteriors: under a temperature of 10 a tag of probability
-1e-8 still weighs 0.16 of the first, and float16 holds its logarithm but not the number.
+Several processes may write one store: each makes its share of the shards, and whichever finds all
+of them there writes the manifest, the same whoever it is.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from distill_jax.distill.label_record import TeacherLabel, decode_label, encode_label
 from distill_jax.errors import UserError
 from distill_jax.files import atomic_write, sha256_json
 from distill_jax.records import Shard, ShardedRecords, check_shard, read_shards, write_shard
 from distill_jax.tagging import LabelSet, Sentence
 
-SCHEMA = 1
+SCHEMA = 2
 STORE, MANIFEST, LABELS_FILE = "store.json", "manifest.json", "labels.txt"
 _AGAIN = "run the same `distill-jax label` command again"
 _UNFINISHED = f"{_AGAIN} to finish it"
 _DAMAGED = "delete that directory and label the sentences again"
-
-
-class TeacherLabel(NamedTuple):
-    """One sentence of the pool as the teacher tagged it."""
-
-    words: tuple[str, ...]
-    tag_ids: np.ndarray
-    """int32[L], sBIO ids."""
-    log_posteriors: np.ndarray
-    """float32[L, K]: log softmax(u) to float16's precision; -inf for tags that were illegal."""
 
 
 Label = Callable[[Sequence[Sentence]], list[tuple[np.ndarray, np.ndarray]]]
@@ -51,12 +42,19 @@ def write_store(
     *,
     settings: dict[str, Any],
     shard_size: int = 2048,
+    top_k: int | None = None,
+    process: tuple[int, int] = (0, 1),
     progress: Callable[[int], None] | None = None,
-) -> "TeacherLabels":
+) -> "TeacherLabels | None":
     """Labels a pool, shard by shard; shards already there are kept.
 
     `settings` (JSON) must name everything the labels depend on besides the sentences: the teacher's
-    hash and the decoder's options. `progress` hears the number of sentences of every shard done.
+    hash and the decoder's options. `top_k` keeps so many tags of a word and the mass of the others
+    (None: all tags). `process` is (index, count): of several processes that were given the same
+    sentences, each labels every count-th shard. `progress` hears the number of sentences of every
+    shard done.
+
+    Returns the finished store, or None where other processes have not finished their share.
 
     Raises:
         UserError: the directory holds a store made with other settings or of other sentences, or
@@ -65,34 +63,45 @@ def write_store(
     """
     if shard_size < 1:
         raise UserError(f"{directory}: the shard size must be at least 1, but is {shard_size}")
+    if top_k is not None and not 1 <= top_k <= labels.num_tags:
+        raise UserError(
+            f"{directory}: the {top_k} best tags cannot be kept of {labels.num_tags}; use a number "
+            "between 1 and that, or keep all"
+        )
+    index, processes = process
+    if not 0 <= index < processes:
+        raise UserError(f"process {index} of {processes} does not exist; count from 0")
     directory = Path(directory)
     header = {
         **settings,
         "schema": SCHEMA,
         "labels_sha256": labels.content_hash(),
         "sentences": len(sentences),
-        "pool_sha256": sha256_json([sentence.example_id for sentence in sentences]),
+        "pool_sha256": _pool_hash(sentence.example_id for sentence in sentences),
         "shard_size": shard_size,
+        "top_k": top_k,
     }
     _claim(directory, header, labels)
-    shards: list[Shard] = []
     count = max(1, -(-len(sentences) // shard_size))
-    for number in range(count):
-        path = directory / f"part-{number:05d}-of-{count:05d}.array_record"
-        facts = path.with_suffix(".json")
+    paths = [directory / f"part-{n:05d}-of-{count:05d}.array_record" for n in range(count)]
+    for number in range(index, count, processes):
         chunk = sentences[number * shard_size : (number + 1) * shard_size]
-        if not facts.exists():
+        if not _facts(paths[number]).exists():
             records = [
-                _encode(sentence, tags, scores, labels.num_tags)
+                encode_label(sentence, tags, scores, labels.num_tags, top_k)
                 for sentence, (tags, scores) in zip(chunk, label(chunk), strict=True)
             ]
             # A finished store of which a shard is made again is unfinished meanwhile.
             (directory / MANIFEST).unlink(missing_ok=True)
-            _write_json(facts, write_shard(path, records))
-        remedy = f"delete that file and {_AGAIN}"
-        shards += read_shards([_read_json(facts, remedy)], facts, remedy)
+            _write_json(_facts(paths[number]), write_shard(paths[number], records))
         if progress is not None:
             progress(len(chunk))
+    if not all(_facts(path).exists() for path in paths):
+        return None
+    shards: list[Shard] = []
+    for path in paths:
+        remedy = f"delete that file and {_AGAIN}"
+        shards += read_shards([_read_json(_facts(path), remedy)], _facts(path), remedy)
     _write_json(directory / MANIFEST, {"shards": shards})
     return TeacherLabels(directory)
 
@@ -128,9 +137,17 @@ class TeacherLabels:
             )
 
     def verify(self) -> None:
-        """Compares every shard's checksum. Raises `UserError` naming a shard that differs."""
+        """Reads everything: checksums of the shards, and that they hold the pool of the header.
+
+        Raises `UserError` naming what differs.
+        """
         for shard in self._shards:
             check_shard(self.directory / shard["file"], shard, _damaged(shard), checksum=True)
+        found = _pool_hash(Sentence(label.words).example_id for label in self)
+        if found != self.header.get("pool_sha256"):
+            raise UserError(
+                f"{self.directory}: the sentences in the shards are not those of {STORE}; {_DAMAGED}"
+            )
 
     def __len__(self) -> int:
         return len(self._records)
@@ -138,7 +155,7 @@ class TeacherLabels:
     def __getitem__(self, index: int) -> TeacherLabel:
         if not 0 <= index < len(self):
             raise IndexError(f"label {index} of {len(self)} in {self.directory}")
-        return _decode(self._records[index], self.labels.num_tags)
+        return decode_label(self._records[index], self.labels.num_tags, self.header.get("top_k"))
 
     def __iter__(self) -> Iterator[TeacherLabel]:
         for index in range(len(self)):
@@ -154,9 +171,16 @@ class TeacherLabels:
             )
 
 
+def _facts(shard: Path) -> Path:
+    return shard.with_suffix(".json")
+
+
+def _pool_hash(example_ids: Iterable[str]) -> str:
+    return sha256_json(list(example_ids))
+
+
 def _damaged(shard: Shard) -> str:
-    facts = Path(shard["file"]).with_suffix(".json")
-    return f"delete {facts} and {_AGAIN}"
+    return f"delete {_facts(Path(shard['file']))} and {_AGAIN}"
 
 
 def _claim(directory: Path, header: dict[str, Any], labels: LabelSet) -> None:
@@ -194,38 +218,3 @@ def _read_json(path: Path, remedy: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path}: not a JSON object; {remedy}")
     return value
-
-
-def _encode(sentence: Sentence, tag_ids: np.ndarray, scores: np.ndarray, num_tags: int) -> bytes:
-    words = len(sentence.words)
-    if tag_ids.shape != (words,) or scores.shape != (words, num_tags):
-        raise ValueError(
-            f"{words} words and {num_tags} tags, but tag ids {tag_ids.shape} and scores {scores.shape}"
-        )
-    scores = scores.astype(np.float64)
-    highest = scores.max(axis=-1, keepdims=True)
-    if not np.isfinite(highest).all():
-        raise UserError(
-            f"sentence {' '.join(sentence.words[:8])!r}: the teacher's scores are not finite; "
-            "train the teacher again, with a lower learning rate if it diverged"
-        )
-    log_z = np.log(np.exp(scores - highest).sum(axis=-1, keepdims=True)) + highest
-    log_posteriors = scores - log_z
-    # What float16 cannot hold is still not illegal.
-    lowest = np.finfo(np.float16).min
-    log_posteriors = np.where(np.isneginf(scores), -np.inf, np.maximum(log_posteriors, lowest))
-    head = json.dumps(
-        {"id": sentence.example_id, "words": sentence.words, "tags": tag_ids.tolist()},
-        separators=(",", ":"),
-    ).encode()
-    return len(head).to_bytes(4, "little") + head + log_posteriors.astype("<f2").tobytes()
-
-
-def _decode(record: bytes, num_tags: int) -> TeacherLabel:
-    end = 4 + int.from_bytes(record[:4], "little")
-    head = json.loads(record[4:end])
-    words = tuple(head["words"])
-    log_posteriors = np.frombuffer(record[end:], "<f2").astype(np.float32)
-    return TeacherLabel(
-        words, np.array(head["tags"], np.int32), log_posteriors.reshape(len(words), num_tags)
-    )

@@ -39,7 +39,9 @@ def write(directory: Path, **changes: Any) -> TeacherLabels:
         "settings": SETTINGS,
         "shard_size": 3,
     }
-    return write_store(directory, **(arguments | changes))
+    store = write_store(directory, **(arguments | changes))
+    assert store is not None
+    return store
 
 
 def content(directory: Path) -> dict[str, bytes]:
@@ -223,7 +225,7 @@ def _shard(directory: Path) -> Path:
         (_edit("manifest.json", shards=[]), "hold 0 sentences instead of 11"),
         (lambda d: (d / "store.json").unlink(), "give a directory that `label` wrote"),
         (lambda d: (d / "store.json").write_text("[]"), "not a JSON object"),
-        (_edit("store.json", schema=2), "schema 2 instead of 1; .* this version"),
+        (_edit("store.json", schema=1), "schema 1 instead of 2; .* this version"),
         (_edit("store.json", labels_sha256=None), "not the label set of this store"),
         (lambda d: (d / "labels.txt").write_text("city\n"), "not the label set of this store"),
         (lambda d: (d / "labels.txt").unlink(), "labels.txt"),
@@ -275,3 +277,67 @@ def test_check_labels(tmp_path: Path) -> None:
     store.check_labels(LabelSet(("artist", "city")), "task 't'")
     with pytest.raises(UserError, match="other labels than task 't'"):
         store.check_labels(LabelSet(("artist", "city"), ("singer", "city")), "task 't'")
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 3, 4])
+def test_top_k_keeps_the_mass_of_the_tail(tmp_path: Path, top_k: int) -> None:
+    store = write(tmp_path / "s", top_k=top_k)
+    for found, sentence in zip(store, SENTENCES, strict=True):
+        [(tags, scores)] = teacher([sentence])
+        np.testing.assert_array_equal(found.tag_ids, tags)
+        exact = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+        posteriors = np.exp(found.log_posteriors)
+        assert posteriors.shape == exact.shape
+        np.testing.assert_allclose(posteriors.sum(-1), 1, atol=2e-3)
+        best = np.argsort(-exact, axis=-1)[:, :top_k]
+        np.testing.assert_allclose(
+            np.take_along_axis(posteriors, best, -1),
+            np.take_along_axis(exact, best, -1),
+            rtol=2e-2,  # a log-posterior of -20 in float16
+        )
+        # I is illegal at the start, and gets nothing of the tail there.
+        assert not posteriors[:1, 1].any()
+
+
+def test_top_k_of_all_tags_is_everything_where_all_are_legal(tmp_path: Path) -> None:
+    sentence = Sentence(("a", "b"))
+    scores = np.array([[3, -np.inf, 2, 1], [0, 1, 2, 3]], np.float32)
+    answer = [(np.array([2, 1], np.int32), scores)]
+    exact = write(tmp_path / "s", sentences=[sentence], label=lambda chunk: answer)
+    top = write(tmp_path / "t", sentences=[sentence], label=lambda chunk: answer, top_k=4)
+    np.testing.assert_array_equal(exact[0].log_posteriors, top[0].log_posteriors)
+
+
+@pytest.mark.parametrize("top_k", [0, 5])
+def test_a_top_k_that_makes_no_sense(tmp_path: Path, top_k: int) -> None:
+    with pytest.raises(UserError, match=f"the {top_k} best tags cannot be kept of 4"):
+        write(tmp_path / "s", top_k=top_k)
+    assert not (tmp_path / "s").exists()
+
+
+def test_processes_share_the_work(tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole")
+    labelled = []
+    arguments: dict[str, Any] = {"settings": SETTINGS, "shard_size": 3}
+    for index in (2, 0, 1):
+        counting = Counting()
+        store = write_store(
+            tmp_path / "s", SENTENCES, LABELS, counting, process=(index, 3), **arguments
+        )
+        labelled.append(counting.chunks)
+        assert (store is None) == (index != 1)  # the last to finish
+    assert labelled == [1, 2, 1]
+    assert content(tmp_path / "s") == content(whole.directory)
+    with pytest.raises(UserError, match="process 3 of 3 does not exist"):
+        write_store(tmp_path / "s", SENTENCES, LABELS, teacher, process=(3, 3), **arguments)
+
+
+def test_verify_knows_the_pool(tmp_path: Path) -> None:
+    """Whole shards of another pool, with facts and manifest to match."""
+    store, other = write(tmp_path / "s"), write(tmp_path / "t", sentences=SENTENCES[::-1])
+    store.verify()
+    for path in other.directory.iterdir():
+        if path.name not in ("store.json", "labels.txt"):
+            (store.directory / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match=r"not those of store\.json"):
+        TeacherLabels(store.directory).verify()

@@ -23,7 +23,7 @@ GOLD = [
 @pytest.fixture
 def store(tmp_path: Path) -> TeacherLabels:
     pool = [Sentence(words) for words in (("oslo",), ("to", "new", "york"), ("to", "bonn"))]
-    return write_store(
+    written = write_store(
         tmp_path / "s",
         pool,
         LABELS,
@@ -33,6 +33,8 @@ def store(tmp_path: Path) -> TeacherLabels:
         ],
         settings={},
     )
+    assert written is not None
+    return written
 
 
 def test_gold_alone() -> None:
