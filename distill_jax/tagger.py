@@ -5,10 +5,11 @@ tagger = Tagger.load("runs/demo/bilstm-kd/model")
 found.tags, found.spans
 """
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,84 +18,62 @@ from distill_jax.errors import UserError
 from distill_jax.files import sha256_file, sha256_json
 from distill_jax.inference import Prediction, Predictor, SentPredictor, WordPredictor
 from distill_jax.inference.base import Progress
+from distill_jax.inference.tagged import (
+    TaggedSentence,
+    TaggedSpan,
+    tagged,
+    without_improbable_spans,
+)
 from distill_jax.interop.model_dir import LoadedModel, load_model
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.models.t5 import T5
 from distill_jax.sent.format import SenTFormat
-from distill_jax.sentscore import Normaliser
-from distill_jax.tagging import LabelSet, Sentence, spans_from_iob2
+from distill_jax.sentscore import DecoderSettings, Normaliser
+from distill_jax.tagging import LabelSet, Sentence
 from distill_jax.vocab import Vocabulary
 from distill_jax.word_vocab import WordVocabulary
 
+__all__ = ["TaggedSentence", "TaggedSpan", "Tagger", "model_hash"]
 
-class TaggedSpan(NamedTuple):
-    """A span: words `start` to `end` (exclusive), its label, its text and how probable it is."""
-
-    start: int
-    end: int
-    label: str
-    text: str
-    score: float
-    """The posterior of each of its words' tags and of the span ending where it does, multiplied."""
-
-
-class TaggedSentence(NamedTuple):
-    """A sentence as the tagger read it."""
-
-    words: tuple[str, ...]
-    tags: tuple[str, ...]
-    """IOB2."""
-    spans: tuple[TaggedSpan, ...]
-    labels: tuple[str, ...]
-    """The sBIO tag set, in the order of the columns below."""
-    posteriors: np.ndarray
-    """float32[words, tags]: each word's distribution over tags, given the tags before it."""
-    log_likelihoods: np.ndarray
-    """float32[words, tags]: the raw scores u; -inf for tags that were illegal."""
-
-    def to_json(self, *, posteriors: bool = False) -> dict[str, Any]:
-        """The object that `distill-jax predict` writes; `null` stands for -inf."""
-        result: dict[str, Any] = {
-            "words": list(self.words),
-            "tags": list(self.tags),
-            "spans": [span._asdict() for span in self.spans],
-        }
-        if posteriors:
-            result["labels"] = list(self.labels)
-            result["posteriors"] = self.posteriors.tolist()
-            result["log_likelihoods"] = [
-                [value if np.isfinite(value) else None for value in row]
-                for row in self.log_likelihoods.tolist()
-            ]
-        return result
+WORD_TAGGER = (
+    "decoder, beam, normaliser and epsilon are settings of SenTScore and its like, for a T5; this "
+    "model is a word tagger, so leave them out"
+)
+"""Why a word tagger takes no decoder."""
 
 
 class Tagger:
-    """A trained tagger of any kind: a T5 under SenTScore, or a student."""
+    """A trained tagger of any kind: a T5 under one of the decoders, or a student."""
 
     def __init__(
-        self, model: LoadedModel, *, normaliser: Normaliser | None = None, batch_size: int = 32
+        self,
+        model: LoadedModel,
+        *,
+        decoder: DecoderSettings | None = None,
+        normaliser: Normaliser | None = None,
+        batch_size: int = 32,
     ) -> None:
         """Use `load`."""
         self.labels: LabelSet = model.labels
         self.settings = model.settings
         self.metadata = model.metadata
         self.parameters = sum(array.size for array in jax.tree.leaves(model.params))
-        self._predictor = _predictor(model, normaliser, batch_size)
+        self._predictor = _predictor(model, decoder, normaliser, batch_size)
         self._params = jax.device_put(jax.tree.map(np.asarray, model.params))
 
     @property
     def decoder(self) -> dict[str, Any]:
         """How tags are found, as reports and label stores record it."""
-        if isinstance(self._predictor, SentPredictor):
-            return {"algorithm": "sentscore", "beam": 1, "normaliser": self._predictor.normaliser}
-        return {"algorithm": "viterbi"}
+        if not isinstance(self._predictor, SentPredictor):
+            return {"algorithm": "viterbi"}
+        return decoder_record(self._predictor.decoder)
 
     @classmethod
     def load(
         cls,
         directory: str | os.PathLike[str],
         *,
+        decoder: DecoderSettings | None = None,
         normaliser: Normaliser | None = None,
         batch_size: int = 32,
     ) -> "Tagger":
@@ -102,13 +81,19 @@ class Tagger:
 
         Args:
             directory: as a run, `distill-jax import` or `distill-jax demo` leaves it.
-            normaliser: of SenTScore, `vocab` or `trie` (None: what the model was saved with).
+            decoder: how tags are found (None: SenTScore, greedily, as the model was saved). The
+                model's thresholds apply with `sentscore` and `pruned` alone: the others compute
+                nothing to compare with them.
+            normaliser: `vocab` or `trie`: replaces that of `decoder`.
             batch_size: the most sentences that go through the model together.
 
         Raises:
-            UserError: the directory is not a model, or is damaged.
+            UserError: the directory is not a model, or is damaged, or is a word tagger, which none
+                of SenTScore's settings fits. (Predicting raises one too, before it compiles
+                anything, where the device has too little memory.)
         """
-        return cls(load_model(directory), normaliser=normaliser, batch_size=batch_size)
+        model = load_model(directory)
+        return cls(model, decoder=decoder, normaliser=normaliser, batch_size=batch_size)
 
     def predict(
         self, sentences: Sequence[str | Sequence[str]], progress: Progress | None = None
@@ -123,65 +108,69 @@ class Tagger:
             for sentence in sentences
         ]
         found = self.predict_ids(words, progress)
-        return [self._tagged(*pair) for pair in zip(words, found, strict=True)]
+        return [tagged(*pair, self.labels) for pair in zip(words, found, strict=True)]
 
     def predict_ids(
         self, sentences: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> list[Prediction]:
         """As `predict`, with tags as ids and without spans: what evaluation and labelling use."""
-        return [
-            self._calibrated(found)
-            for found in self._predictor.predict(self._params, sentences, progress)
-        ]
+        return [self.calibrated(found) for found in self.decode(sentences, progress)]
 
-    def label(self, sentences: Sequence[Sentence]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Tag ids and scores u of each sentence: what `distill.store.write_store` keeps."""
-        found = self.predict_ids([sentence.words for sentence in sentences])
-        return [(prediction.tag_ids, prediction.log_likelihoods) for prediction in found]
+    def decode(
+        self, sentences: Sequence[Sequence[str]], progress: Progress | None = None
+    ) -> list[Prediction]:
+        """As `predict_ids`, before the model's temperature and thresholds: see `calibrated`."""
+        return self._predictor.predict(self._params, sentences, progress)
 
-    def _calibrated(self, found: Prediction) -> Prediction:
+    def calibrated(self, found: Prediction) -> Prediction:
         """The settings of the model applied: its temperature, and its thresholds for spans."""
         found = found._replace(temperature=self.settings.temperature)
-        if not self.settings.thresholds:
-            return found
-        tag_ids, posteriors = found.tag_ids.copy(), found.posteriors
-        for start, end, label in spans_from_iob2(self.labels.decode_iob2(found.tag_ids)):
-            threshold = self.settings.thresholds.get(label)
-            score = _span_score(posteriors, found.tag_ids, start, end)
-            if threshold is not None and score < threshold:
-                tag_ids[start:end] = 0  # O
-        return found._replace(tag_ids=tag_ids)
+        return without_improbable_spans(found, self.labels, self.settings.thresholds)
 
-    def _tagged(self, words: tuple[str, ...], found: Prediction) -> TaggedSentence:
-        tags = tuple(self.labels.decode_iob2(found.tag_ids))
-        posteriors = found.posteriors
-        spans = tuple(
-            TaggedSpan(
-                span.start,
-                span.end,
-                span.label,
-                " ".join(words[span.start : span.end]),
-                _span_score(posteriors, found.tag_ids, span.start, span.end),
-            )
-            for span in spans_from_iob2(tags)
-        )
-        return TaggedSentence(
-            words, tags, spans, self.labels.tags, posteriors, found.log_likelihoods
-        )
+    def label(self, sentences: Sequence[Sentence]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Tag ids and scores u of each sentence: what `distill.store.write_store` keeps.
+
+        The scores are raw, for a student is trained at a temperature of its own; tags that `pruned`
+        did not look at share what they may add up to. Raises `UserError` if the decoder computes
+        none.
+        """
+        found = self.predict_ids([sentence.words for sentence in sentences])
+        return [(prediction.tag_ids, prediction.completed) for prediction in found]
+
+    def warm_up(self, sentences: Sequence[Sequence[str]]) -> int:
+        """Compiles what `predict` needs for these sentences, unless it is; returns how many programs.
+
+        Sentences given to one call of `predict` are put into batches together, so give `warm_up`
+        the same.
+        """
+        return self._predictor.warm_up(self._params, sentences)
+
+    def set_temperature(self, temperature: float) -> None:
+        """Replaces the temperature of the model in memory (`evaluate --fit_temperature` stores one)."""
+        self.settings = dataclasses.replace(self.settings, temperature=temperature)
 
 
-def _span_score(posteriors: np.ndarray, tag_ids: np.ndarray, start: int, end: int) -> float:
-    inside = 1  # the index of I in every sBIO tag set
-    score = float(np.prod([posteriors[i, tag_ids[i]] for i in range(start, end)]))
-    if end < len(tag_ids):
-        score *= 1.0 - float(posteriors[end, inside])
-    return score
+def decoder_record(settings: DecoderSettings) -> dict[str, Any]:
+    """The settings that matter to an algorithm, as JSON."""
+    record: dict[str, Any] = {"algorithm": settings.name}
+    if settings.name == "sentscore":
+        record["beam"] = settings.beam
+    if settings.has_posteriors:
+        record["normaliser"] = settings.normaliser
+    if settings.name == "pruned":
+        record["epsilon"] = settings.epsilon
+    return record
 
 
-def _predictor(model: LoadedModel, normaliser: Normaliser | None, batch_size: int) -> Predictor:
+def _predictor(
+    model: LoadedModel,
+    decoder: DecoderSettings | None,
+    normaliser: Normaliser | None,
+    batch_size: int,
+) -> Predictor:
     if isinstance(model.config, BiLSTMConfig):
-        if normaliser is not None:
-            raise UserError("a normaliser is a setting of SenTScore; this model is a word tagger")
+        if decoder is not None or normaliser is not None:
+            raise UserError(WORD_TAGGER)
         assert isinstance(model.vocabulary, WordVocabulary), "load_model sees to that"
         return WordPredictor(
             BiLSTMTagger(model.config),
@@ -191,11 +180,21 @@ def _predictor(model: LoadedModel, normaliser: Normaliser | None, batch_size: in
             max_chars=model.settings.max_chars,
         )
     assert isinstance(model.vocabulary, Vocabulary), "load_model sees to that"
+    if decoder is None:
+        decoder = DecoderSettings(normaliser=model.settings.normaliser)
+    if normaliser is not None:
+        decoder = dataclasses.replace(decoder, normaliser=normaliser)
     return SentPredictor(
         T5(model.config),
-        SenTFormat(model.vocabulary, model.labels),
-        normaliser=normaliser or model.settings.normaliser,
+        SenTFormat(
+            model.vocabulary,
+            model.labels,
+            single_token_tags=model.settings.single_token_tags,
+            rows=model.config.vocab_size,
+        ),
+        decoder=decoder,
         batch_size=batch_size,
+        limit_memory=True,
     )
 
 

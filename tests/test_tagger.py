@@ -12,9 +12,10 @@ import pytest
 import distill_jax
 from distill_jax.errors import UserError
 from distill_jax.interop.settings import TaggerSettings
+from distill_jax.sentscore import DecoderSettings
 from distill_jax.tagger import TaggedSentence, Tagger, model_hash
-from distill_jax.tagging import spans_from_iob2
-from tests.tiny import KINDS, LABELS, SENTENCES, bilstm_params, save_tiny, t5_params
+from distill_jax.tagging import LabelSet, Sentence, spans_from_iob2
+from tests.tiny import KINDS, LABELS, SENTENCES, T5_CONFIG, bilstm_params, save_tiny, t5_params
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -149,22 +150,58 @@ def test_temperature_and_thresholds_of_the_model_are_used(tmp_path: Path, kind: 
         )
 
 
-def test_a_t5_is_told_its_normaliser(tmp_path: Path) -> None:
+def test_a_t5_is_told_its_decoder(tmp_path: Path) -> None:
     settings = TaggerSettings(normaliser="trie")
     model = save_tiny(tmp_path / "model", "t5", settings=settings)
-    assert Tagger.load(model).decoder["normaliser"] == "trie"
-    assert Tagger.load(model, normaliser="vocab").decoder == {
+    assert Tagger.load(model).decoder == {
         "algorithm": "sentscore",
         "beam": 1,
-        "normaliser": "vocab",
+        "normaliser": "trie",
     }
+    assert Tagger.load(model, normaliser="vocab").decoder["normaliser"] == "vocab"
+    for decoder, record in (
+        (DecoderSettings(beam=4), {"algorithm": "sentscore", "beam": 4, "normaliser": "vocab"}),
+        (DecoderSettings("greedy"), {"algorithm": "greedy"}),
+        (DecoderSettings("free"), {"algorithm": "free"}),
+        (
+            DecoderSettings("pruned", epsilon=0.01),
+            {"algorithm": "pruned", "normaliser": "vocab", "epsilon": 0.01},
+        ),
+    ):
+        assert Tagger.load(model, decoder=decoder).decoder == record
+    pruned = Tagger.load(model, decoder=DecoderSettings("pruned"), normaliser="trie")
+    assert pruned.decoder["normaliser"] == "trie"
 
 
-def test_a_word_tagger_has_no_normaliser(tmp_path: Path) -> None:
+def test_a_word_tagger_has_no_decoder_settings(tmp_path: Path) -> None:
     model = save_tiny(tmp_path / "model", "bilstm")
     assert Tagger.load(model).decoder == {"algorithm": "viterbi"}
-    with pytest.raises(UserError, match="setting of SenTScore"):
-        Tagger.load(model, normaliser="trie")
+    for options in ({"normaliser": "trie"}, {"decoder": DecoderSettings()}):
+        with pytest.raises(UserError, match="this model is a word tagger"):
+            Tagger.load(model, **options)  # type: ignore[arg-type]
+
+
+def test_a_model_with_single_token_tags_tags_with_them(tmp_path: Path) -> None:
+    """Its texts could not be written by its vocabulary, and need not be."""
+    config = T5_CONFIG.replace(vocab_size=388)
+    arguments = {
+        "config": config,
+        "params": t5_params(config),
+        "labels": LabelSet(("city", "date_time"), ("<extra_id_0>", "<extra_id_1>")),
+    }
+    model = save_tiny(tmp_path / "text", "t5", **arguments)
+    with pytest.raises(UserError, match="holds a sentinel"):
+        Tagger.load(model)
+    settings = TaggerSettings(single_token_tags=True)
+    model = save_tiny(tmp_path / "single", "t5", **arguments, settings=settings)
+    [found] = Tagger.load(model).predict(["to berlin on may"])
+    assert len(found.tags) == 4
+
+
+def test_a_label_store_needs_posteriors(tmp_path: Path) -> None:
+    tagger = Tagger.load(save_tiny(tmp_path / "model", "t5"), decoder=DecoderSettings("greedy"))
+    with pytest.raises(UserError, match="computes no posteriors"):
+        tagger.label([Sentence(("to", "berlin"))])
 
 
 @pytest.mark.parametrize("kind", KINDS)

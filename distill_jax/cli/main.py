@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import distill_jax
-from distill_jax.cli import models, tagging, training
+from distill_jax.cli import evaluation, models, study, tagging, training
 from distill_jax.cli.training import split_gin_bindings
 from distill_jax.errors import UserError
 
@@ -20,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=distill_jax.__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for group in (training, tagging, models):
+    for group in (training, study, tagging, evaluation, models):
         group.add_commands(commands)
     return parser
 
@@ -31,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     others, bindings = split_gin_bindings(sys.argv[1:] if arguments is None else arguments)
     options = parser.parse_args(others)
     options.gin_bindings = bindings
-    if bindings and options.command != "train":
-        parser.error("--gin.NAME=VALUE is an option of train")
+    if bindings and options.command not in ("train", "study"):
+        parser.error("--gin.NAME=VALUE is an option of train and study")
     _use_compilation_cache()
     try:
         options.run(options)

@@ -113,7 +113,7 @@ def kd_loss(
     teacher_scores_BxLxK: Float[Array, "batch length tags"],
     weights_BxL: Shaped[Array, "batch length"],
     *,
-    temperature: float = 10.0,
+    temperature: float | jax.Array = 10.0,
     both_sides: bool = True,
     square_scale: bool = True,
 ) -> WeightedSum:

@@ -83,12 +83,20 @@ class LanguageModel:
 
 @dataclasses.dataclass(frozen=True)
 class DistillationWeights:
-    """The loss of Farina et al. 2023: CE(y*, q) + λ KL(p* ‖ q), and its options (PAPERS, P1)."""
+    """The loss of Farina et al. 2023: CE(y*, q) + λ KL(p* ‖ q), and its options (PAPERS, P1).
 
-    kl_weight: float = 1.0
-    temperature: float = 10.0
+    `kl_weight` (λ) and `temperature` (τ) may be traced scalars, for students trained together.
+    """
+
+    kl_weight: float | jax.Array = 1.0
+    temperature: float | jax.Array = 10.0
     both_sides: bool = True
     square_scale: bool = True
+
+    @property
+    def has_kl(self) -> bool:
+        """Whether there is a KL term to compute: always where λ is known only to the program."""
+        return isinstance(self.kl_weight, jax.Array) or self.kl_weight != 0
 
     def kl(
         self, student_BxLxK: jax.Array, teacher_BxLxK: jax.Array, weights_BxL: jax.Array
@@ -156,7 +164,7 @@ class SentDistillation:
     def loss(self, params: Any, batch: Batch, key: jax.Array | None) -> Sums:
         keys = (None, None) if key is None else jax.random.split(key)
         sums = LanguageModel(self.model).loss(params, batch, keys[0])
-        if self.distillation.kl_weight == 0:
+        if not self.distillation.has_kl:
             return sums
         tags_BxL = batch["tags"]
         scores_BxLxK = score(
@@ -199,7 +207,7 @@ def _combine(logits_BxLxK: jax.Array, batch: Batch, distillation: DistillationWe
         "cross_entropy": (ce_sum, ce_count),
         "tag_accuracy": (correct.sum(), weights_BxL.sum()),
     }
-    if distillation.kl_weight:
+    if distillation.has_kl:
         kl_sum, kl_count = distillation.kl(
             logits_BxLxK, batch["teacher_scores"], batch["kl_weights"]
         )

@@ -1,10 +1,13 @@
 """Metrics of predictions against gold tags."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from distill_jax.errors import UserError
-from distill_jax.inference.base import Prediction
+from distill_jax.inference.prediction import Prediction
 from distill_jax.tagging import CalibrationCounts, LabelSet, Sentence, SpanCounts
 
 
@@ -13,9 +16,19 @@ def evaluate(
 ) -> dict[str, Any]:
     """Span metrics and calibration of predictions for labelled sentences.
 
+    The calibration figures are there only if the decoder computes posteriors. From `pruned` they are
+    those of `Prediction.distributions`, in which unexplored mass is spread evenly over unexplored
+    tags: ECE and Brier are then off by little more than that mass, and the NLL of a word whose gold
+    tag was not explored is by convention, not by the model. So the mean mass (`unexplored`) and the
+    share of such words (`gold_unexplored`) are reported beside them.
+
+    From `free` there are `malformed`, the share of sentences that are malformed in any way, and
+    `malformations`, the share for each kind. A malformed sentence counts as tagged O throughout.
+
     Raises `UserError` if a sentence has no tags or tags outside the label set.
     """
     spans, calibration = SpanCounts(), CalibrationCounts()
+    pruned = _PrunedCounts()
     for sentence, prediction in zip(sentences, predictions, strict=True):
         if sentence.tags is None:
             raise UserError(
@@ -24,6 +37,44 @@ def evaluate(
             )
         gold = labels.encode_iob2(sentence.tags)
         spans.update(sentence.tags, labels.decode_iob2(prediction.tag_ids))
-        if len(gold):
-            calibration.update(prediction.posteriors, gold)
-    return spans.result() | calibration.result()
+        if len(gold) and prediction.log_likelihoods is not None:
+            calibration.update(prediction.distributions, gold)
+            pruned.update(prediction, gold)
+    result = spans.result()
+    if all(prediction.log_likelihoods is not None for prediction in predictions):
+        result |= calibration.result()
+    if any(prediction.unexplored is not None for prediction in predictions):
+        result |= pruned.result()
+    if any(prediction.malformed is not None for prediction in predictions):
+        result |= _malformations(predictions)
+    return result
+
+
+class _PrunedCounts:
+    """How much the `pruned` decoder left open, summed over words."""
+
+    def __init__(self) -> None:
+        self.words = 0
+        self.mass = 0.0
+        self.gold = 0
+
+    def update(self, prediction: Prediction, gold: np.ndarray) -> None:
+        mass = prediction.unexplored_mass
+        if mass is None or prediction.unexplored is None:
+            return
+        self.words += len(gold)
+        self.mass += float(mass.sum(dtype=np.float64))
+        self.gold += int(prediction.unexplored.tags[np.arange(len(gold)), gold].sum())
+
+    def result(self) -> dict[str, float]:
+        words = max(self.words, 1)
+        return {"unexplored": self.mass / words, "gold_unexplored": self.gold / words}
+
+
+def _malformations(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    kinds = Counter(str(kind) for found in predictions for kind in found.malformed or ())
+    total = max(len(predictions), 1)
+    return {
+        "malformed": sum(bool(found.malformed) for found in predictions) / total,
+        "malformations": {kind: count / total for kind, count in sorted(kinds.items())},
+    }

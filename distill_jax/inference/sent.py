@@ -1,40 +1,57 @@
-"""Tagging with a T5 by SenTScore: windows for long sentences, batches of similar length."""
+"""Tagging with a T5 by any decoder: windows for long sentences, batches of similar length."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from distill_jax.inference.base import (
-    Prediction,
-    Progress,
-    batches_by_length,
-    check_numbers,
-    padded_batch_size,
-    round_up,
-)
+from distill_jax.inference.base import Progress
+from distill_jax.inference.batches import batches_by_length, padded_batch_size, round_up
+from distill_jax.inference.decoded import merge, no_words, read_batch
+from distill_jax.inference.prediction import Prediction
 from distill_jax.models.t5 import T5
 from distill_jax.sent.format import SenTFormat, check_vocabulary_fits
-from distill_jax.sent.windows import Window, merge_tags, merge_windows, windows
+from distill_jax.sent.windows import Window, windows
 from distill_jax.sentscore import (
+    Decoded,
     DecoderSettings,
     LabelTrie,
-    Normaliser,
+    SentScoreBatch,
     make_batch,
     make_decoder,
 )
+from distill_jax.sentscore.memory import check_memory, memory_needed
 from distill_jax.tagging import LabelSet
 
 WORD_BUCKETS = (4, 8, 12, 16, 24, 32, 48, 64, 80, 100)
 TOKEN_BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
+class Shape(NamedTuple):
+    """What a program is compiled for: rows, input tokens and words of a batch."""
+
+    rows: int
+    tokens: int
+    words: int
+
+
+class _Pieces(NamedTuple):
+    """The windows of all sentences, in order."""
+
+    words: list[Sequence[str]]
+    inputs: list[np.ndarray]
+    first: list[bool]
+    """Whether it is its sentence's first window: with that one the sentence is reported."""
+
+
 class SentPredictor:
-    """SenTScore with K = 1 over a vocabulary and a label set.
+    """A decoder over a model, a vocabulary and a label set.
 
     `max_input_tokens` bounds the encoder's input; sentences beyond it, or beyond the sentinels, are
-    split into windows that share `overlap_words` words (fewer where they do not fit).
+    split into windows that share `overlap_words` words (fewer where they do not fit). With
+    `limit_memory` a program that the device has too little memory for is refused before it is
+    compiled; for parameters that lie on one device.
     """
 
     def __init__(
@@ -42,37 +59,47 @@ class SentPredictor:
         model: T5,
         sent_format: SenTFormat,
         *,
-        normaliser: Normaliser = "vocab",
+        decoder: DecoderSettings = DecoderSettings(),  # noqa: B008 (frozen)
         batch_size: int = 32,
         max_input_tokens: int = 512,
         overlap_words: int = 16,
+        limit_memory: bool = False,
     ) -> None:
         check_vocabulary_fits(sent_format.vocabulary, model.config.vocab_size)
         self.labels: LabelSet = sent_format.labels
-        self.normaliser: Normaliser = normaliser
+        self.decoder = decoder
         self._format = sent_format
         self._batch_size = batch_size
         self._max_input_tokens = max_input_tokens
         self._overlap_words = overlap_words
-        self._trie = LabelTrie.compile(sent_format.tag_token_ids)
-        self._sentscore = make_decoder(model, self._trie, DecoderSettings(normaliser=normaliser))
+        self._limit_memory = limit_memory
+        self._config = model.config
+        self._trie = LabelTrie.compile(
+            sent_format.tag_token_ids, sentinel_ids=sent_format.sentinel_ids.tolist()
+        )
+        self._decode = make_decoder(model, self._trie, decoder)
+        self._warm: set[Shape] = set()
 
     def predict(
         self, params: Any, sentences: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> list[Prediction]:
         """See `Predictor.predict`."""
         split = [self._windows(words) for words in sentences]
-        pieces = [
-            sentences[number][window.start : window.end]
-            for number, parts in enumerate(split)
-            for window in parts
-        ]
-        # A sentence is reported with its first window, one without words at once.
-        first = [window.start == 0 for parts in split for window in parts]
+        pieces = self._pieces(sentences, split)
         if progress is not None:
             progress(sum(not words for words in sentences))
-        found = iter(self._predict_pieces(params, pieces, first, progress))
-        return [self._merge(parts, [next(found) for _ in parts]) for parts in split]
+        found = iter(self._predict_pieces(params, pieces, progress))
+        return [merge(parts, [next(found) for _ in parts]) for parts in split]
+
+    def warm_up(self, params: Any, sentences: Sequence[Sequence[str]]) -> int:
+        """See `Predictor.warm_up`. Runs each program once, on sentences without words."""
+        pieces = self._pieces(sentences, [self._windows(words) for words in sentences])
+        shapes = {shape for shape, _ in self._plan(pieces)} - self._warm
+        self._check_memory(shapes)
+        for shape in sorted(shapes):
+            jax.block_until_ready(self._decode(params, self._batch(shape, [], [])))
+        self._warm |= shapes
+        return len(shapes)
 
     def _windows(self, words: Sequence[str]) -> list[Window]:
         return windows(
@@ -83,80 +110,103 @@ class SentPredictor:
             overlap_words=min(self._overlap_words, self._format.max_words // 2),
         )
 
-    def _predict_pieces(
-        self,
-        params: Any,
-        pieces: Sequence[Sequence[str]],
-        first: Sequence[bool],
-        progress: Progress | None,
-    ) -> list[Prediction]:
-        empty = Prediction(np.zeros(0, np.int32), np.zeros((0, self.labels.num_tags), np.float32))
-        results = [empty] * len(pieces)
-        inputs = [self._format.encode_input(words) for words in pieces]
-        groups = batches_by_length([len(words) for words in pieces], self._batch_size, WORD_BUCKETS)
-        pending: tuple[np.ndarray, Any] | None = None
-        for max_words, members in groups:
-            # Dispatched before the batch before it is read: the device works while the host copies.
-            result = self._sentscore(
-                params,
-                self._batch([inputs[index] for index in members], members, pieces, max_words),
+    def _pieces(
+        self, sentences: Sequence[Sequence[str]], split: Sequence[Sequence[Window]]
+    ) -> _Pieces:
+        words = [
+            sentence[window.start : window.end]
+            for sentence, parts in zip(sentences, split, strict=True)
+            for window in parts
+        ]
+        first = [window.start == 0 for parts in split for window in parts]
+        return _Pieces(words, [self._format.encode_input(piece) for piece in words], first)
+
+    def _plan(self, pieces: _Pieces) -> list[tuple[Shape, np.ndarray]]:
+        """Batches, the shortest first, each with the pieces it is made of.
+
+        The last batch of a bucket is padded to a full one where another of its bucket is full:
+        some rows in vain cost less than a program of their own.
+        """
+        tokens = [len(ids) for ids in pieces.inputs]
+        groups = batches_by_length(
+            list(map(len, pieces.words)), self._batch_size, WORD_BUCKETS, then=tokens
+        )
+        plan: list[tuple[Shape, np.ndarray]] = []
+        for bucket, members in groups:
+            words = min(bucket, self._format.max_words)
+            longest = round_up(max(tokens[index] for index in members), TOKEN_BUCKETS)
+            shape = Shape(padded_batch_size(len(members), self._batch_size), longest, words)
+            if len(members) < self._batch_size:
+                full = [
+                    other
+                    for other, _ in plan
+                    if other.rows == self._batch_size
+                    and other.words == words
+                    and other.tokens >= longest
+                ]
+                shape = min(full, default=shape)
+            plan.append((shape, members))
+        return plan
+
+    def _check_memory(self, shapes: Iterable[Shape]) -> None:
+        """Raises `UserError` if a program would need more memory than there is."""
+        if not self._limit_memory:
+            return
+        for rows, tokens, words in shapes:
+            needed = memory_needed(
+                self._config, self._trie, self.decoder, rows=rows, words=words, source=tokens
             )
+            check_memory(
+                needed,
+                f"tagging {rows} sentences of {words} words at a time with {self.labels.num_tags} tags",
+            )
+
+    def _predict_pieces(
+        self, params: Any, pieces: _Pieces, progress: Progress | None
+    ) -> list[Prediction]:
+        results = [no_words(self.decoder, self.labels.num_tags)] * len(pieces.words)
+
+        def collect(members: np.ndarray, decoded: Decoded) -> None:
+            found = read_batch(
+                decoded, self._format, [len(pieces.words[index]) for index in members]
+            )
+            for index, prediction in zip(members, found, strict=True):
+                results[index] = prediction
+            if progress is not None:
+                progress(sum(pieces.first[index] for index in members))
+
+        pending: tuple[np.ndarray, Decoded] | None = None
+        plan = self._plan(pieces)
+        self._check_memory({shape for shape, _ in plan} - self._warm)
+        for shape, members in plan:
+            # Dispatched before the batch before it is read: the device works while the host copies.
+            batch = self._batch(
+                shape,
+                [pieces.inputs[index] for index in members],
+                [len(pieces.words[index]) for index in members],
+            )
+            decoded = self._decode(params, batch)
+            self._warm.add(shape)
             if pending is not None:
-                self._collect(pending, pieces, results)
-                _report(progress, pending[0], first)
-            pending = (members, result)
+                collect(*pending)
+            pending = members, decoded
         if pending is not None:
-            self._collect(pending, pieces, results)
-            _report(progress, pending[0], first)
+            collect(*pending)
         return results
 
     def _batch(
-        self,
-        inputs: Sequence[np.ndarray],
-        members: np.ndarray,
-        pieces: Sequence[Sequence[str]],
-        max_words: int,
-    ) -> Any:
-        max_words = min(max_words, self._format.max_words)
-        rows = padded_batch_size(len(members), self._batch_size)
-        tokens = np.full(
-            (rows, round_up(max(map(len, inputs)), TOKEN_BUCKETS)),
-            self._format.vocabulary.pad_id,
-            np.int32,
-        )
-        num_words = np.zeros(rows, np.int32)
-        for row, (index, ids) in enumerate(zip(members, inputs, strict=True)):
+        self, shape: Shape, inputs: Sequence[np.ndarray], lengths: Sequence[int]
+    ) -> SentScoreBatch:
+        pad_id = self._format.vocabulary.pad_id
+        tokens = np.full((shape.rows, shape.tokens), pad_id, np.int32)
+        num_words = np.zeros(shape.rows, np.int32)
+        for row, (ids, length) in enumerate(zip(inputs, lengths, strict=True)):
             tokens[row, : len(ids)] = ids
-            num_words[row] = len(pieces[index])
+            num_words[row] = length
         return make_batch(
             tokens,
             num_words,
-            self._format.vocabulary.sentinel_ids,
-            max_words=max_words,
-            pad_id=self._format.vocabulary.pad_id,
+            self._format.sentinel_ids,
+            max_words=shape.words,
+            pad_id=pad_id,
         )
-
-    @staticmethod
-    def _collect(
-        pending: tuple[np.ndarray, Any],
-        pieces: Sequence[Sequence[str]],
-        results: list[Prediction],
-    ) -> None:
-        members, result = pending
-        tags, scores = jax.device_get((result.tags, result.log_likelihoods))
-        check_numbers(scores[: len(members)])
-        for row, index in enumerate(members):
-            length = len(pieces[index])
-            results[index] = Prediction(tags[row, :length], scores[row, :length])
-
-    @staticmethod
-    def _merge(parts: Sequence[Window], found: Sequence[Prediction]) -> Prediction:
-        if len(parts) == 1:
-            return found[0]
-        scores = merge_windows(parts, [piece.log_likelihoods for piece in found])
-        return Prediction(merge_tags(parts, [piece.tag_ids for piece in found]), scores)
-
-
-def _report(progress: Progress | None, members: np.ndarray, first: Sequence[bool]) -> None:
-    if progress is not None:
-        progress(sum(first[index] for index in members))

@@ -7,13 +7,9 @@ import jax
 import numpy as np
 
 from distill_jax.errors import UserError
-from distill_jax.inference.base import (
-    Prediction,
-    Progress,
-    batches_by_length,
-    check_numbers,
-    padded_batch_size,
-)
+from distill_jax.inference.base import Progress, check_numbers
+from distill_jax.inference.batches import batches_by_length, padded_batch_size
+from distill_jax.inference.prediction import Prediction
 from distill_jax.models.bilstm import BiLSTMTagger
 from distill_jax.tagging import LabelSet
 from distill_jax.tagging.legal import constrained_tags_batch
@@ -43,6 +39,7 @@ class WordPredictor:
         self._vocabulary = vocabulary
         self._batch_size = batch_size
         self._max_chars = max_chars
+        self._warm: set[tuple[int, int]] = set()
 
         @jax.jit
         def log_probabilities(params: Any, word_ids: jax.Array, char_ids: jax.Array) -> jax.Array:
@@ -68,6 +65,7 @@ class WordPredictor:
                 word_ids[row, :length], char_ids[row, :length] = self._vocabulary.encode(
                     sentences[index], max_chars=self._max_chars
                 )
+            self._warm.add((rows, bucket))
             scores = np.asarray(self._log_probabilities(params, word_ids, char_ids))
             check_numbers(scores[: len(members)])
             row_lengths = np.zeros(rows, np.int32)
@@ -80,3 +78,18 @@ class WordPredictor:
             if progress is not None:
                 progress(len(members))
         return results
+
+    def warm_up(self, params: Any, sentences: Sequence[Sequence[str]]) -> int:
+        """See `Predictor.warm_up`."""
+        lengths = [len(words) for words in sentences]
+        groups = batches_by_length(lengths, self._batch_size, WORD_BUCKETS)
+        shapes = {
+            (padded_batch_size(len(members), self._batch_size), bucket)
+            for bucket, members in groups
+        } - self._warm
+        for shape in sorted(shapes):
+            word_ids = np.zeros(shape, np.int32)
+            char_ids = np.zeros((*shape, self._max_chars), np.int32)
+            jax.block_until_ready(self._log_probabilities(params, word_ids, char_ids))
+        self._warm |= shapes
+        return len(shapes)

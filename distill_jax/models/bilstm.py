@@ -130,14 +130,19 @@ class BiLSTMTagger(nn.Module):
         word_mask_BxL = word_ids_BxL != PAD_ID
         char_mask_BxLxC = (char_ids_BxLxC != PAD_ID) & word_mask_BxL[..., None]
 
+        # Dropout is drawn with the length as the first axis: what a word draws then does not depend
+        # on how far the batch is padded, and padding has no influence in training either.
         if config.word_dropout and not deterministic:
             dropped = jax.random.bernoulli(
-                self.make_rng("dropout"), config.word_dropout, word_ids_BxL.shape
-            )
+                self.make_rng("dropout"), config.word_dropout, word_ids_BxL.T.shape
+            ).T
             word_ids_BxL = jnp.where(dropped & word_mask_BxL, UNK_ID, word_ids_BxL)
 
         def dropout(values: jax.Array) -> jax.Array:
-            return nn.Dropout(config.dropout)(values, deterministic=deterministic)
+            steps_first = nn.Dropout(config.dropout)(
+                jnp.swapaxes(values, 0, 1), deterministic=deterministic
+            )
+            return jnp.swapaxes(steps_first, 0, 1)
 
         words_BxLxE = embedding(config.num_words, config.word_dim, dtype, "word_embedding")(
             word_ids_BxL

@@ -11,7 +11,7 @@ from distill_jax.data.prepare import TASK_MODULES, prepare
 from distill_jax.data.prepared import PreparedDataset
 from distill_jax.errors import UserError
 from distill_jax.inference import Predictor, evaluate
-from distill_jax.tagging import Sentence
+from distill_jax.tagging import LabelSet, Sentence
 from distill_jax.train.loop import Evaluate
 from distill_jax.vocab import Vocabulary, load_vocabulary, train_sentencepiece
 
@@ -30,20 +30,50 @@ def prepared_data(
     directory: str | None = None,
     data_dir: str | None = None,
     modules: Sequence[str] = TASK_MODULES,
+    label_texts: str | Mapping[str, str] | None = None,
 ) -> list[tuple[PreparedDataset, float]]:
     """The prepared examples of a split with their mixing rates, prepared now if they are not yet.
 
     They are kept in `directory` (None: `MODEL_DIR/prepared`). `data_dir` is where tasks that read
     files look (else the environment's `DISTILL_JAX_DATA`); `modules` are imported for the tasks they
-    register.
+    register. `label_texts`, a label file or a dictionary from name to text, replaces what the tasks'
+    labels are verbalised as; labels it does not name keep their texts. Prepared data stay as they
+    are: the texts are those of this run's model.
+
+    Raises `UserError` if `label_texts` names a label that none of the tasks has.
     """
     rates = {names: 1.0} if isinstance(names, str) else dict(names)
     directory = directory or str(Path(model_dir) / "prepared")
-    return [
+    parts = [
         (part.dataset, rate * part.rate)
         for name, rate in rates.items()
         for part in prepare(name, split, directory, data_dir=data_dir, modules=modules)
     ]
+    if label_texts is not None:
+        _verbalise([dataset for dataset, _ in parts], label_texts)
+    return parts
+
+
+def _verbalise(datasets: Sequence[PreparedDataset], label_texts: str | Mapping[str, str]) -> None:
+    """Gives the data sets' labels other texts, in memory."""
+    if isinstance(label_texts, str):
+        loaded = LabelSet.load(label_texts)
+        label_texts = dict(zip(loaded.names, loaded.texts, strict=True))
+    tagged = [dataset for dataset in datasets if dataset.labels is not None]
+    known = {name for dataset in tagged if dataset.labels for name in dataset.labels.names}
+    for name in label_texts:
+        if name not in known:
+            raise UserError(
+                f"LABEL_TEXTS gives a text for {name!r}, which is no label of the tasks "
+                f"({', '.join(sorted(known)[:5])}, …); correct the name or leave it out"
+            )
+    for dataset in tagged:
+        assert dataset.labels is not None
+        own = {name: text for name, text in label_texts.items() if name in dataset.labels.names}
+        try:
+            dataset.labels = dataset.labels.with_texts(own)
+        except UserError as error:
+            raise UserError(f"LABEL_TEXTS: {error}") from None
 
 
 def single(parts: Sequence[tuple[PreparedDataset, float]], what: str) -> PreparedDataset:

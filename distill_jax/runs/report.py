@@ -7,22 +7,51 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+_SHARES = (
+    *("f1", "precision", "recall", "f1_strict", "perfect", "illegal", "malformed"),
+    *("ece", "brier", "nll", "unexplored", "gold_unexplored"),
+)
+_COUNTS = ("sentences", "words", "parameters")
+
 
 def print_evaluation(result: Mapping[str, Any], console: Console | None = None) -> None:
-    """The metrics of one model: headline figures, then one line a label."""
+    """The metrics of one model: headline figures, then one line a label.
+
+    Figures that a decoder has none of are left out; those only some have follow in tables of their
+    own: the kinds of malformed outputs, and what fitting the temperature changed.
+    """
     console = console or Console()
     headline = Table("metric", "value", title="all labels")
-    for name in ("f1", "precision", "recall", "f1_strict", "perfect", "illegal", "ece", "brier"):
-        headline.add_row(name, f"{result[name]:.4f}")
-    for name in ("sentences", "words", "parameters"):
+    for name in _SHARES:
+        if name in result:
+            headline.add_row(name, _share(result[name]))
+    for name in _COUNTS:
         headline.add_row(name, f"{result[name]:,}")
     headline.add_row("sentences/s", f"{result['sentences_per_second']:,.1f}")
+    if "warmup_seconds" in result:
+        headline.add_row("warm-up s", f"{result['warmup_seconds']:,.1f}")
     console.print(headline)
     labels = Table("label", "precision", "recall", "f1", "support", title="per label")
     for label, figures in sorted(result["per_label"].items()):
         shown = (f"{figures[name]:.4f}" for name in ("precision", "recall", "f1"))
         labels.add_row(label, *shown, f"{figures['support']:,}")
     console.print(labels)
+    if result.get("malformations"):
+        title = "malformed outputs (counted as all O)"
+        kinds = Table("malformed", "sentences", title=title, min_width=len(title) + 2)
+        for kind, share in result["malformations"].items():
+            kinds.add_row(kind, f"{share:.4f}")
+        console.print(kinds)
+    if "temperature_fit" in result:
+        fit = Table("", *result["temperature_fit"], title="temperature")
+        for name in ("temperature", "nll", "ece", "brier"):
+            fit.add_row(name, *(f"{of[name]:.4f}" for of in result["temperature_fit"].values()))
+        console.print(fit)
+
+
+def _share(value: float) -> str:
+    """Four places, or two digits of what would be 0.0000."""
+    return f"{value:.4f}" if value == 0 or value >= 5e-5 else f"{value:.1e}"
 
 
 def print_summary(models: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:

@@ -37,7 +37,7 @@ from distill_jax.runs.common import (
 )
 from distill_jax.runs.t5_start import start_t5
 from distill_jax.sent.format import SenTFormat, check_vocabulary_fits
-from distill_jax.sentscore import Normaliser
+from distill_jax.sentscore import DecoderSettings, Normaliser
 from distill_jax.tagging import LabelSet, Sentence
 from distill_jax.train.loop import Evaluate, Outcome, Schedule, fit
 from distill_jax.train.mesh import make_mesh
@@ -66,6 +66,7 @@ def train_t5(
     eval_examples: int | None = None,
     packing: bool = True,
     normaliser: Normaliser = "vocab",
+    single_token_tags: bool = False,
     eval_batch_size: int = 32,
     mesh: Mesh | None = None,
     seed: int = 0,
@@ -85,6 +86,8 @@ def train_t5(
         initialiser: changes random initial weights (`point_at_equal_tokens`).
         dropout_rate: replaces that of the configuration.
         eval_examples: use only the first so many sentences of each dev split.
+        single_token_tags: write each tag as one token of its own instead of its label's text (see
+            `SenTFormat`), for a model that is to be small and fast; all tasks need the same labels.
     """
     parts = prepared_data(mixture_or_task_name, train_split)
     config, initial_params, vocabulary = start_t5(
@@ -96,20 +99,30 @@ def train_t5(
     module = T5(config)
     objective = LanguageModel(module, label_smoothing=label_smoothing, z_loss=z_loss)
     lengths = dict(task_feature_lengths)
+    labels = _labels(parts, eval_task, eval_split)
+    if single_token_tags:
+        _check_one_label_set(parts, labels)
+
+    def format_of(tags: LabelSet) -> SenTFormat:
+        return SenTFormat(
+            vocabulary, tags, single_token_tags=single_token_tags, rows=config.vocab_size
+        )
+
+    def part(sentences: Sequence[Sentence], tags: LabelSet | None, rate: float) -> Seq2SeqPart:
+        if tags is None:
+            return span_corruption_part(sentences, vocabulary, lengths, rate=rate)
+        return tagging_part(sentences, format_of(tags), lengths, rate=rate)
+
     rows = packed_rows(
-        [
-            _part(list(dataset), dataset.labels, rate, vocabulary, lengths)
-            for dataset, rate in parts
-        ],
+        [part(list(dataset), dataset.labels, rate) for dataset, rate in parts],
         lengths,
         seed=seed,
         start_id=config.decoder_start_id,
         packing=packing,
     )
-    labels = _labels(parts, eval_task, eval_split)
     if labels is None:
         held_out = [
-            _part(_first(dataset, eval_examples), dataset.labels, rate, vocabulary, lengths)
+            part(_first(dataset, eval_examples), dataset.labels, rate)
             for dataset, rate in prepared_data(mixture_or_task_name, eval_split)
         ]
         evaluate = _loss_evaluation(objective, held_out, lengths, batch_size, config)
@@ -117,8 +130,8 @@ def train_t5(
         dev = single(prepared_data(eval_task or mixture_or_task_name, eval_split), "eval_task")
         predictor = SentPredictor(
             module,
-            SenTFormat(vocabulary, labels),
-            normaliser=normaliser,
+            format_of(labels),
+            decoder=DecoderSettings(normaliser=normaliser),
             batch_size=eval_batch_size,
         )
         evaluate = dev_evaluation(predictor, _first(dev, eval_examples))
@@ -146,7 +159,7 @@ def train_t5(
         params=outcome.params,
         vocabulary=vocabulary,
         labels=labels,
-        settings=TaggerSettings(normaliser=normaliser),
+        settings=TaggerSettings(normaliser=normaliser, single_token_tags=single_token_tags),
         role="teacher",
         metrics=outcome.metrics,
         training={
@@ -158,16 +171,16 @@ def train_t5(
     return outcome
 
 
-def _part(
-    sentences: Sequence[Sentence],
-    labels: LabelSet | None,
-    rate: float,
-    vocabulary: Vocabulary,
-    lengths: Mapping[str, int],
-) -> Seq2SeqPart:
-    if labels is None:
-        return span_corruption_part(sentences, vocabulary, lengths, rate=rate)
-    return tagging_part(sentences, SenTFormat(vocabulary, labels), lengths, rate=rate)
+def _check_one_label_set(
+    parts: Sequence[tuple[PreparedDataset, float]], labels: LabelSet | None
+) -> None:
+    """Tags of a single token mean what they mean for one label set only."""
+    for dataset, _ in parts:
+        if dataset.labels is not None and dataset.labels != labels:
+            raise UserError(
+                "single_token_tags needs one label set, and the tasks of the mixture have several; "
+                "train on one task, or on tasks with the same labels and eval_task"
+            )
 
 
 def _labels(

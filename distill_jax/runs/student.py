@@ -30,7 +30,7 @@ from distill_jax.models.t5_config import T5Config
 from distill_jax.runs.common import dev_evaluation, prepared_data, single
 from distill_jax.runs.t5_start import start_t5
 from distill_jax.sent.format import SenTFormat
-from distill_jax.sentscore import LabelTrie, Normaliser
+from distill_jax.sentscore import DecoderSettings, LabelTrie, Normaliser
 from distill_jax.tagging import LabelSet, Sentence
 from distill_jax.train.loop import Outcome, Schedule, fit
 from distill_jax.train.mesh import make_mesh
@@ -158,6 +158,7 @@ def distil_t5(
     initialiser: Callable[[Any, T5Config], Any] | None = None,
     distillation: DistillationWeights | None = None,
     normaliser: Normaliser = "trie",
+    single_token_tags: bool = False,
     train_split: str = "train",
     eval_split: str = "valid",
     eval_batch_size: int = 32,
@@ -176,16 +177,21 @@ def distil_t5(
         initial_checkpoint_path, model, vocabulary, initialiser, seed
     )
     module = T5(config)
-    sent_format = SenTFormat(vocabulary, labels)
+    sent_format = SenTFormat(
+        vocabulary, labels, single_token_tags=single_token_tags, rows=config.vocab_size
+    )
     objective = SentDistillation(
         module,
         LabelTrie.compile(sent_format.tag_token_ids),
-        tuple(vocabulary.sentinel_ids.tolist()),
+        tuple(sent_format.sentinel_ids.tolist()),
         distillation or DistillationWeights(),
         normaliser,
     )
     predictor = SentPredictor(
-        module, sent_format, normaliser=normaliser, batch_size=eval_batch_size
+        module,
+        sent_format,
+        decoder=DecoderSettings(normaliser=normaliser),
+        batch_size=eval_batch_size,
     )
     outcome = fit(
         objective,
@@ -212,7 +218,7 @@ def distil_t5(
         params=outcome.params,
         vocabulary=vocabulary,
         labels=labels,
-        settings=TaggerSettings(normaliser=normaliser),
+        settings=TaggerSettings(normaliser=normaliser, single_token_tags=single_token_tags),
         role="student",
         metrics=outcome.metrics,
         training=_facts(mixture_or_task_name, gold, targets, outcome, distillation, store),

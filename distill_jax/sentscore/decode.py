@@ -11,6 +11,8 @@ from jaxtyping import Array, Float, Int
 from distill_jax.errors import UserError
 from distill_jax.models.t5 import T5
 from distill_jax.sentscore.forward import DEFAULT_MAX_NODES
+from distill_jax.sentscore.free import free, longest_target
+from distill_jax.sentscore.greedy import greedy
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.likelihood import (
     DEFAULT_MAX_LOGITS,
@@ -40,6 +42,7 @@ class DecoderSettings:
         normaliser: of `sentscore` and `pruned`.
         epsilon: by how much a posterior of `pruned` may be off at most.
         max_nodes, max_logits: bounds of memory, see `LabelTrie.blocks` and `likelihood.node_scores`.
+        eos_id: the end of sequence that `free` stops at.
 
     Raises:
         UserError: a value is not one of those possible.
@@ -51,6 +54,7 @@ class DecoderSettings:
     epsilon: float = 1e-4
     max_nodes: int = DEFAULT_MAX_NODES
     max_logits: int = DEFAULT_MAX_LOGITS
+    eos_id: int = 1
 
     def __post_init__(self) -> None:
         if self.name not in get_args(DecoderName):
@@ -104,6 +108,12 @@ def decode(
     no row in the model.
     """
     check_model(model, trie)
+    if settings.name == "greedy":
+        return Decoded(greedy(model, params, batch, trie))
+    if settings.name == "free":
+        length = longest_target(trie, batch.max_words)
+        tokens = free(model, params, batch, max_length=length, eos_id=settings.eos_id)
+        return Decoded(None, tokens=tokens)
     beams = sentscore(
         model,
         params,

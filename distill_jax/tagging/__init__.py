@@ -14,6 +14,7 @@ from distill_jax.tagging.schemes import (
     to_spans,
 )
 from distill_jax.tagging.sentence import Sentence
+from distill_jax.tagging.span_scores import BeamPart, beam_span_score, cut_beam, greedy_span_score
 from distill_jax.tagging.spans import (
     Span,
     iob2_from_spans,
@@ -21,20 +22,26 @@ from distill_jax.tagging.spans import (
     spans_from_iob2,
     spans_from_sbio,
 )
+from distill_jax.tagging.temperature import fit_temperature
 
 __all__ = [
     "SCHEMES",
+    "BeamPart",
     "CalibrationCounts",
     "LabelSet",
     "Sentence",
     "Span",
     "SpanCounts",
+    "beam_span_score",
     "constrained_tags",
     "constrained_tags_batch",
     "convert",
+    "cut_beam",
     "default_text",
     "detect_scheme",
+    "fit_temperature",
     "from_spans",
+    "greedy_span_score",
     "iob2_from_spans",
     "is_legal",
     "repair",

@@ -5,7 +5,7 @@ The label file holds one `name` or `name<TAB>text` a line, UTF-8, in the order o
 
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -107,6 +107,21 @@ class LabelSet:
         all_tags = self.tags
         spans = spans_from_sbio([all_tags[i] for i in array.tolist()])
         return iob2_from_spans(spans, len(array))
+
+    def with_texts(self, texts: Mapping[str, str]) -> "LabelSet":
+        """The same labels with other texts for those of them that `texts` names.
+
+        Raises `UserError` if `texts` names a label that is not in the set, or gives one a text that
+        cannot be.
+        """
+        for name in texts:
+            if name not in self.names:
+                raise UserError(
+                    f"a text is given for {name!r}, which is not in the label set "
+                    f"({_some(self.names)}); correct the name"
+                )
+        old = zip(self.names, self.texts, strict=True)
+        return LabelSet(self.names, tuple(texts.get(name, text) for name, text in old))
 
     def content_hash(self) -> str:
         """SHA-256 (hex) of names and texts in their order; the same in every process."""

@@ -22,12 +22,12 @@ class BeamPart(NamedTuple):
     start: int
     """The part's first word within the sentence."""
     tags_SxL: NDArray[np.integer]
-    """int[S, L]: the beam's legal sequences over the part's words (as `cut` leaves them)."""
+    """int[S, L]: the beam's legal sequences over the part's words (as `cut_beam` leaves them)."""
     scores_S: NDArray[np.floating]
     """float[S]: the log-likelihood of each whole sequence; -inf where there is no such sequence."""
 
 
-def cut(tags_SxL: NDArray[np.integer], start: int, end: int) -> NDArray[np.int32]:
+def cut_beam(tags_SxL: NDArray[np.integer], start: int, end: int) -> NDArray[np.int32]:
     """Each sequence's words `start` to `end` (exclusive), int32[S, end - start].
 
     A span that is open at `start` begins there: its label takes the place of I.

@@ -153,7 +153,72 @@ def predict_where_nothing_can_be_made(world: World) -> CommandAndNamed:
 
 @case
 def predict_with_a_normaliser_for_words(world: World) -> CommandAndNamed:
-    return [*predict(world), "--normaliser", "trie"], ("normaliser", "word tagger")
+    return [*predict(world), "--normaliser", "trie"], ("bilstm", "normaliser", "word tagger")
+
+
+@case
+def predict_with_a_decoder_for_words(world: World) -> CommandAndNamed:
+    return [*predict(world), "--decoder", "greedy"], ("decoder", "word tagger")
+
+
+def decoder(world: World, *more: str) -> list[str]:
+    """The model is not there, so only what is refused before it is read names another reason."""
+    return [*predict(world, model=world.path("none")), *more]
+
+
+@case
+def predict_with_a_beam_of_nothing(world: World) -> CommandAndNamed:
+    return decoder(world, "--beam", "0"), ("beam of 0", "at least 1")
+
+
+@case
+def predict_with_a_beam_of_greedy(world: World) -> CommandAndNamed:
+    command = decoder(world, "--decoder", "greedy", "--beam", "4")
+    return command, ("'greedy' has no beam", "sentscore")
+
+
+@case
+def predict_with_an_epsilon_of_nothing(world: World) -> CommandAndNamed:
+    command = decoder(world, "--decoder", "pruned", "--epsilon", "0")
+    return command, ("epsilon is 0", "above 0 and below 1")
+
+
+@case
+def predict_with_an_epsilon_of_one(world: World) -> CommandAndNamed:
+    return decoder(world, "--decoder", "pruned", "--epsilon", "1"), ("epsilon is 1",)
+
+
+@case
+def predict_with_an_epsilon_that_is_no_number(world: World) -> CommandAndNamed:
+    return decoder(world, "--decoder", "pruned", "--epsilon", "nan"), ("epsilon is nan",)
+
+
+@case
+def predict_with_an_epsilon_for_sentscore(world: World) -> CommandAndNamed:
+    return decoder(world, "--epsilon", "0.1"), ("--epsilon", "--decoder pruned", "leave it out")
+
+
+@case
+def predict_with_a_normaliser_for_free(world: World) -> CommandAndNamed:
+    command = decoder(world, "--decoder", "free", "--normaliser", "trie")
+    return command, ("--normaliser", "sentscore and pruned", "leave it out")
+
+
+@case
+def predict_posteriors_of_free(world: World) -> CommandAndNamed:
+    command = decoder(world, "--decoder", "free", "--posteriors")
+    return command, ("--posteriors needs posteriors", "free computes none", "sentscore or pruned")
+
+
+@case
+def predict_the_best_tags_of_greedy(world: World) -> CommandAndNamed:
+    command = decoder(world, "--decoder", "greedy", "--top_k", "3")
+    return command, ("--top_k needs posteriors", "greedy computes none")
+
+
+@case
+def predict_the_best_0_tags(world: World) -> CommandAndNamed:
+    return decoder(world, "--top_k", "0"), ("--top_k is 0", "at least 1")
 
 
 @case
@@ -222,6 +287,41 @@ def evaluate_to_a_directory(world: World) -> CommandAndNamed:
     return evaluate(world, data, "--json", world.path("taken")), ("taken: is a directory",)
 
 
+@case
+def evaluate_to_a_picture_that_is_a_directory(world: World) -> CommandAndNamed:
+    (world.folder / "taken").mkdir()
+    command = evaluate(world, world.path("none"), "--reliability", world.path("taken"))
+    return command, ("taken: is a directory",)
+
+
+def evaluate_none(world: World, *more: str) -> list[str]:
+    return ["evaluate", "--model", world.path("none"), "--data", world.path("none"), *more]
+
+
+@case
+def evaluate_the_reliability_of_free(world: World) -> CommandAndNamed:
+    picture = ["--reliability", world.path("r.png")]
+    command = evaluate_none(world, "--decoder", "free", *picture)
+    return command, ("--reliability needs posteriors", "free computes none")
+
+
+@case
+def evaluate_a_temperature_for_greedy(world: World) -> CommandAndNamed:
+    command = evaluate_none(world, "--decoder", "greedy", "--fit_temperature")
+    return command, ("--fit_temperature needs posteriors", "greedy computes none")
+
+
+@case
+def evaluate_a_temperature_on_pruned_scores(world: World) -> CommandAndNamed:
+    command = evaluate_none(world, "--decoder", "pruned", "--fit_temperature")
+    return command, ("--fit_temperature", "fit with sentscore")
+
+
+@case
+def evaluate_with_a_beam_of_nothing(world: World) -> CommandAndNamed:
+    return evaluate_none(world, "--beam", "-1"), ("beam of -1",)
+
+
 # ---- label -------------------------------------------------------------------------------------
 
 
@@ -280,6 +380,13 @@ def label_an_unknown_split(world: World) -> CommandAndNamed:
     return label(world, "--task", "demo"), ("no split 'silver'", "train, valid, test")
 
 
+@case
+def label_by_a_decoder_without_posteriors(world: World) -> CommandAndNamed:
+    data = world.write("in.txt", "to berlin\n")
+    command = [*label(world, "--input", data), "--decoder", "greedy"]
+    return command, ("teacher-label store needs posteriors", "greedy computes none")
+
+
 # ---- import ------------------------------------------------------------------------------------
 
 
@@ -302,6 +409,24 @@ def import_duplicate_label_texts(world: World) -> CommandAndNamed:
 @case
 def import_an_empty_label_text(world: World) -> CommandAndNamed:
     return import_(world, world.checkpoint(), labels="city\nday\t\n"), ("labels.txt:2", "empty")
+
+
+@case
+def import_a_label_text_of_no_tokens(world: World) -> CommandAndNamed:
+    labels = "city\nday\t\u200b\u200b\n"  # zero-width spaces
+    return import_(world, world.checkpoint(), labels=labels), ("label 'day'", "to nothing")
+
+
+@case
+def import_a_label_text_that_is_a_sentinel(world: World) -> CommandAndNamed:
+    labels = "city\nday\t<extra_id_7>\n"
+    return import_(world, world.checkpoint(), labels=labels), ("label 'day'", "sentinel")
+
+
+@case
+def import_label_texts_of_the_same_tokens(world: World) -> CommandAndNamed:
+    labels = "city\ntown\t\uff43\uff49\uff54\uff59\n"  # `city` in full-width letters
+    return import_(world, world.checkpoint(), labels=labels), ("'city' and 'town'", "same tokens")
 
 
 @case
@@ -529,6 +654,48 @@ def train_on_duplicate_label_texts(world: World) -> CommandAndNamed:
 @case
 def train_on_an_empty_label_text(world: World) -> CommandAndNamed:
     return train_on(world, labels="city\t\ndate_time\n"), ("labels.txt:1", "empty")
+
+
+@case
+def train_with_texts_of_unknown_labels(world: World) -> CommandAndNamed:
+    command = train_on(world, "--gin.LABEL_TEXTS={'town': 'city'}")
+    return command, ("LABEL_TEXTS", "'town'", "no label of the tasks (city, date_time")
+
+
+@case
+def train_with_the_same_text_twice(world: World) -> CommandAndNamed:
+    command = train_on(world, "--gin.LABEL_TEXTS={'date_time': 'city'}")
+    return command, ("LABEL_TEXTS", "same text")
+
+
+@case
+def train_with_a_missing_file_of_texts(world: World) -> CommandAndNamed:
+    command = train_on(world, f"--gin.LABEL_TEXTS={world.path('gone.txt')!r}")
+    return command, ("gone.txt:1: cannot read the label file",)
+
+
+def train_t5(world: World, *more: str) -> list[str]:
+    checkpoint = f"--gin.INITIAL_CHECKPOINT_PATH={str(world.checkpoint())!r}"
+    command = train_on(world, checkpoint, *more)
+    return [command[0], "--gin_file=gin/runs/distil_t5.gin", *command[2:]]
+
+
+@case
+def train_a_label_text_of_no_tokens(world: World) -> CommandAndNamed:
+    command = train_t5(world, "--gin.LABEL_TEXTS={'city': '\u200b'}")
+    return command, ("label 'city'", "to nothing")
+
+
+@case
+def train_a_label_text_that_is_a_sentinel(world: World) -> CommandAndNamed:
+    command = train_t5(world, "--gin.LABEL_TEXTS={'city': '<extra_id_0>'}")
+    return command, ("label 'city'", "sentinel")
+
+
+@case
+def train_label_texts_of_the_same_tokens(world: World) -> CommandAndNamed:
+    command = train_t5(world, "--gin.LABEL_TEXTS={'city': 'I\u200b'}")
+    return command, ("'I' and 'city'", "same tokens")
 
 
 @case

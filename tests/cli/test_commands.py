@@ -15,19 +15,13 @@ import distill_jax
 from distill_jax.cli import main
 from distill_jax.cli.training import split_gin_bindings
 from distill_jax.distill.store import TeacherLabels
-from distill_jax.inference import evaluate
 from distill_jax.interop.hf import write_hf
 from distill_jax.tagger import Tagger
-from distill_jax.tagging import Sentence
 from distill_jax.vocab import train_sentencepiece
 from tests.tiny import KINDS, LABELS, SENTENCES, T5_CONFIG, save_tiny, t5_params
 
 ROOT = Path(__file__).resolve().parents[2]
 NONEMPTY = [words for words in SENTENCES if words]
-GOLD = [
-    Sentence(("to", "berlin"), ("O", "B-city")),
-    Sentence(("on", "may", "4"), ("O", "B-date_time", "I-date_time")),
-]
 CONLL = "to O\nberlin B-city\n\non O\nmay B-date_time\n4 I-date_time\n\n"
 
 
@@ -163,30 +157,52 @@ def test_predict_replaces_its_output_only_when_all_is_well(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.conll", "out.jsonl"]
 
 
-# ---- evaluate ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_evaluate(
+def test_predict_the_best_tags_after_a_warm_up(
     models: dict[str, Path], tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "gold.conll").write_text(CONLL)
-    command = ["evaluate", "--model", str(models[kind]), "--data", str(tmp_path / "gold.conll")]
-    assert main([*command, "--json", str(tmp_path / "figures.json")]) == 0
-    shown = capsys.readouterr().out
-    for name in ("f1", "f1_strict", "perfect", "ece", "illegal", "city", "date_time"):
-        assert name in shown
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    tagger = Tagger.load(models[kind])
-    words = [sentence.words for sentence in GOLD]
-    expected = evaluate(LABELS, GOLD, tagger.predict_ids(words))
-    for name in ("f1", "precision", "recall", "f1_strict", "perfect", "illegal", "per_label"):
-        assert figures[name] == expected[name]
-    assert figures["ece"] == pytest.approx(expected["ece"], abs=1e-4)
-    assert (figures["sentences"], figures["words"]) == (2, 5)
-    assert figures["parameters"] == tagger.parameters
-    assert figures["decoder"] == tagger.decoder
-    assert figures["sentences_per_second"] > 0
+    (tmp_path / "in.txt").write_text("to berlin\n\non may 4\n")
+    command = ["predict", "--model", str(models[kind]), "--input", str(tmp_path / "in.txt")]
+    assert main([*command, "--output", "-", "--top_k", "2", "--warmup"]) == 0
+    shown = capsys.readouterr()
+    [line] = shown.err.splitlines()
+    assert line.startswith("warm-up: 1 programs in ") and line.endswith(" s")
+    found = lines(shown.out)
+    expected = Tagger.load(models[kind]).predict(["to berlin", "", "on may 4"])
+    for record, wanted in zip(found, expected, strict=True):
+        assert list(record) == ["words", "tags", "spans", "top_k", "tail"]
+        assert len(record["top_k"]) == len(record["tail"]) == len(wanted.words)
+        for best, tail, row in zip(record["top_k"], record["tail"], wanted.posteriors, strict=True):
+            for tag, posterior in best:
+                assert posterior == pytest.approx(row[LABELS.index(tag)], abs=1e-4)
+            assert sum(posterior for _, posterior in best) + tail == pytest.approx(1, abs=1e-4)
+            assert best[0][1] == pytest.approx(max(row), abs=1e-4)
+
+
+DECODERS = {
+    "beam": ["--beam", "3"],
+    "greedy": ["--decoder", "greedy"],
+    "free": ["--decoder", "free"],
+    "pruned": ["--decoder", "pruned", "--epsilon", "0.01", "--normaliser", "trie", "--posteriors"],
+}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_predict_with_every_decoder(
+    models: dict[str, Path], tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.txt").write_text("to berlin\non may 4 to rome\n")
+    command = ["predict", "--model", str(models["t5"]), "--input", str(tmp_path / "in.txt")]
+    assert main([*command, "--output", "-", *DECODERS[name]]) == 0
+    for record in lines(capsys.readouterr().out):
+        assert len(record["tags"]) == len(record["words"])
+        scores = [span["score"] for span in record["spans"]]
+        assert all((score is None) == (name in ("greedy", "free")) for score in scores)
+        assert ("malformed" in record) == (name == "free")
+        if name == "pruned":
+            for row, mass in zip(record["posteriors"], record["unexplored"], strict=True):
+                assert sum(row) + mass == pytest.approx(1, abs=1e-5)
+                assert 0 <= mass <= 0.011
 
 
 # ---- label -------------------------------------------------------------------------------------

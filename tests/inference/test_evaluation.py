@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from distill_jax.errors import UserError
-from distill_jax.inference import Prediction, evaluate
+from distill_jax.inference import Prediction, Unexplored, evaluate
 from distill_jax.tagging import Sentence
 from tests.tiny import LABELS
 
@@ -53,3 +53,53 @@ def test_untagged_sentences_and_unknown_labels_are_refused() -> None:
         evaluate(LABELS, [Sentence(("to", "berlin"))], [prediction(("O", "O"), 0.5)])
     with pytest.raises(UserError, match="'genre' is not in the label set"):
         evaluate(LABELS, [Sentence(("jazz",), ("B-genre",))], [prediction(("O",), 0.5)])
+
+
+SENTENCES = [
+    Sentence(("to", "new", "york"), ("O", "B-city", "I-city")),
+    Sentence(("may", "4"), ("B-date_time", "I-date_time")),
+]
+CALIBRATION = ("ece", "brier", "nll", "accuracy", "bins")
+
+
+def test_without_posteriors_there_are_no_calibration_figures() -> None:
+    tags = [LABELS.encode_iob2(sentence.tags or ()) for sentence in SENTENCES]
+    result = evaluate(LABELS, SENTENCES, [Prediction(ids, None) for ids in tags])
+    assert result["f1"] == 1 and result["words"] == 5
+    assert not [name for name in (*CALIBRATION, "malformed", "unexplored") if name in result]
+
+
+def test_malformed_outputs_are_counted_by_kind_and_as_o() -> None:
+    right = LABELS.encode_iob2(SENTENCES[0].tags or ())
+    predictions = [
+        Prediction(right, None, malformed=()),
+        Prediction(np.zeros(2, np.int32), None, malformed=("no_end", "unknown_tag")),
+        Prediction(np.zeros(3, np.int32), None, malformed=("no_end",)),
+    ]
+    result = evaluate(LABELS, [*SENTENCES, SENTENCES[0]], predictions)
+    assert result["malformed"] == pytest.approx(2 / 3)
+    assert result["malformations"] == {
+        "no_end": pytest.approx(2 / 3),
+        "unknown_tag": pytest.approx(1 / 3),
+    }
+    assert (result["precision"], result["recall"]) == (1, pytest.approx(1 / 3))
+    assert "ece" not in result
+    none = evaluate(LABELS, SENTENCES[:1], predictions[:1])
+    assert (none["malformed"], none["malformations"]) == (0, {})
+
+
+def test_pruned_words_are_counted_as_what_is_known_of_them() -> None:
+    """Two words: one whose gold tag was looked at, one whose gold tag was not."""
+    scores = np.log(np.array([[0.9, 0, 0.1, 0], [0.9, 0, 0, 0]], np.float32) + 1e-45)
+    scores[scores < -90] = -np.inf
+    tags = np.array([[False, False, False, True], [False, False, True, True]])
+    mass = np.array([0.2, 0.1], np.float32)
+    found = Prediction(
+        np.zeros(2, np.int32), scores.astype(np.float32), unexplored=Unexplored(mass, tags)
+    )
+    result = evaluate(LABELS, [Sentence(("berlin", "may"), ("B-city", "B-city"))], [found])
+    assert result["unexplored"] == pytest.approx(0.15)
+    assert result["gold_unexplored"] == pytest.approx(0.5)
+    # The mass is spread evenly: 0.8 of the first word's, and half of 0.1 for the second's gold tag.
+    assert result["nll"] == pytest.approx(-(np.log(0.8 * 0.1) + np.log(0.05)) / 2, rel=1e-5)
+    assert result["ece"] == pytest.approx(0.9 * 0.8 / 2 + 0.9 / 2, rel=1e-5)

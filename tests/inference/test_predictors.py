@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from distill_jax.errors import UserError
-from distill_jax.inference import Prediction, SentPredictor, WordPredictor
-from distill_jax.inference.base import batches_by_length, padded_batch_size, round_up
+from distill_jax.inference import Prediction, SentPredictor, WordPredictor, sent
+from distill_jax.inference.batches import batches_by_length, padded_batch_size, round_up
 from distill_jax.models.bilstm import BiLSTMTagger
 from distill_jax.models.t5 import T5
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.windows import owned_ranges, windows
+from distill_jax.sentscore import Decoded, DecoderSettings, SentScoreBatch
 from distill_jax.tagging import LabelSet
 from distill_jax.vocab import ByteVocabulary, train_sentencepiece
 from tests.tiny import (
@@ -246,10 +249,194 @@ def test_padded_batch_size(items: int, expected: int) -> None:
     assert padded_batch_size(items, 12) == expected
 
 
-def test_posteriors_at_a_temperature() -> None:
-    scores = np.array([[0.0, -np.inf, np.log(3.0), -np.inf]], np.float32)
-    cold = Prediction(np.array([2], np.int32), scores)
-    np.testing.assert_allclose(cold.posteriors, [[0.25, 0, 0.75, 0]], rtol=1e-6)
-    warm = cold._replace(temperature=2.0)
-    root = np.sqrt(3)
-    np.testing.assert_allclose(warm.posteriors, [[1, 0, root, 0]] / (1 + root), rtol=1e-6)
+def test_batches_go_by_length_then_by_tokens() -> None:
+    lengths, tokens = [3, 2, 3, 3], [9, 9, 7, 8]
+    [(_, members)] = batches_by_length(lengths, 4, (4,), then=tokens)
+    assert members.tolist() == [1, 2, 3, 0]
+
+
+# ---- programs ----------------------------------------------------------------------------------
+
+
+def sentences_of(lengths: list[int]) -> list[tuple[str, ...]]:
+    return [("ab",) * length for length in lengths]
+
+
+def compiled(kind: str, predictor: Any) -> int:
+    function = predictor._decode if kind == "t5" else predictor._log_probabilities
+    return function._cache_size()
+
+
+def fresh_predictor(kind: str, seed: int, **options: Any) -> tuple[Any, Any]:
+    """A predictor whose programs no other test has compiled: a T5's are shared by equal models."""
+    if kind == "t5":
+        config = T5_CONFIG.replace(layer_norm_epsilon=1e-6 * (2 + seed))
+        sent_format = SenTFormat(ByteVocabulary(), LABELS)
+        return SentPredictor(T5(config), sent_format, **options), t5_params(config)
+    return make_predictor(kind, **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_bucket_is_compiled_once_and_by_a_warm_up(kind: str) -> None:
+    predictor, params = fresh_predictor(kind, 0, batch_size=2)
+    # Two full batches of the bucket of 4 words, and one of that of 8.
+    lengths = [1, 2, 2, 3, 0, 5, 6]
+    assert predictor.warm_up(params, sentences_of(lengths)) == compiled(kind, predictor) == 2
+    for again in (lengths, lengths[::-1], [2, 1], [6, 5], [2] * 6):
+        predictor.predict(params, sentences_of(again))
+        assert predictor.warm_up(params, sentences_of(again)) == 0
+    assert compiled(kind, predictor) == 2
+    predictor.predict(params, sentences_of([1]))  # a single row is cheaper than two
+    assert compiled(kind, predictor) == 3
+    assert predictor.warm_up(params, sentences_of([1, 2, 3])) == 0
+
+
+def test_the_last_batch_is_padded_rather_than_compiled_anew() -> None:
+    predictor, params = fresh_predictor("t5", 1, batch_size=4)
+    found = predictor.predict(params, sentences_of([2] * 9))
+    assert compiled("t5", predictor) == 1
+    assert_same(found[8], found[0])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 8), min_size=1, max_size=4),
+    more=st.integers(0, 40),
+    overlap=st.integers(0, 5),
+)
+def test_windows_that_are_large_enough_are_no_windows(
+    lengths: list[int], more: int, overlap: int
+) -> None:
+    sentences = sentences_of(lengths)
+    sent_format = SenTFormat(ByteVocabulary(), LABELS)
+    needed = max(sent_format.input_length(words) for words in sentences)
+    narrow, params = make_predictor("t5", 4, max_input_tokens=needed + more, overlap_words=overlap)
+    wide, _ = make_predictor("t5", 4)
+    for found, wanted in zip(
+        narrow.predict(params, sentences), wide.predict(params, sentences), strict=True
+    ):
+        np.testing.assert_array_equal(found.tag_ids, wanted.tag_ids)
+        np.testing.assert_array_equal(found.log_likelihoods, wanted.log_likelihoods)
+
+
+def test_the_next_batch_is_dispatched_before_the_last_one_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    predictor, _ = make_predictor("t5", 2)
+    events: list[tuple[str, int]] = []
+    read = sent.read_batch
+
+    def decode(params: Any, batch: SentScoreBatch) -> Decoded:
+        events.append(("dispatch", int(batch.num_words.max())))
+        tags = np.zeros((len(batch.num_words), batch.max_words), np.int32)
+        return Decoded(tags, np.zeros((*tags.shape, LABELS.num_tags), np.float32))
+
+    def reading(decoded: Decoded, sent_format: SenTFormat, lengths: list[int]) -> Any:
+        events.append(("read", max(lengths)))
+        return read(decoded, sent_format, lengths)
+
+    monkeypatch.setattr(predictor, "_decode", decode)
+    monkeypatch.setattr(sent, "read_batch", reading)
+    predictor.predict(None, sentences_of([9, 1, 5, 2, 4, 4]))
+    # The shortest first: a batch of similar sentences is done when its longest is.
+    assert events == [
+        ("dispatch", 2),
+        ("dispatch", 4),
+        ("read", 2),
+        ("dispatch", 5),
+        ("read", 4),
+        ("dispatch", 9),
+        ("read", 5),
+        ("read", 9),
+    ]
+
+
+def test_too_little_memory_is_noticed_before_anything_is_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("distill_jax.sentscore.memory.device_memory", lambda: 100_000)
+    predictor, params = fresh_predictor("t5", 4, batch_size=32, limit_memory=True)
+    for ask in (predictor.predict, predictor.warm_up):
+        with pytest.raises(UserError, match=r"32 sentences of 4 words .* with 4 tags needs"):
+            ask(params, sentences_of([3] * 32))
+    assert compiled("t5", predictor) == 0
+    predictor._check_memory(())
+    unlimited, _ = fresh_predictor("t5", 4, batch_size=32)
+    unlimited._check_memory([(32, 512, 100)])
+
+
+# ---- other decoders ----------------------------------------------------------------------------
+
+# One bucket, one program: a sentence in windows, one without words, and one that fits.
+LONG = tuple(["to", "berlin", "on", "may", "4", "to", "rome", "on", "may", "5", "and", "x"])
+FEW = [LONG, (), ("berlin", "on", "monday", "may", "4")]
+
+
+def decoded_by(settings: DecoderSettings) -> list[Prediction]:
+    predictor, params = make_predictor(
+        "t5", 4, decoder=settings, max_input_tokens=32, overlap_words=3
+    )
+    return predictor.predict(params, FEW)
+
+
+@pytest.fixture(scope="module")
+def exact() -> list[Prediction]:
+    """By SenTScore."""
+    return decoded_by(DecoderSettings())
+
+
+def test_a_beam_returns_its_sequences(exact: list[Prediction]) -> None:
+    for found, words in zip(decoded_by(DecoderSettings(beam=3)), FEW, strict=True):
+        assert found.beam is not None
+        covered = [part.start + i for part in found.beam for i in range(part.tags_SxL.shape[1])]
+        assert covered == list(range(len(words)))
+        assert (len(found.beam) > 1) == (words is LONG)
+        for part in found.beam:
+            assert len(part.scores_S) == 3 and (np.diff(part.scores_S) <= 0).all()
+        if words and words is not LONG:
+            [part] = found.beam
+            assert all(is_legal(tags) for tags in part.tags_SxL)
+            np.testing.assert_array_equal(part.tags_SxL[0], found.tag_ids)
+            assert found.log_likelihoods is not None
+            own = found.log_likelihoods[np.arange(len(words)), found.tag_ids].sum()
+            np.testing.assert_allclose(part.scores_S[0], own, rtol=1e-4)
+
+
+def test_pruned_is_sentscore_with_less_to_see(exact: list[Prediction]) -> None:
+    epsilon = 0.05
+    found = decoded_by(DecoderSettings("pruned", epsilon=epsilon))
+    for one, other in zip(found, exact, strict=True):
+        np.testing.assert_array_equal(one.tag_ids, other.tag_ids)
+        mass = one.unexplored_mass
+        assert mass is not None and mass.shape == (len(one.tag_ids),)
+        assert (one.posteriors <= other.posteriors + 1e-4).all()
+        assert (other.posteriors <= one.posteriors + mass[:, None] + 1e-4).all()
+        assert (mass <= epsilon + 1e-4).all()
+
+
+def test_greedy_gives_legal_tags_alone() -> None:
+    for words, found in zip(FEW, decoded_by(DecoderSettings("greedy")), strict=True):
+        assert found.tag_ids.shape == (len(words),)
+        assert is_legal(found.tag_ids)
+        assert found.log_likelihoods is None and found.malformed is None
+
+
+def test_free_gives_o_where_it_is_malformed() -> None:
+    for words, found in zip(FEW, decoded_by(DecoderSettings("free")), strict=True):
+        assert found.tag_ids.shape == (len(words),)
+        assert found.log_likelihoods is None and found.malformed is not None
+        assert not (found.malformed and found.tag_ids.any())
+
+
+def test_single_token_tags_are_decoded() -> None:
+    """A T5 with some rows beyond its vocabulary: two tags are there, two are sentinels."""
+    sent_format = SenTFormat(ByteVocabulary(), LABELS, single_token_tags=True, rows=386)
+    assert sent_format.tag_token_ids[:2] == ((384,), (385,))
+    config = T5_CONFIG.replace(vocab_size=386)
+    predictor = SentPredictor(T5(config), sent_format, batch_size=4)
+    tags = set()
+    for words, found in zip(FEW[1:], predictor.predict(t5_params(config), FEW[1:]), strict=True):
+        assert found.posteriors.shape == (len(words), 4)
+        assert is_legal(found.tag_ids)
+        tags |= set(found.tag_ids.tolist())
+    assert len(tags) > 1

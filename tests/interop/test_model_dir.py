@@ -1,5 +1,6 @@
 """Model directories: T5 and BiLSTM, saved and loaded, and everything that can be wrong with one."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from distill_jax.errors import UserError
 from distill_jax.interop.hf import flatten, read_hf
 from distill_jax.interop.hf_layout import parameters_of
 from distill_jax.interop.model_dir import LoadedModel, load_model, save_model
-from distill_jax.interop.settings import TaggerSettings
+from distill_jax.interop.settings import TaggerSettings, write_temperature
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.models.t5_config import T5Config
 from distill_jax.tagging.labels import LabelSet
@@ -129,7 +130,37 @@ def test_tagger_json_is_what_the_design_promises(tmp_path: Path) -> None:
         "temperature": 1.0,
         "thresholds": {},
         "max_chars": 20,
+        "single_token_tags": False,
     }
+
+
+def test_a_directory_from_before_single_token_tags_is_read(tmp_path: Path) -> None:
+    edit("tagger.json", single_token_tags=...)(save_t5(tmp_path / "model"))
+    assert load_model(tmp_path / "model").settings == TaggerSettings()
+    settings = TaggerSettings(single_token_tags=True)
+    assert load_model(save_t5(tmp_path / "single", settings=settings)).settings == settings
+
+
+def test_a_temperature_is_stored_and_nothing_else_changed(tmp_path: Path) -> None:
+    settings = TaggerSettings(normaliser="trie", thresholds={"city": 0.25}, single_token_tags=True)
+    directory = save_t5(tmp_path / "model", settings=settings, name="tiny")
+    edit("tagger.json", of_a_later_version=3)(directory)
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+    write_temperature(directory, 1.75)
+    loaded = load_model(directory)
+    assert loaded.settings == dataclasses.replace(settings, temperature=1.75)
+    assert loaded.metadata == {"name": "tiny"}
+    after = {path.name: path.read_bytes() for path in directory.iterdir()}
+    assert {name for name in after if after[name] != before.get(name)} == {"tagger.json"}
+    fields = json.loads(after["tagger.json"])
+    assert fields == {**json.loads(before["tagger.json"]), "temperature": 1.75}
+    # It stays when the model is saved again.
+    save_t5(tmp_path / "again", settings=loaded.settings)
+    assert load_model(tmp_path / "again").settings.temperature == 1.75
+    for wrong in (0.0, float("nan")):
+        with pytest.raises(UserError, match="temperature"):
+            write_temperature(directory, wrong)
+    assert (directory / "tagger.json").read_bytes() == after["tagger.json"]
 
 
 def test_a_t5_with_a_sentencepiece_vocabulary(tmp_path: Path) -> None:
@@ -211,6 +242,7 @@ def test_a_bilstm_that_does_not_fit_is_not_saved(
         ({"temperature": float("nan")}, "temperature"),
         ({"thresholds": {"city": "high"}}, "thresholds"),
         ({"max_chars": 0}, "max_chars"),
+        ({"single_token_tags": "yes"}, "single_token_tags"),
     ],
 )
 def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -19,7 +19,9 @@ from distill_jax.distill.store import TeacherLabels
 from distill_jax.interop.hf import read_hf, write_hf
 from distill_jax.interop.model_dir import load_model
 from distill_jax.runs.demo import Sizes, demo
+from distill_jax.sent.format import SenTFormat
 from distill_jax.tagger import Tagger
+from distill_jax.tagging import LabelSet
 from distill_jax.vocab import train_sentencepiece
 from tests.tiny import T5_CONFIG, t5_params
 
@@ -28,6 +30,8 @@ FEW_SHOT = f"{TASK}_gold8_dev4_silver8_seed0"
 # Tests run on eight virtual devices, which the batch has to divide over.
 SHORT = {"TRAIN_STEPS": 1, "EVAL_PERIOD": 1, "BATCH_SIZE": 8, "WARMUP_STEPS": 1}
 LENGTHS = {"TASK_FEATURE_LENGTHS": {"inputs": 96, "targets": 96}}
+# What labels are written as in place of their names; others keep theirs.
+TEXTS = dict(zip(demo_data.LABELS.names[:2], ("first thing", "second thing"), strict=True))
 TINY_T5 = {
     "T5Config.d_model": 8,
     "T5Config.d_kv": 4,
@@ -75,14 +79,19 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         data = {"DATA_DIR": str(work / "data"), "PREPARED_DATA_DIR": str(work / "prepared")}
         whole = {**data, **LENGTHS, "MIXTURE_OR_TASK_NAME": TASK}
         start = {"INITIAL_CHECKPOINT_PATH": str(work / "start")}
-        train("gin/runs/finetune.gin", work / "teacher", {**whole, **start})
+        (work / "texts.txt").write_text("".join(f"{n}\t{t}\n" for n, t in TEXTS.items()))
+        texts = {"LABEL_TEXTS": str(work / "texts.txt")}
+        train("gin/runs/finetune.gin", work / "teacher", {**whole, **start, **texts})
         options = ["--split", "silver", "gold", "--data_dir", str(work / "data")]
         command = ["label", "--model", str(work / "teacher" / "model"), "--task", FEW_SHOT]
         assert main([*command, *options, "--output", str(work / "labels")]) == 0
-        few = {**data, "MIXTURE_OR_TASK_NAME": FEW_SHOT}
+        few = {**data, "MIXTURE_OR_TASK_NAME": FEW_SHOT, "LABEL_TEXTS": TEXTS}
         labels = {"TEACHER_LABELS": str(work / "labels")}
         train("gin/runs/distil.gin", work / "bilstm", {**few, **TINY_BILSTM, **labels})
-        train("gin/runs/distil_t5.gin", work / "t5", {**few, **LENGTHS, **labels, **start})
+        single = {"SINGLE_TOKEN_TAGS": True}
+        train(
+            "gin/runs/distil_t5.gin", work / "t5", {**few, **LENGTHS, **labels, **start, **single}
+        )
         yield work
     locations.set_data_dir(None)
 
@@ -98,6 +107,54 @@ def test_the_teacher_starts_from_the_checkpoint(work: Path) -> None:
     assert teacher.metadata["role"] == "teacher"
     assert teacher.metadata["training"]["steps"] == 1
     assert 0 <= teacher.metadata["metrics"]["f1"] <= 1
+
+
+def test_labels_are_verbalised_as_the_run_says(work: Path) -> None:
+    prepared = LabelSet.load(work / "prepared" / TASK / "train" / "labels.txt")
+    assert prepared == LabelSet(prepared.names)  # what is prepared stays as the task has it
+    labels = load_model(work / "teacher" / "model").labels
+    assert labels == prepared.with_texts(TEXTS) != prepared
+
+
+def test_a_student_may_have_a_token_for_each_tag(work: Path) -> None:
+    model = load_model(work / "t5" / "model")
+    assert model.settings.single_token_tags
+    assert not load_model(work / "teacher" / "model").settings.single_token_tags
+    sent_format = SenTFormat(
+        model.vocabulary, model.labels, single_token_tags=True, rows=model.config.vocab_size
+    )
+    assert {len(ids) for ids in sent_format.tag_token_ids} == {1}
+    # The checkpoint it starts from has no row to spare: sentinels are taken.
+    assert sent_format.max_words == 99 - model.labels.num_tags
+    # One step has moved the rows of its tags, which the words of no sentence use.
+    _, start = read_hf(work / "start")
+    [(tag,), *_] = sent_format.tag_token_ids
+    moved = [params["token_embedder"]["embedding"][tag] for params in (start, model.params)]
+    assert np.abs(moved[0] - moved[1]).max() > 1e-4
+
+
+def test_single_token_tags_are_of_one_label_set(
+    work: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+    other = [s for s in demo_data.generate("train", 40) if 5 <= len(s.words) <= 8][:2]
+    for split in ("train", "valid"):
+        folder = work / "data" / f"{TASK}_other"
+        write_conll(folder / f"{split}.conll", other)
+        (folder / "labels.txt").write_text("\n".join([*demo_data.LABELS.names, "more"]))
+    values = {
+        **SHORT,
+        **LENGTHS,
+        "MODEL_DIR": str(work / "none"),
+        "DATA_DIR": str(work / "data"),
+        "MIXTURE_OR_TASK_NAME": {TASK: 1.0, f"{TASK}_other": 1.0},
+        "INITIAL_CHECKPOINT_PATH": str(work / "start"),
+        "SINGLE_TOKEN_TAGS": True,
+        "train_t5.eval_task": TASK,
+    }
+    options = [f"--gin.{binding}" for binding in bindings(values)]
+    assert main(["train", "--gin_file=gin/runs/finetune.gin", *options]) == 2
+    assert "single_token_tags needs one label set" in capfd.readouterr().err
 
 
 def test_labels_are_of_gold_and_silver(work: Path) -> None:
@@ -133,7 +190,11 @@ def test_a_finished_run_is_not_run_again(
     before = (work / "bilstm" / "model" / "model.safetensors").read_bytes()
     monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
     data = {"DATA_DIR": str(work / "data"), "PREPARED_DATA_DIR": str(work / "prepared")}
-    labels = {"MIXTURE_OR_TASK_NAME": FEW_SHOT, "TEACHER_LABELS": str(work / "labels")}
+    labels = {
+        "MIXTURE_OR_TASK_NAME": FEW_SHOT,
+        "TEACHER_LABELS": str(work / "labels"),
+        "LABEL_TEXTS": TEXTS,
+    }
     train("gin/runs/distil.gin", work / "bilstm", {**data, **TINY_BILSTM, **labels})
     assert "already trained" in capfd.readouterr().err
     assert (work / "bilstm" / "model" / "model.safetensors").read_bytes() == before

@@ -269,3 +269,58 @@ def test_a_trained_vocabulary_serves_its_labels(tmp_path: Path) -> None:
     form = SenTFormat(vocabulary, LABELS)
     assert all(vocabulary.unk_id not in ids for ids in form.tag_token_ids)
     assert form.max_words == 9
+
+
+# ---- a token of its own for each tag -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "ids", "max_words"),
+    [
+        (40, [35, 36, 37, 38], 5),  # rows to spare: all sentinels are left
+        (37, [35, 36, 34, 33], 3),  # two rows, then the last sentinel and the one before it
+        (35, [34, 33, 32, 31], 1),
+        (None, [34, 33, 32, 31], 1),
+    ],
+)
+def test_single_tokens_are_spare_rows_then_sentinels(
+    rows: int | None, ids: list[int], max_words: int
+) -> None:
+    vocabulary = OneTokenVocabulary(sentinels=6)  # ids 29 to 34
+    labels = LabelSet(("artist", "track"), ("123", "456"))  # texts that could not be written
+    form = SenTFormat(vocabulary, labels, single_token_tags=True, rows=rows)
+    assert form.tag_token_ids == tuple((i,) for i in ids)
+    assert form.max_words == max_words
+    assert form.sentinel_ids.tolist() == list(range(29, 30 + max_words))
+    assert form.encode_target([0] * max_words)[1] == ids[0]
+    with pytest.raises(UserError, match=f"format has {max_words + 1}; .* at most {max_words} "):
+        form.encode_input(["a"] * (max_words + 1))
+
+
+def test_too_many_tags_for_single_tokens() -> None:
+    vocabulary = OneTokenVocabulary(sentinels=6)
+    labels = LabelSet(tuple("abcde"))
+    with pytest.raises(UserError, match=r"7 tags .* 2 rows .* 4 sentinels .* 1 more rows"):
+        SenTFormat(vocabulary, labels, single_token_tags=True, rows=37)
+    SenTFormat(vocabulary, labels, single_token_tags=True, rows=38)
+
+
+def test_t5_has_28_rows_to_spare(t5: Vocabulary) -> None:
+    labels = LabelSet(tuple(f"label {i}" for i in range(28)))
+    form = SenTFormat(t5, labels, single_token_tags=True, rows=32_128)
+    assert form.tag_token_ids[:28] == tuple((i,) for i in range(32_100, 32_128))
+    assert form.tag_token_ids[28:] == ((32_000,), (32_001,))  # <extra_id_99>, <extra_id_98>
+    assert form.max_words == 97
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 6), max_size=20), st.integers(0, 9))
+def test_single_tokens_are_read_as_they_were_written(tag_ids: list[int], spare: int) -> None:
+    vocabulary = OneTokenVocabulary(sentinels=27)
+    labels = LabelSet(tuple("abcde"))
+    form = SenTFormat(vocabulary, labels, single_token_tags=True, rows=vocabulary.size + spare)
+    target = form.encode_target(tag_ids)
+    assert len(target) == form.target_length(tag_ids) == 2 + 2 * len(tag_ids)
+    parsed = form.parse_target(target, len(tag_ids))
+    assert parsed.tags == [labels.tags[i] for i in tag_ids]
+    assert {problem.kind for problem in parsed.problems} <= {Malformation.ILLEGAL_TAG}

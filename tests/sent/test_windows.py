@@ -190,3 +190,27 @@ def test_merge_checks_its_arguments() -> None:
         owned_ranges([Window(0, 4), Window(5, 8)])
     with pytest.raises(ValueError, match="zip"):
         merge_windows([Window(0, 4)], [])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 6), max_size=40),
+    reach=st.integers(0, 4),
+    room=st.integers(1, 10),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_windows_that_hold_all_that_matters_give_what_no_windows_give(
+    lengths: list[int], reach: int, room: int, seed: int
+) -> None:
+    """A model that looks at most `reach` words to either side, and windows that share twice that."""
+    max_words = 2 * reach + room
+    found = split(lengths, max_words=max_words, max_tokens=1000, overlap=2 * reach)
+    values = np.random.default_rng(seed).normal(size=len(lengths))
+
+    def score(start: int, end: int) -> np.ndarray:
+        """What the model says about each word of `start` to `end`, which is all it sees."""
+        seen = [values[max(start, i - reach) : min(end, i + reach + 1)] for i in range(start, end)]
+        return np.array([[each.sum(), len(each)] for each in seen]).reshape(-1, 2)
+
+    merged = merge_windows(found, [score(start, end) for start, end in found])
+    np.testing.assert_array_equal(merged, score(0, len(lengths)))

@@ -77,6 +77,17 @@ def test_from_sentences() -> None:
         LabelSet.from_sentences([Sentence(("a",), ("O",))])
 
 
+def test_other_texts() -> None:
+    changed = LABELS.with_texts({"city": "town"})
+    assert changed == LabelSet(LABELS.names, ("town", "Ziel"))
+    assert LABELS.with_texts({}) == LABELS
+    with pytest.raises(UserError, match="'town', which is not in the label set"):
+        LABELS.with_texts({"town": "city"})
+    with pytest.raises(UserError, match="same text 'Ziel'"):
+        LABELS.with_texts({"city": "Ziel"})
+    assert LABELS.with_texts({"city": "Ziel", "toloc.city_name": "to"}).texts == ("Ziel", "to")
+
+
 def test_hash_depends_on_order_names_and_texts() -> None:
     variants = [
         LabelSet(("a", "b")),

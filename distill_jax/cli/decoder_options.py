@@ -1,0 +1,124 @@
+"""The options that say which model tags, and with which decoder; shared by several commands."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from distill_jax.errors import UserError
+
+_NAMES = ("sentscore", "greedy", "free", "pruned")
+_OF = {"beam": ("sentscore",), "normaliser": ("sentscore", "pruned"), "epsilon": ("pruned",)}
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """`--model`, `--batch_size` and the options of the decoder."""
+    parser.add_argument("--model", required=True, metavar="DIR", help="a model directory")
+    parser.add_argument(
+        "--batch_size", type=positive, default=32, metavar="N", help="default: %(default)s"
+    )
+    group = parser.add_argument_group("decoder", "how a T5 finds tags; word taggers have none")
+    group.add_argument(
+        "--decoder",
+        choices=_NAMES,
+        help="sentscore (default): every tag is scored at every word; pruned: the same tags, tags "
+        "that cannot matter are not scored; greedy: token by token, legal, no posteriors; free: "
+        "whatever the model writes, to see how often that is malformed",
+    )
+    group.add_argument(
+        "--beam", type=int, metavar="K", help="sequences that sentscore keeps; default: 1"
+    )
+    group.add_argument(
+        "--normaliser",
+        choices=("vocab", "trie"),
+        help="of sentscore and pruned; default: what the model was saved with",
+    )
+    group.add_argument(
+        "--epsilon",
+        type=float,
+        metavar="E",
+        help="by how much a posterior of pruned may be off; default: 1e-4",
+    )
+
+
+def add_warmup_option(parser: argparse.ArgumentParser) -> None:
+    """`--warmup`."""
+    parser.add_argument(
+        "--warmup",
+        action="store_true",
+        help="compile all programs that the input needs first, and say how long that took",
+    )
+
+
+def positive(text: str) -> int:
+    """An argument that is a whole number from 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def load_tagger(options: argparse.Namespace, *, posteriors_for: str | None = None) -> Any:
+    """The `Tagger` of `--model` under the decoder asked for.
+
+    Everything that can be told from the options alone is checked before a file is read, and what
+    `tagger.json` tells before the weights are read; nothing is compiled.
+
+    Args:
+        options: parsed, with those of `add_model_options`.
+        posteriors_for: what needs posteriors, if anything does, in the words of a user.
+
+    Raises:
+        UserError: a value out of range, an option that the decoder does not have, posteriors asked
+            of a decoder that computes none, a decoder asked of a word tagger, no model.
+    """
+    from distill_jax.sentscore import DecoderSettings
+    from distill_jax.tagger import WORD_TAGGER, Tagger
+
+    given = {
+        name: getattr(options, name)
+        for name in ("decoder", "beam", "normaliser", "epsilon")
+        if getattr(options, name) is not None
+    }
+    fields = {("name" if name == "decoder" else name): value for name, value in given.items()}
+    settings = DecoderSettings(**fields)
+    for name, decoders in _OF.items():
+        if name in given and settings.name not in decoders:
+            raise UserError(
+                f"--{name} is an option of --decoder {' and '.join(decoders)}; {settings.name} has "
+                "none, so leave it out"
+            )
+    if posteriors_for is not None and not settings.has_posteriors:
+        raise UserError(
+            f"{posteriors_for} needs posteriors and --decoder {settings.name} computes none; use "
+            "sentscore or pruned"
+        )
+    if not given:
+        return Tagger.load(options.model, batch_size=options.batch_size)
+
+    from distill_jax.interop.settings import read_tagger_file
+
+    saved = read_tagger_file(Path(options.model)).settings
+    if saved.format == "word_tags":
+        raise UserError(f"{options.model}: {WORD_TAGGER}")
+    return Tagger.load(
+        options.model,
+        decoder=settings,
+        normaliser=options.normaliser or saved.normaliser,
+        batch_size=options.batch_size,
+    )
+
+
+def warm_up(tagger: Any, chunks: Iterable[Sequence[Sequence[str]]], *, say: bool) -> float:
+    """Compiles what predicting these chunks of sentences needs; returns the seconds it took.
+
+    `say` prints them.
+    """
+    start = time.monotonic()
+    programs = sum(tagger.warm_up(chunk) for chunk in chunks)
+    seconds = time.monotonic() - start
+    if say:
+        print(f"warm-up: {programs} programs in {seconds:.1f} s", file=sys.stderr)
+    return seconds

@@ -1,0 +1,162 @@
+"""`distill-jax evaluate`: how well a model tags, how well it knows, how fast it is."""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from distill_jax.cli.decoder_options import (
+    add_model_options,
+    add_warmup_option,
+    load_tagger,
+    warm_up,
+)
+from distill_jax.cli.output import check_file, progress
+from distill_jax.errors import UserError
+
+
+def add_commands(commands: Any) -> None:
+    """Adds the commands of this module to the parser."""
+    evaluate = commands.add_parser("evaluate", help="all metrics of a model on tagged sentences")
+    add_model_options(evaluate)
+    add_warmup_option(evaluate)
+    evaluate.add_argument("--data", required=True, metavar="FILE", help="tagged sentences")
+    evaluate.add_argument("--json", metavar="FILE", help="write the metrics as JSON as well")
+    evaluate.add_argument(
+        "--reliability",
+        metavar="FILE",
+        help="draw accuracy against confidence, as a PNG (needs the extra `plot`)",
+    )
+    evaluate.add_argument(
+        "--fit_temperature",
+        action="store_true",
+        help="find the temperature that suits these data best and keep it in the model directory; "
+        "give dev data, not test data",
+    )
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    if options.json:
+        check_file(options.json)
+    if options.reliability:
+        from distill_jax.runs.plots import check_plotting
+
+        check_file(options.reliability)
+        check_plotting()
+    if options.fit_temperature:
+        _check_fit(options)
+    tagger = load_tagger(options, posteriors_for=_needs_posteriors(options))
+    sentences = _gold(options.data, tagger.labels)
+    words = [sentence.words for sentence in sentences]
+    compiling = warm_up(tagger, [words], say=options.warmup)
+    with progress("evaluate", len(words)) as advance:
+        start = time.monotonic()
+        found = tagger.decode(words, advance)
+        seconds = time.monotonic() - start
+    result = _figures(tagger, sentences, found)
+    result |= {
+        "parameters": tagger.parameters,
+        "sentences_per_second": len(words) / seconds,
+        "decoder": tagger.decoder,
+        "temperature": tagger.settings.temperature,
+    }
+    if options.warmup:
+        result["warmup_seconds"] = compiling
+    if options.fit_temperature:
+        result |= _fit(options.model, tagger, sentences, found, result)
+    _report(options, result)
+
+
+def _report(options: argparse.Namespace, result: dict[str, Any]) -> None:
+    from distill_jax.files import atomic_write
+    from distill_jax.runs.report import print_evaluation
+
+    # The files first: printing ends the command where the reader of its output has gone.
+    if options.json:
+        with atomic_write(options.json) as temporary:
+            temporary.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
+    if options.reliability:
+        from distill_jax.runs.plots import draw_reliability
+
+        draw_reliability(result, options.reliability)
+    print_evaluation(result)
+
+
+def _needs_posteriors(options: argparse.Namespace) -> str | None:
+    for name in ("fit_temperature", "reliability"):
+        if getattr(options, name):
+            return f"--{name}"
+    return None
+
+
+def _gold(path: str, labels: Any) -> list[Any]:
+    """The sentences of a file, all of which have tags of the label set."""
+    from distill_jax.data.readers import read_sentences
+
+    sentences = list(read_sentences(path))
+    if not sentences:
+        raise UserError(f"{path}: holds no sentences; give tagged sentences to evaluate on")
+    for number, sentence in enumerate(sentences, 1):
+        if sentence.tags is None:
+            raise UserError(
+                f"{path}: sentence {number} has no tags; evaluation needs tagged sentences"
+            )
+        try:
+            labels.encode_iob2(sentence.tags)
+        except UserError as error:
+            raise UserError(f"{path}: sentence {number}: {error}") from None
+    return sentences
+
+
+def _figures(tagger: Any, sentences: Sequence[Any], found: Sequence[Any]) -> dict[str, Any]:
+    """The metrics at the tagger's temperature."""
+    from distill_jax.inference import evaluate
+
+    return evaluate(tagger.labels, sentences, [tagger.calibrated(one) for one in found])
+
+
+def _check_fit(options: argparse.Namespace) -> None:
+    if options.decoder == "pruned":
+        raise UserError(
+            "--fit_temperature needs the scores of all tags, and --decoder pruned leaves some out; "
+            "fit with sentscore: the temperature is that of pruned as well"
+        )
+    from distill_jax.interop.settings import TAGGER
+
+    check_file(Path(options.model) / TAGGER)
+
+
+def _fit(
+    model: str,
+    tagger: Any,
+    sentences: Sequence[Any],
+    found: Sequence[Any],
+    before: dict[str, Any],
+) -> dict[str, Any]:
+    """Fits and stores the temperature; the metrics with it, and `temperature_fit`."""
+    from distill_jax.interop.settings import write_temperature
+    from distill_jax.tagging import fit_temperature
+    from distill_jax.tagging.temperature import concatenated
+
+    old = tagger.settings.temperature
+    scores, gold = concatenated(
+        (one.log_likelihoods, tagger.labels.encode_iob2(sentence.tags))
+        for one, sentence in zip(found, sentences, strict=True)
+    )
+    tagger.set_temperature(fit_temperature(scores, gold, current=old))
+    write_temperature(Path(model), tagger.settings.temperature)
+    after = _figures(tagger, sentences, found)
+    names = ("nll", "ece", "brier")
+    return after | {
+        "temperature": tagger.settings.temperature,
+        "temperature_fit": {
+            "before": {"temperature": old, **{name: before[name] for name in names}},
+            "after": {
+                "temperature": tagger.settings.temperature,
+                **{name: after[name] for name in names},
+            },
+        },
+    }

@@ -1,0 +1,50 @@
+"""What commands write: files that appear whole or not at all, and progress."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from distill_jax.errors import UserError
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Refuses what cannot be a file before the work is done that would be written to it."""
+    if Path(path).is_dir():
+        raise UserError(f"{path}: is a directory; name the file to write")
+    folder = next(parent for parent in Path(path).absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"{path}: {folder} is not a directory that may be written to")
+
+
+@contextlib.contextmanager
+def text_output(path: str) -> Iterator[TextIO]:
+    """A file that is there when the block has succeeded; `-` is standard output."""
+    if path == "-":
+        yield sys.stdout
+        return
+    from distill_jax.files import atomic_write
+
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Any]:
+    """A bar on standard error where that is a terminal; a function that advances it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    with Progress(
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)

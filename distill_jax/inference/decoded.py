@@ -1,0 +1,147 @@
+"""From what a decoder returns for a batch to predictions, and from windows to sentences."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from distill_jax.inference.base import check_numbers
+from distill_jax.inference.prediction import Prediction, Unexplored
+from distill_jax.sent.format import SenTFormat
+from distill_jax.sent.windows import Window, merge_tags, merge_windows, owned_ranges
+from distill_jax.sentscore import Decoded, DecoderSettings
+from distill_jax.tagging import BeamPart, cut_beam
+
+_O, _I = 0, 1  # the first two tags of every sBIO tag set
+
+
+def no_words(settings: DecoderSettings, num_tags: int) -> Prediction:
+    """The prediction for a sentence without words, with everything that the decoder returns."""
+    return Prediction(
+        np.zeros(0, np.int32),
+        np.zeros((0, num_tags), np.float32) if settings.has_posteriors else None,
+        unexplored=Unexplored(np.zeros(0, np.float32), np.zeros((0, num_tags), bool))
+        if settings.name == "pruned"
+        else None,
+        beam=() if settings.beam > 1 else None,
+        malformed=() if settings.name == "free" else None,
+    )
+
+
+def read_batch(
+    decoded: Decoded, sent_format: SenTFormat, lengths: Sequence[int]
+) -> list[Prediction]:
+    """The predictions of a batch's first rows, which have so many words each.
+
+    Waits for the device. Raises `UserError` if a score is not a number.
+    """
+    if decoded.tokens is not None:
+        tokens = np.asarray(decoded.tokens)
+        return [_parsed(tokens[row], sent_format, length) for row, length in enumerate(lengths)]
+    # The score vectors of the whole beam are large, and none but the best one's is looked at.
+    beams = decoded.beams
+    tags, scores, mass, beam = jax.device_get(
+        (
+            decoded.tags,
+            decoded.log_likelihoods,
+            decoded.unexplored,
+            None if beams is None else (beams.tags, beams.scores),
+        )
+    )
+    if scores is not None:
+        check_numbers(scores[: len(lengths)])
+    return [
+        _row(
+            tags[row, :length],
+            None if scores is None else scores[row, :length],
+            None if mass is None else mass[row, :length],
+            None if beam is None else (beam[0][row, :, :length], beam[1][row]),
+        )
+        for row, length in enumerate(lengths)
+    ]
+
+
+def merge(parts: Sequence[Window], found: Sequence[Prediction]) -> Prediction:
+    """The prediction for a sentence from those for its windows, as `sent.windows` says.
+
+    A sentence with a malformed window (`free`) counts as malformed: its tags are all O.
+    """
+    if len(parts) == 1:
+        return found[0]
+    tag_ids = merge_tags(parts, [piece.tag_ids for piece in found])
+    malformed = None
+    if found[0].malformed is not None:
+        kinds = {kind for piece in found for kind in piece.malformed or ()}
+        malformed = tuple(sorted(kinds))
+        tag_ids = np.zeros_like(tag_ids) if kinds else tag_ids
+    return Prediction(
+        tag_ids,
+        _merged(parts, [piece.log_likelihoods for piece in found]),
+        unexplored=_merged_unexplored(parts, [piece.unexplored for piece in found]),
+        beam=_merged_beam(parts, found),
+        malformed=malformed,
+    )
+
+
+def _row(
+    tag_ids: np.ndarray,
+    scores: np.ndarray | None,
+    mass: np.ndarray | None,
+    beam: tuple[np.ndarray, np.ndarray] | None,
+) -> Prediction:
+    prediction = Prediction(tag_ids, scores)
+    if mass is not None and scores is not None:
+        unexplored = np.isneginf(scores)
+        before = np.concatenate([[_O], tag_ids[:-1]])[: len(tag_ids)]
+        unexplored[before == _O, _I] = False  # I is illegal there, not unexplored
+        prediction = prediction._replace(unexplored=Unexplored(mass, unexplored))
+    if beam is not None:
+        there = np.isfinite(beam[1])
+        part = BeamPart(0, beam[0][there], beam[1][there])
+        prediction = prediction._replace(beam=(part,))
+    return prediction
+
+
+def _parsed(tokens: np.ndarray, sent_format: SenTFormat, length: int) -> Prediction:
+    """What the model wrote freely, up to its end-of-sequence; all O if anything is wrong with it."""
+    parsed = sent_format.parse_target(tokens.tolist(), length)
+    malformed = tuple(sorted({problem.kind for problem in parsed.problems}))
+    tag_ids = np.zeros(length, np.int32)
+    if not malformed and parsed.tags is not None:
+        tag_ids[:] = [sent_format.labels.index(tag) for tag in parsed.tags]
+    return Prediction(tag_ids, None, malformed=malformed)
+
+
+def _merged(parts: Sequence[Window], arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    there = [array for array in arrays if array is not None]
+    return merge_windows(parts, there) if there else None
+
+
+def _merged_unexplored(
+    parts: Sequence[Window], found: Sequence[Unexplored | None]
+) -> Unexplored | None:
+    there = [piece for piece in found if piece is not None]
+    if not there:
+        return None
+    return Unexplored(
+        merge_windows(parts, [piece.mass for piece in there]),
+        merge_windows(parts, [piece.tags for piece in there]),
+    )
+
+
+def _merged_beam(
+    parts: Sequence[Window], found: Sequence[Prediction]
+) -> tuple[BeamPart, ...] | None:
+    """Each window's beam over the words it owns."""
+    if found[0].beam is None:
+        return None
+    return tuple(
+        BeamPart(
+            own.start,
+            cut_beam(piece.tags_SxL, own.start - window.start, own.end - window.start),
+            piece.scores_S,
+        )
+        for window, own, prediction in zip(parts, owned_ranges(parts), found, strict=True)
+        for piece in prediction.beam or ()
+        if own.length
+    )

@@ -1,0 +1,114 @@
+"""What is predicted for a sentence: its tags and, where the decoder computes them, its posteriors."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from distill_jax.errors import UserError
+from distill_jax.sent.format import Malformation
+from distill_jax.tagging import BeamPart
+
+
+class Unexplored(NamedTuple):
+    """What the `pruned` decoder did not look at, since it could not matter."""
+
+    mass: np.ndarray
+    """float32[L]: the most that the posteriors (at temperature 1) of a word's tags not looked at
+    can sum to."""
+    tags: np.ndarray
+    """bool[L, K]: the legal tags that were not looked at."""
+
+
+class Prediction(NamedTuple):
+    """The tags of one sentence and what they come from."""
+
+    tag_ids: np.ndarray
+    """int32[L], ids in sBIO order; always a legal sequence."""
+    log_likelihoods: np.ndarray | None
+    """float32[L, K]: the raw scores u; -inf for a tag that was illegal at its word or not looked at.
+    None if the decoder computes none (`greedy`, `free`)."""
+    temperature: float = 1.0
+    """Divides u before it becomes a posterior, as calibration on held-out data found."""
+    unexplored: Unexplored | None = None
+    """Of the `pruned` decoder."""
+    beam: tuple[BeamPart, ...] | None = None
+    """Of a beam above 1: the sequences it ended with."""
+    malformed: tuple[Malformation, ...] | None = None
+    """Of the `free` decoder: all that is wrong with what the model wrote, each kind once. If
+    anything is, the tags are all O."""
+
+    @property
+    def posteriors(self) -> np.ndarray:
+        """float32[L, K]: softmax(u / temperature); 0 for illegal tags.
+
+        From the `pruned` decoder every one is the least it can be: those of tags not looked at are
+        0, and a row sums to 1 - `unexplored_mass`.
+
+        Raises `UserError` if the decoder computes none.
+        """
+        posteriors = _softmax(self._scores() / self.temperature)
+        mass = self.unexplored_mass
+        if mass is not None:
+            posteriors *= (1.0 - mass)[:, None]
+        return posteriors.astype(np.float32)
+
+    @property
+    def unexplored_mass(self) -> np.ndarray | None:
+        """float32[L]: the most that the posteriors of tags not looked at sum to, at the temperature.
+
+        With S and M the sums of exp(u) over the tags looked at and (at most) over the n others, it
+        is M' / (S' + M'), where S' sums exp(u / T) and M' = n^max(0, 1 - 1/T) M^(1/T) bounds the
+        same for the others (the power mean inequality). None but for the `pruned` decoder.
+        """
+        scores = self._scores()
+        if self.unexplored is None:
+            return None
+        beta = 1.0 / self.temperature
+        log_m, log_n = self._log_rest(scores, self.unexplored)
+        log_bound = max(0.0, 1.0 - beta) * log_n + beta * log_m
+        with np.errstate(over="ignore"):
+            return (1.0 / (1.0 + np.exp(_logsumexp(scores * beta) - log_bound))).astype(np.float32)
+
+    @property
+    def completed(self) -> np.ndarray:
+        """float32[L, K]: u, with what tags not looked at may add up to spread evenly over them.
+
+        The likelihoods of a distribution over all legal tags: what students learn from and
+        calibration is measured on.
+        """
+        scores = self._scores()
+        if self.unexplored is not None:
+            log_m, log_n = self._log_rest(scores, self.unexplored)
+            scores = np.where(self.unexplored.tags, (log_m - log_n)[:, None], scores)
+        return scores.astype(np.float32)
+
+    @property
+    def distributions(self) -> np.ndarray:
+        """float32[L, K]: softmax(`completed` / temperature); every row sums to one."""
+        return _softmax(self.completed.astype(np.float64) / self.temperature).astype(np.float32)
+
+    def _scores(self) -> np.ndarray:
+        if self.log_likelihoods is None:
+            raise UserError(
+                "the decoder computes no posteriors; use sentscore or pruned where they are wanted"
+            )
+        return self.log_likelihoods.astype(np.float64)
+
+    @staticmethod
+    def _log_rest(scores: np.ndarray, unexplored: Unexplored) -> tuple[np.ndarray, np.ndarray]:
+        """log M and log n of every word: what its n tags not looked at sum to at most."""
+        # Below 1 by more than float32's rounding: something has been looked at.
+        mass = np.clip(unexplored.mass.astype(np.float64), 0.0, 1.0 - 2.0**-24)
+        with np.errstate(divide="ignore"):  # no mass is a logarithm of -inf, as it should be
+            log_m = np.log(mass) - np.log1p(-mass) + _logsumexp(scores)
+        return log_m, np.log(np.maximum(unexplored.tags.sum(axis=-1), 1))
+
+
+def _logsumexp(scores_LxK: np.ndarray) -> np.ndarray:
+    highest = scores_LxK.max(axis=-1, initial=-np.inf)
+    return np.log(np.exp(scores_LxK - highest[:, None]).sum(axis=-1)) + highest
+
+
+def _softmax(scores_LxK: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(scores_LxK - scores_LxK.max(axis=-1, keepdims=True, initial=-np.inf))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)

@@ -1,0 +1,146 @@
+"""A sentence as people and programs read it: tags, spans with their scores, posteriors."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from distill_jax.errors import UserError
+from distill_jax.inference.prediction import Prediction
+from distill_jax.tagging import LabelSet, beam_span_score, greedy_span_score, spans_from_iob2
+
+
+class TaggedSpan(NamedTuple):
+    """A span: words `start` to `end` (exclusive), its label, its text and how probable it is."""
+
+    start: int
+    end: int
+    label: str
+    text: str
+    score: float | None
+    """`tagging.greedy_span_score`, or with a beam above 1 `tagging.beam_span_score`; None where the
+    decoder computes no posteriors."""
+
+
+class TaggedSentence(NamedTuple):
+    """A sentence as the tagger read it."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+    """IOB2."""
+    spans: tuple[TaggedSpan, ...]
+    labels: tuple[str, ...]
+    """The sBIO tag set, in the order of the columns below."""
+    posteriors: np.ndarray | None
+    """float32[words, tags]: each word's distribution over tags, given the tags before it. None where
+    the decoder computes none."""
+    log_likelihoods: np.ndarray | None
+    """float32[words, tags]: the raw scores u; -inf for tags that were illegal (or not explored)."""
+    unexplored: np.ndarray | None = None
+    """float32[words], of the `pruned` decoder: the most that the posteriors of the tags it did not
+    look at, which stand as 0, can sum to."""
+    malformed: tuple[str, ...] | None = None
+    """Of the `free` decoder: what is wrong with what the model wrote; if anything, all tags are O."""
+
+    def to_json(self, *, posteriors: bool = False, top_k: int | None = None) -> dict[str, Any]:
+        """The object that `distill-jax predict` writes; `null` stands for -inf.
+
+        Args:
+            posteriors: with `labels`, `posteriors`, `log_likelihoods` and, of the `pruned` decoder,
+                `unexplored`.
+            top_k: with `top_k`, for each word the so many most probable tags, best first, as pairs
+                of tag and posterior (those of posterior 0 left out), and `tail`, the mass of all
+                others.
+
+        Raises:
+            UserError: posteriors are asked for and there are none.
+        """
+        result: dict[str, Any] = {
+            "words": list(self.words),
+            "tags": list(self.tags),
+            "spans": [span._asdict() for span in self.spans],
+        }
+        if self.malformed is not None:
+            result["malformed"] = list(self.malformed)
+        if not posteriors and top_k is None:
+            return result
+        if self.posteriors is None or self.log_likelihoods is None:
+            raise UserError("the decoder computes no posteriors; use sentscore or pruned")
+        if posteriors:
+            result["labels"] = list(self.labels)
+            result["posteriors"] = self.posteriors.tolist()
+            result["log_likelihoods"] = [
+                [value if np.isfinite(value) else None for value in row]
+                for row in self.log_likelihoods.tolist()
+            ]
+            if self.unexplored is not None:
+                result["unexplored"] = self.unexplored.tolist()
+        if top_k is not None:
+            result |= self._top(self.posteriors, top_k)
+        return result
+
+    def _top(self, posteriors: np.ndarray, top_k: int) -> dict[str, Any]:
+        order = np.argsort(-posteriors, axis=-1, kind="stable")
+        best, others = order[:, :top_k], order[:, top_k:]
+        tail = np.take_along_axis(posteriors, others, axis=-1).sum(axis=-1, dtype=np.float64)
+        if self.unexplored is not None:
+            tail = tail + self.unexplored
+        return {
+            "top_k": [
+                [[self.labels[tag], float(row[tag])] for tag in tags if row[tag] > 0]
+                for tags, row in zip(best, posteriors, strict=True)
+            ],
+            "tail": tail.tolist(),
+        }
+
+
+def tagged(words: tuple[str, ...], found: Prediction, labels: LabelSet) -> TaggedSentence:
+    """The prediction for these words, written out."""
+    tags = tuple(labels.decode_iob2(found.tag_ids))
+    there = found.log_likelihoods is not None
+    score_of = _span_scorer(found, labels)
+    spans = tuple(
+        TaggedSpan(*span, " ".join(words[span.start : span.end]), score_of(*span))
+        for span in spans_from_iob2(tags)
+    )
+    return TaggedSentence(
+        words,
+        tags,
+        spans,
+        labels.tags,
+        found.posteriors if there else None,
+        found.log_likelihoods,
+        found.unexplored_mass if there else None,
+        found.malformed,
+    )
+
+
+def without_improbable_spans(
+    found: Prediction, labels: LabelSet, thresholds: Mapping[str, float]
+) -> Prediction:
+    """The prediction without spans whose score is below the threshold of their label.
+
+    Without posteriors there are no scores, and no span is dropped.
+    """
+    if not thresholds:
+        return found
+    score_of = _span_scorer(found, labels)
+    tag_ids = found.tag_ids.copy()
+    for start, end, label in spans_from_iob2(labels.decode_iob2(found.tag_ids)):
+        score = score_of(start, end, label)
+        if score is not None and score < thresholds.get(label, 0.0):
+            tag_ids[start:end] = 0  # O
+    return found._replace(tag_ids=tag_ids)
+
+
+def _span_scorer(found: Prediction, labels: LabelSet) -> Callable[[int, int, str], float | None]:
+    """The score of a span (start, end, label) of the prediction."""
+    if found.log_likelihoods is None:
+        return lambda start, end, label: None
+    if found.beam is not None:
+        beam, temperature = found.beam, found.temperature
+        return lambda start, end, label: beam_span_score(
+            beam, start, end, labels.index(label), temperature=temperature
+        )
+    posteriors = found.posteriors
+    return lambda start, end, label: greedy_span_score(posteriors, found.tag_ids, start, end)

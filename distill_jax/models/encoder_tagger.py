@@ -1,0 +1,142 @@
+"""The encoder tagger: T5's encoder with one linear layer to the sBIO tags, no decoder.
+
+A word is represented by the state of its first subword (Devlin et al. 2019, section 5.3). The stack is
+that of `t5`, parameter names included, so the encoder of a T5 teacher can be its start.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from distill_jax.errors import UserError
+from distill_jax.models.t5 import Encoder
+from distill_jax.models.t5_config import MlpActivation, T5Config
+
+MODEL_TYPE = "encoder_tagger"
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderTaggerConfig:
+    """Describes an encoder tagger; fields are those of `T5Config`, with `num_layers` encoder layers.
+
+    `vocab_size` counts embedding rows, `num_tags` the sBIO tags. Raises `UserError` as `T5Config` does.
+    """
+
+    vocab_size: int
+    num_tags: int
+    d_model: int = 256
+    d_kv: int = 32
+    d_ff: int = 512
+    num_heads: int = 8
+    num_layers: int = 6
+    relative_buckets: int = 32
+    relative_max_distance: int = 128
+    activation: MlpActivation = "gelu"
+    gated: bool = True
+    relative_bias_per_layer: bool = False
+    dropout_rate: float = 0.1
+    layer_norm_epsilon: float = 1e-6
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.num_tags < 1:
+            raise UserError(
+                f"EncoderTaggerConfig: num_tags is {self.num_tags}; it must be at least 1"
+            )
+        _ = self.encoder
+
+    @property
+    def encoder(self) -> T5Config:
+        """The T5 whose encoder this is; its decoder is of no meaning."""
+        fields = dataclasses.asdict(self)
+        del fields["num_tags"]
+        return T5Config(num_encoder_layers=fields.pop("num_layers"), num_decoder_layers=1, **fields)
+
+    def replace(self, **changes: Any) -> "EncoderTaggerConfig":
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of a model directory's `config.json`."""
+        return {"model_type": MODEL_TYPE, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "EncoderTaggerConfig":
+        """Reads what `to_dict` wrote; fields with a default may be absent.
+
+        Raises `UserError` if it describes another kind of model, or its fields are not these.
+        """
+        values = dict(values)
+        model_type = values.pop("model_type", None)
+        if model_type != MODEL_TYPE:
+            raise UserError(
+                f"EncoderTaggerConfig: model_type is {model_type!r}, expected {MODEL_TYPE!r}"
+            )
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise UserError(
+                f"EncoderTaggerConfig: unknown fields {', '.join(unknown)}; remove them"
+            )
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise UserError(f"EncoderTaggerConfig: {error}; correct the file") from None
+
+
+class EncoderTagger(nn.Module):
+    """Tags each word of a batch of sentences."""
+
+    config: EncoderTaggerConfig
+
+    def setup(self) -> None:
+        config = self.config
+        self.token_embedder = nn.Embed(
+            config.vocab_size,
+            config.d_model,
+            dtype=jnp.dtype(config.dtype),
+            embedding_init=nn.with_logical_partitioning(
+                nn.initializers.normal(1.0), ("vocab", "embed")
+            ),
+        )
+        self.encoder = Encoder(config.encoder)
+        self.output = nn.Dense(
+            config.num_tags,
+            dtype=jnp.float32,
+            kernel_init=nn.with_logical_partitioning(
+                nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal"),
+                ("embed", "tags"),
+            ),
+            bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("tags",)),
+        )
+
+    def __call__(
+        self,
+        tokens_BxS: Int[Array, "batch source"],
+        first_BxL: Int[Array, "batch length"],
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "batch length tags"]:
+        """Computes the logits of every word's tag.
+
+        Args:
+            tokens_BxS: the subwords of all words, one word behind the other, then 0 as padding.
+            first_BxL: where each word's first subword stands; -1 behind the last word.
+            deterministic: False in training: dropout is drawn from the random stream `dropout`.
+
+        Returns:
+            float32 logits, zero where there is no word. Padding has no influence on words.
+        """
+        real_BxS = tokens_BxS != 0
+        states_BxSxD = self.encoder(
+            self.token_embedder(tokens_BxS),
+            jnp.arange(tokens_BxS.shape[1])[None],
+            jnp.broadcast_to(real_BxS[:, None, :], (*tokens_BxS.shape, tokens_BxS.shape[1])),
+            deterministic=deterministic,
+        )
+        words_BxLxD = jax.vmap(lambda states, first: states[first])(states_BxSxD, first_BxL.clip(0))
+        return jnp.where((first_BxL >= 0)[..., None], self.output(words_BxLxD), 0.0)

@@ -1,0 +1,218 @@
+"""The paper's experiments on any tasks: data sets × sizes × seeds, each with teacher and students.
+
+A study's folder holds `cells/`, `settings.json`, and what is made of the cells: `results.csv`,
+`tables.md` and figures. Cells that are finished are not done again, so that more data sets, sizes
+and seeds can be added later; anything else that differs is refused.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gin
+import numpy as np
+
+from distill_jax.errors import UserError
+from distill_jax.files import atomic_write
+from distill_jax.runs.plots import check_plotting
+from distill_jax.runs.students import TrainedStudent
+from distill_jax.runs.study_cells import (
+    Cell,
+    Recipe,
+    Row,
+    Silver,
+    Size,
+    load_data,
+    run_cell,
+)
+from distill_jax.runs.study_plots import draw_quality, draw_silver
+from distill_jax.runs.study_tables import csv_text, markdown
+from distill_jax.sentscore import Normaliser
+from distill_jax.tagger import model_hash
+
+SETTINGS = "settings.json"
+# They choose the cells or say where things lie, and change nothing within a cell.
+_OF_NO_CELL = {
+    *("STUDY_DIR", "DATASETS", "SIZES", "SEEDS", "DATA_DIR", "PREPARED_DATA_DIR"),
+    *("study.directory", "study.datasets", "study.sizes", "study.seeds"),
+    *("prepared_data.data_dir", "prepared_data.directory", "prepared_data.model_dir"),
+    # Its content counts, not its place.
+    *("INITIAL_CHECKPOINT_PATH", "study.initial_checkpoint_path"),
+}
+
+
+@gin.configurable
+def study(
+    *,
+    directory: str = gin.REQUIRED,
+    datasets: Sequence[str] = gin.REQUIRED,
+    teacher: Callable[..., Any] = gin.REQUIRED,
+    students: Callable[..., list[TrainedStudent]] = gin.REQUIRED,
+    sizes: Sequence[str] = ("100/50",),
+    silver: Sequence[Silver] = (0, 250, 500, 2000),
+    lambdas: Sequence[float] = (0.0, 1.0),
+    seeds: Sequence[int] = (0, 1, 2),
+    temperature: float = 10.0,
+    max_silver: int | None = None,
+    t5_student: Callable[..., Any] | None = None,
+    initial_checkpoint_path: str | None = None,
+    label_normaliser: Normaliser | None = None,
+    keep_students: bool = True,
+) -> list[Row]:
+    """Runs a study, or the cells of it that are missing; returns the lines of `results.csv`.
+
+    Args:
+        directory: the study's folder.
+        datasets: tasks with `train`, `valid` and `test`.
+        teacher, students, t5_student, max_silver, temperature, label_normaliser, keep_students: see
+            `Recipe`.
+        sizes: `gold/dev`, or `full`.
+        silver: numbers of silver sentences, and `all`.
+        lambdas: λ_KL.
+        seeds: of subsets and models.
+        initial_checkpoint_path: what the teacher starts from, for the settings' fingerprint alone.
+
+    Raises:
+        UserError: before any training, if a value makes no sense, a data set is not there or too
+            small, matplotlib is missing, or the folder is of a study with other settings.
+    """
+    check_plotting()
+    cells = _cells(datasets, sizes, seeds)
+    recipe = Recipe(
+        teacher=teacher,
+        students=students,
+        silver=_silver(silver),
+        lambdas=_lambdas(lambdas),
+        temperature=_positive("TEMPERATURE", temperature),
+        max_silver=None if max_silver is None else int(_positive("MAX_SILVER", max_silver)),
+        t5_student=t5_student,
+        label_normaliser=label_normaliser,
+        keep_students=keep_students,
+    )
+    folder = Path(directory)
+    _claim(folder, _fingerprint(initial_checkpoint_path))
+    for cell in cells:
+        data = load_data(cell)
+        if data.silver or not cell.size.is_full:
+            recipe.silver_counts(len(data.silver), cell.task)
+    rows: list[Row] = []
+    for number, cell in enumerate(cells, 1):
+        _say(f"== cell {number} of {len(cells)}: {cell.name}")
+        # The speed of a model does not depend on the seed.
+        first = cell.seed == seeds[0]
+        rows += run_cell(cell, folder / "cells" / cell.name, recipe, measure_speed=first)
+    write_outputs(folder, rows)
+    return rows
+
+
+def write_outputs(folder: Path, rows: Sequence[Row]) -> None:
+    """Writes `results.csv`, `tables.md` and the figures."""
+    _write(folder / "results.csv", csv_text(rows))
+    _write(folder / "tables.md", markdown(rows))
+    written = ["results.csv", "tables.md"]
+    for size in dict.fromkeys(row["size"] for row in rows):
+        of_size = [row for row in rows if row["size"] == size]
+        name = size.replace("/", "_")
+        if size != "full":
+            for suffix in ("png", "svg"):
+                draw_silver(of_size, folder / f"silver_{name}.{suffix}")
+                written.append(f"silver_{name}.{suffix}")
+        for suffix in ("png", "svg"):
+            draw_quality(of_size, folder / f"quality_{name}.{suffix}")
+            written.append(f"quality_{name}.{suffix}")
+    print(f"{folder}: {', '.join(written)}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
+def _cells(datasets: Sequence[str], sizes: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
+    for name, values in (("DATASETS", datasets), ("SIZES", sizes), ("SEEDS", seeds)):
+        _check_list(name, values)
+    for seed in seeds:
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise UserError(f"SEEDS: {seed!r} is not a number from 0; write SEEDS=(0, 1, 2)")
+    parsed = [Size.parse(size) for size in sizes]
+    return [Cell(name, size, seed) for name in datasets for size in parsed for seed in seeds]
+
+
+def _check_list(name: str, values: Any) -> None:
+    if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+        raise UserError(f"{name} is {values!r}; write a list with at least one value")
+    if len(set(values)) != len(values):
+        raise UserError(f"{name} is {values!r}; a value is there twice")
+
+
+def _silver(values: Sequence[Silver]) -> tuple[Silver, ...]:
+    _check_list("SILVER", values)
+    for value in values:
+        number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        if not number and value != "all":
+            raise UserError(f"SILVER: {value!r} is neither a number from 0 nor 'all'")
+    return tuple(sorted(values, key=lambda value: np.inf if value == "all" else value))
+
+
+def _lambdas(values: Sequence[float]) -> tuple[float, ...]:
+    _check_list("LAMBDAS", values)
+    for value in values:
+        if not isinstance(value, int | float) or not 0 <= value < np.inf:
+            raise UserError(f"LAMBDAS: {value!r} is not a number from 0")
+    return tuple(float(value) for value in sorted(values))
+
+
+def _positive(name: str, value: Any) -> float:
+    if not isinstance(value, int | float) or not 0 < value < np.inf:
+        raise UserError(f"{name} is {value!r}; it must be a number above 0")
+    return value
+
+
+def _fingerprint(checkpoint: str | None) -> dict[str, str]:
+    """Everything bound in Gin that a cell's result depends on, and what the teacher starts from."""
+    # A value a line; Gin also draws lines of this length.
+    lines = gin.config_str(max_line_length=10_000).splitlines()
+    bound = (re.match(r"(?!#)(\S+) = (.*)", line) for line in lines)
+    settings = {match[1]: match[2] for match in bound if match and match[1] not in _OF_NO_CELL}
+    if checkpoint is not None:
+        if not Path(checkpoint).is_dir():
+            raise UserError(
+                f"{checkpoint}: there is no such model directory for teachers to start from; set "
+                "INITIAL_CHECKPOINT_PATH"
+            )
+        settings["initial checkpoint"] = model_hash(checkpoint)
+    return settings
+
+
+def _claim(folder: Path, settings: dict[str, str]) -> None:
+    """Writes the settings into a new study's folder; compares them with those of an old one."""
+    path = folder / SETTINGS
+    if not path.exists():
+        foreign = folder.is_dir() and any(p.name != "prepared" for p in folder.iterdir())
+        if foreign or (folder.exists() and not folder.is_dir()):
+            raise UserError(f"{folder}: is not empty and not a study; choose another STUDY_DIR")
+        _write(path, json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        return
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        items = dict(found)
+    except (OSError, ValueError, TypeError):
+        raise UserError(f"{path}: damaged; restore it, or choose another STUDY_DIR") from None
+    different = sorted(name for name in settings | items if settings.get(name) != items.get(name))
+    if different:
+        shown = ", ".join(
+            f"{name} (there {items.get(name, 'not set')}, now {settings.get(name, 'not set')})"
+            for name in different[:5]
+        )
+        more = f" and {len(different) - 5} more" if len(different) > 5 else ""
+        raise UserError(
+            f"{folder}: holds a study with other settings: {shown}{more}; set them as they were, or "
+            "choose another STUDY_DIR"
+        )

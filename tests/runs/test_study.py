@@ -1,0 +1,283 @@
+"""A study end to end with tiny models: cells, going on, refusal, and what is made of results."""
+
+import csv
+import itertools
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill_jax.cli import main
+from distill_jax.data import demo as demo_data
+from distill_jax.data import locations
+from distill_jax.data.readers import write_conll
+from distill_jax.runs.study import write_outputs
+from distill_jax.runs.study_paper import paper_f1, paper_perfect
+from distill_jax.runs.study_tables import csv_text, markdown, mean_std
+from distill_jax.tagger import Tagger
+
+TASK = "tiny_study"
+SETTINGS: dict[str, Any] = {
+    "DATASETS": (TASK,),
+    "SIZES": ("8/4", "full"),
+    "SILVER": (0, 6, "all"),
+    "SEEDS": (0,),
+    "TEACHER_STEPS": 1,
+    "TEACHER_EVAL_PERIOD": 1,
+    "STUDENT_STEPS": 2,
+    "STUDENT_EVAL_PERIOD": 1,
+    "STUDENT_BATCH_SIZE": 4,
+    "TASK_FEATURE_LENGTHS": {"inputs": 96, "targets": 96},
+    "new_vocabulary.size": 120,
+    "new_vocabulary.mixture_or_task_name": TASK,
+    "T5Config.d_model": 8,
+    "T5Config.d_kv": 4,
+    "T5Config.d_ff": 8,
+    "T5Config.num_heads": 2,
+    "T5Config.num_encoder_layers": 1,
+    "T5Config.num_decoder_layers": 1,
+    "BiLSTMConfig.word_dim": 8,
+    "BiLSTMConfig.char_dim": 4,
+    "BiLSTMConfig.char_hidden": 4,
+    "BiLSTMConfig.hidden": 8,
+}
+NAMES = ["teacher", "bilstm-gold", "bilstm-silver0-kl1"]
+NAMES += [f"bilstm-silver{n}-kl{k}" for n in (6, "all") for k in (0, 1)]
+
+
+def study(directory: Path, **changes: Any) -> int:
+    values: Mapping[str, Any] = SETTINGS | {"STUDY_DIR": str(directory), **changes}
+    options = [f"--gin.{name}={value!r}" for name, value in values.items()]
+    return main(["study", "--gin_file=gin/runs/demo/study.gin", *options])
+
+
+def results(directory: Path) -> list[dict[str, str]]:
+    with (directory / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("data")
+    for split, size in (("train", 24), ("valid", 4), ("test", 4)):
+        sentences = [s for s in demo_data.generate(split, 8 * size) if 5 <= len(s.words) <= 8]
+        write_conll(folder / TASK / f"{split}.conll", sentences[:size])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+        yield str(folder)
+    locations.set_data_dir(None)
+
+
+@pytest.fixture(scope="module")
+def finished(data: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("study") / "study"
+    assert study(directory, DATA_DIR=data) == 0
+    return directory
+
+
+def test_every_model_has_a_line(finished: Path) -> None:
+    rows = results(finished)
+    few = [row for row in rows if row["size"] == "8/4"]
+    assert [row["name"] for row in few] == NAMES
+    assert [row["silver_sentences"] for row in few] == ["0", "0", "0", "6", "6", "12", "12"]
+    assert [row["kl_weight"] for row in few] == ["", "", "1.0", "0.0", "1.0", "0.0", "1.0"]
+    full = [row for row in rows if row["size"] == "full"]
+    assert [row["name"] for row in full] == NAMES[:3]
+    assert {row["gold_sentences"] for row in full} == {"24"}
+    for row in rows:
+        assert 0 <= float(row["f1"]) <= 1 and float(row["sentences_per_second"]) > 0
+        assert int(row["parameters"]) > 0
+    # More silver, more words; and a student's directory is a model like any other.
+    assert int(few[1]["parameters"]) < int(few[3]["parameters"]) < int(few[5]["parameters"])
+    cell = finished / "cells" / f"{TASK}_gold8_dev4_seed0"
+    tagger = Tagger.load(cell / "students" / "bilstm-silver6-kl1")
+    assert tagger.parameters == int(few[4]["parameters"])
+    assert len(tagger.predict(["play wow by jon theodore"])[0].tags) == 5
+    assert not (cell / "teacher" / "checkpoints").exists()
+
+
+def test_tables_and_figures_are_there(finished: Path) -> None:
+    text = (finished / "tables.md").read_text()
+    assert "8 gold and 4 dev" in text and "| all (12) |" in text
+    assert "none are left as silver" in text
+    for name in ("silver_8_4", "quality_8_4", "quality_full"):
+        assert (finished / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (finished / f"{name}.svg").read_text()
+
+
+def test_only_a_missing_cell_is_done_again(
+    finished: Path, data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "study"
+    shutil.copytree(finished, copy)
+    before = results(copy)
+    kept, lost = (copy / "cells" / f"{TASK}_{name}_seed0" for name in ("full", "gold8_dev4"))
+    marked = json.loads((kept / "result.json").read_text())
+    marked["models"][0]["f1"] = 0.123  # would be lost if the cell were done again
+    (kept / "result.json").write_text(json.dumps(marked))
+    shutil.rmtree(lost)
+    assert study(copy, DATA_DIR=data) == 0
+    after = results(copy)
+    assert next(row["f1"] for row in after if row["size"] == "full") == "0.123"
+    for old, new in zip(before[:7], after[:7], strict=True):  # the same seeds, the same models
+        assert {k: old[k] for k in ("name", "f1", "nll")} == {
+            k: new[k] for k in ("name", "f1", "nll")
+        }
+    assert "full" not in capfd.readouterr().err.partition("cell 2 of 2")[0]
+
+
+def test_other_settings_are_refused(
+    finished: Path, data: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert study(finished, DATA_DIR=data, TEMPERATURE=7.0, STUDENT_STEPS=3) == 2
+    error = capfd.readouterr().err
+    assert "STUDENT_STEPS (there 2, now 3), TEMPERATURE (there 2.0, now 7.0)" in error
+    assert error.count("\n") == 1
+
+
+def test_changed_data_are_noticed(
+    finished: Path, data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "study"
+    shutil.copytree(finished, copy)
+    path = copy / "cells" / f"{TASK}_full_seed0" / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"data_sha256": "0"}))
+    assert study(copy, DATA_DIR=data) == 2
+    assert "made from other sentences" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"SIZES": ("20/9",)}, "20 gold and 9 dev sentences are more than the 24"),
+        ({"SIZES": ("8-4",)}, "SIZES: '8-4'; write '100/50'"),
+        ({"SIZES": ("0/4",)}, "at least 1 gold"),
+        ({"SIZES": ()}, "SIZES is ()"),
+        ({"SILVER": (0, 13)}, "SILVER asks for 13 sentences, but only 12"),
+        ({"SILVER": (-1,)}, "SILVER: -1 is neither"),
+        ({"SILVER": (5, 5)}, "a value is there twice"),
+        ({"LAMBDAS": (-1.0,)}, "LAMBDAS: -1.0"),
+        ({"TEMPERATURE": 0.0}, "TEMPERATURE is 0.0"),
+        ({"SEEDS": ("a",)}, "SEEDS: 'a'"),
+        ({"DATASETS": ("tiny_studie",)}, "did you mean tiny_study"),
+        ({"INITIAL_CHECKPOINT_PATH": "nowhere"}, "nowhere: there is no such model directory"),
+    ],
+)
+def test_mistakes_are_found_before_training(
+    data: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    assert study(tmp_path / "study", DATA_DIR=data, **{"SIZES": ("8/4",), **changes}) == 2
+    error = capfd.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "study" / "cells").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(
+    data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    assert study(tmp_path, DATA_DIR=data) == 2
+    assert "not empty and not a study" in capfd.readouterr().err
+
+
+def row(dataset: str, seed: int, name: str, f1: float, **changes: Any) -> dict[str, Any]:
+    return {
+        "dataset": dataset,
+        "size": "100/50",
+        "seed": seed,
+        "name": name,
+        "model": "bilstm",
+        "recipe": "distilled",
+        "silver": "0",
+        "silver_sentences": 0,
+        "kl_weight": None,
+        "temperature": None,
+        "parameters": 1_000_000,
+        "perfect": f1 / 2,
+        "f1": f1,
+        "sentences_per_second": 4000.0 if seed == 0 else None,
+        **changes,
+    }
+
+
+def known_rows(f1: Callable[[str, float, int, int], float]) -> list[dict[str, Any]]:
+    """Results of two data sets and two seeds; silver -1 is the teacher."""
+    rows = []
+    for dataset, seed in itertools.product(("snips", "other"), (0, 1)):
+        teacher = {"model": "t5", "recipe": "teacher", "parameters": 9_000_000}
+        teacher |= {"sentences_per_second": 200.0 + seed}
+        rows.append(row(dataset, seed, "teacher", f1(dataset, 0, -1, seed), **teacher))
+        rows.append(row(dataset, seed, "bilstm-gold", f1(dataset, 0, 0, seed), recipe="gold"))
+        for silver, weight in itertools.product((0, 500, 2000), (0.0, 1.0)):
+            if silver or weight:
+                facts = {"silver": str(silver), "silver_sentences": silver, "temperature": 2.0}
+                facts |= {"kl_weight": weight}
+                name = f"bilstm-silver{silver}-kl{weight:g}"
+                rows.append(row(dataset, seed, name, f1(dataset, weight, silver, seed), **facts))
+    return rows
+
+
+def plain_f1(dataset: str, weight: float, silver: int, seed: int) -> float:
+    base = 0.8 if silver < 0 else 0.5 + silver / 10_000 + 0.02 * weight
+    return base + 0.01 * seed + (0.1 if dataset == "other" else 0)
+
+
+def test_tables_say_what_the_results_say() -> None:
+    text = markdown(known_rows(plain_f1))
+    for line in (
+        # Mean of x and x + 1, sample standard deviation 0.71; `other` lies 10 above.
+        "|  | SNIPS | other | mean |",
+        "| BiLSTM, gold only | 50.50 ± 0.71 | 60.50 ± 0.71 | 55.50 |",
+        "| *paper* | *51.63* | – | – |",
+        "| T5 teacher | 80.50 ± 0.71 | 90.50 ± 0.71 | 85.50 |",
+        "| *paper* | *54.33* | – | – |",
+        "| BiLSTM, distilled (2000 silver, λ = 1) | 72.50 ± 0.71 | 82.50 ± 0.71 | 77.50 |",
+        "| *paper* | *57.18* | – | – |",
+        "| silver | λ | SNIPS | other | mean |",
+        "| 0 | 0 (gold only) | 50.50 ± 0.71 | 60.50 ± 0.71 | 55.50 |",
+        "| 0 | 1 | 52.50 ± 0.71 | 62.50 ± 0.71 | 57.50 |",
+        "| 500 | 0 | 55.50 ± 0.71 | 65.50 ± 0.71 | 60.50 |",
+        "| *paper: 500* | *0* | *55.66* | – | – |",
+        "| *paper: 500* | *1* | *57.00* | – | – |",
+        "| 500 | 1 − 0 | +2.00 ± 0.00 | +2.00 ± 0.00 | +2.00 |",
+        "| SNIPS | teacher | 9.00M | 200 | 80.50 ± 0.71 |",
+    ):
+        assert line in text.splitlines(), f"{line}\n{text}"
+    single = markdown(
+        [r for r in known_rows(plain_f1) if r["seed"] == 0 and r["dataset"] == "snips"]
+    )
+    assert "| BiLSTM, gold only | 50.00 |" in single.splitlines()
+
+
+def test_csv_and_figures(tmp_path: Path) -> None:
+    rows = known_rows(plain_f1)
+    read = list(csv.DictReader(csv_text(rows).splitlines()))
+    assert [float(r["f1"]) for r in read] == [r["f1"] for r in rows]
+    write_outputs(tmp_path, rows)
+    svg = (tmp_path / "silver_100_50.svg").read_bytes()
+    assert b"<svg" in svg
+    write_outputs(tmp_path, rows)  # equal results give equal files
+    assert (tmp_path / "silver_100_50.svg").read_bytes() == svg
+    # A data set more is a panel more, up to four in a line.
+    assert (tmp_path / "quality_100_50.png").stat().st_size > 10_000
+
+
+def test_the_papers_numbers() -> None:
+    assert paper_f1("atis", "100/50", "500 λ=1") == 85.10
+    assert paper_f1("mit_restaurant", "300/150", "distilled") == 68.62
+    assert paper_f1("snips", "full", "teacher") == 96.07
+    assert paper_perfect("snips", "gold") == 87.24
+    assert paper_f1("sgd", "100/50", "gold") is paper_f1("snips", "50/50", "gold") is None
+    assert paper_f1("snips", "full", "distilled") is None
+
+
+def test_mean_and_sample_deviation() -> None:
+    assert mean_std([1.0, 3.0]) == (2.0, pytest.approx(2**0.5))
+    assert mean_std([1.0]) == (1.0, None)
