@@ -119,7 +119,7 @@ class Benchmark:
         return measure_machine(
             shapes,
             self.options.dtype,
-            square=128 if quick else 2048 if cpu else 8192,
+            square=512 if quick else 2048 if cpu else 8192,
             copied=2**16 if quick else 2**26 if cpu else 2**29,
         )
 

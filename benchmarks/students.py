@@ -4,9 +4,10 @@
 
 5 seeds × 2 λ of the paper's BiLSTM on 100 gold and 500 silver sentences of the embedded data, with
 50 dev sentences. One after the other is `train.loop.fit`, as `distill-jax train` runs it, on one
-device, with a cache of compiled programs that is empty at first; together is `train.many.fit_many`, whose members are split over as many CPU devices as there
-are cores. Each figure is given with and without the time spent on tracing and compiling, and the
-bare step is timed beside them: the compiled steps alone, on batches made before.
+device; together is `train.many.fit_many`, whose members are split over as many CPU devices as there
+are cores. Both have a cache of compiled programs that is empty at first. Each figure is given with
+and without the time spent on tracing and compiling, and the bare step is timed beside them: the
+compiled steps alone, on batches made before.
 """
 
 import argparse

@@ -59,8 +59,8 @@ def show(results: Mapping[str, Any], console: Console | None = None) -> None:
     if "throughput" in results:
         _show_rates("random weights", results["throughput"], console)
         console.print(
-            "FLOP%, byte%: the least time by arithmetic, and by reading the weights in every pass, "
-            "of the time taken"
+            "FLOP%: of the rate of a large matrix product timed in the same turns; byte%: of the rate at "
+            "which weights are read, if every pass reads them. Only what no implementation can avoid counts."
         )
         for entry in results["agreement_with_transformers"]:
             console.print(_sentence(entry))
@@ -87,6 +87,8 @@ def _show_machine(machine: Mapping[str, Any], console: Console) -> None:
     for shape, rates in machine["products"].items():
         table.add_row(shape, f"{rates['flops'] / 1e9:,.1f}", f"{rates['bytes'] / 1e9:,.1f}")
     console.print(table)
+    side = machine["square"]
+    console.print(f"{side} x {side} x {side}: {machine['matrix_flops'] / 1e9:,.1f} GFLOP/s")
     console.print(f"copies: {machine['copy_bytes'] / 1e9:.1f} GB/s, read and written together")
 
 

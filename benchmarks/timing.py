@@ -67,14 +67,22 @@ def warm_up(functions: Mapping[str, Callable[[], Any]]) -> None:
 class Machine:
     """What the device reaches where nothing else is in the way."""
 
+    square: int
+    """The side of the matrices whose product gives `matrix_flops`."""
     matrix_flops: float
-    """Operations a second in the largest square product measured, in the model's dtype."""
+    """Operations a second in a large product of square matrices, in the model's dtype."""
     copy_bytes: float
     """Bytes copied a second, those read and those written counted once each: twice the array's."""
     read_bytes: float
     """Bytes a second at which weights are read: of the fastest product with a single row."""
     products: dict[str, dict[str, float]]
     """`[rows, inner] x [inner, columns]` as text to `flops` and `bytes` a second."""
+
+
+def square_product(side: int, dtype: str) -> tuple[Callable[[], Any], float]:
+    """A product of square matrices to be timed, and its operations."""
+    left, right = jax.random.normal(jax.random.key(0), (2, side, side), dtype)
+    return functools.partial(jax.jit(jnp.matmul), left, right), 2.0 * side**3
 
 
 def measure_machine(
@@ -91,22 +99,22 @@ def measure_machine(
     key = jax.random.key(0)
     multiply = jax.jit(jnp.matmul)
     products: dict[str, dict[str, float]] = {}
-    matrix_flops = read_bytes = 0.0
-    for rows, inner, columns in [(square,) * 3, *shapes]:
+    read_bytes = 0.0
+    product, operations = square_product(square, dtype)
+    matrix_flops = operations / _seconds_a_call(product)
+    for rows, inner, columns in shapes:
         left = jax.random.normal(key, (rows, inner), dtype)
         right = jax.random.normal(key, (inner, columns), dtype)
         seconds = _seconds_a_call(functools.partial(multiply, left, right))
         flops = 2.0 * rows * inner * columns / seconds
         size = (left.nbytes + right.nbytes + rows * columns * left.itemsize) / seconds
         products[f"{rows} x {inner} x {columns}"] = {"flops": flops, "bytes": size}
-        if rows == inner == columns == square:
-            matrix_flops = flops
         if rows == 1:
             read_bytes = max(read_bytes, size)
     array = jnp.ones(copied, jnp.float32)
     copy = jax.jit(lambda x: x + 1.0)
     copied_bytes = 2.0 * array.nbytes / _seconds_a_call(lambda: copy(array))
-    return Machine(matrix_flops, copied_bytes, read_bytes, products)
+    return Machine(square, matrix_flops, copied_bytes, read_bytes, products)
 
 
 def _seconds_a_call(function: Callable[[], Any], enough: float = 0.15) -> float:

@@ -137,6 +137,11 @@ class Tagger:
         found = self.predict_ids([sentence.words for sentence in sentences])
         return [(prediction.tag_ids, prediction.completed) for prediction in found]
 
+    def needs_windows(self, words: Sequence[str]) -> bool:
+        """Whether the sentence is too long to be tagged in one piece."""
+        predictor = self._predictor
+        return isinstance(predictor, SentPredictor) and len(predictor.windows(words)) > 1
+
     def warm_up(self, sentences: Sequence[Sequence[str]]) -> int:
         """Compiles what `predict` needs for these sentences, unless it is; returns how many programs.
 

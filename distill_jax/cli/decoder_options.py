@@ -13,9 +13,9 @@ _NAMES = ("sentscore", "greedy", "free", "pruned")
 _OF = {"beam": ("sentscore",), "normaliser": ("sentscore", "pruned"), "epsilon": ("pruned",)}
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """`--model`, `--batch_size` and the options of the decoder."""
-    parser.add_argument("--model", required=True, metavar="DIR", help="a model directory")
+    parser.add_argument("--model", required=required, metavar="DIR", help="a model directory")
     parser.add_argument(
         "--batch_size", type=positive, default=32, metavar="N", help="default: %(default)s"
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import distill_jax
-from distill_jax.cli import evaluation, models, study, tagging, training
+from distill_jax.cli import evaluation, labelling, models, study, tagging, training
 from distill_jax.cli.training import split_gin_bindings
 from distill_jax.errors import UserError
 
@@ -20,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=distill_jax.__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for group in (training, study, tagging, evaluation, models):
+    for group in (training, study, labelling, tagging, evaluation, models):
         group.add_commands(commands)
     return parser
 

@@ -84,7 +84,7 @@ class SentPredictor:
         self, params: Any, sentences: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> list[Prediction]:
         """See `Predictor.predict`."""
-        split = [self._windows(words) for words in sentences]
+        split = [self.windows(words) for words in sentences]
         pieces = self._pieces(sentences, split)
         if progress is not None:
             progress(sum(not words for words in sentences))
@@ -93,7 +93,7 @@ class SentPredictor:
 
     def warm_up(self, params: Any, sentences: Sequence[Sequence[str]]) -> int:
         """See `Predictor.warm_up`. Runs each program once, on sentences without words."""
-        pieces = self._pieces(sentences, [self._windows(words) for words in sentences])
+        pieces = self._pieces(sentences, [self.windows(words) for words in sentences])
         shapes = {shape for shape, _ in self._plan(pieces)} - self._warm
         self._check_memory(shapes)
         for shape in sorted(shapes):
@@ -101,7 +101,8 @@ class SentPredictor:
         self._warm |= shapes
         return len(shapes)
 
-    def _windows(self, words: Sequence[str]) -> list[Window]:
+    def windows(self, words: Sequence[str]) -> list[Window]:
+        """The pieces in which a sentence is tagged: one, where it fits."""
         return windows(
             words,
             max_words=self._format.max_words,

@@ -255,6 +255,51 @@ def test_label_resumes_and_refuses_other_settings(
     assert {path.name: path.read_bytes() for path in store.iterdir()} == before
 
 
+def test_label_by_two_processes_and_verify(
+    models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = tmp_path / "pool.txt"
+    pool.write_text("".join(f"to rome on may {day}\n" for day in range(1, 8)))
+
+    def label(store: Path, *more: str) -> str:
+        command = ["label", "--model", str(models["bilstm"]), "--input", str(pool)]
+        assert main([*command, "--output", str(store), "--shard_size", "2", *more]) == 0
+        return capsys.readouterr().err
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    label(one, "--top_k", "2")
+    share = ("--top_k", "2", "--process_count", "2", "--process_index")
+    assert "other processes are not done" in label(two, *share, "1")
+    assert main(["label", "--verify", str(two)]) == 2
+    assert "manifest.json" in capsys.readouterr().err
+    assert "7 sentences labelled" in label(two, *share, "0")
+    for path in one.iterdir():
+        assert (two / path.name).read_bytes() == path.read_bytes()
+    assert main(["label", "--verify", str(two)]) == 0
+    assert "whole; 7 sentences" in capsys.readouterr().out
+    shard = sorted(two.glob("*.array_record"))[1]
+    changed = bytearray(shard.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    shard.write_bytes(changed)
+    assert main(["label", "--verify", str(two)]) == 2
+    assert shard.name in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output", "x"], "needs --model DIR and --output DIR"),
+        (["--model", "m", "--output", "x"], "either --input FILE"),
+        (["--verify", "x", "--output", "y"], "give it no other option"),
+    ],
+)
+def test_label_without_what_it_needs(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["label", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
 # ---- import ------------------------------------------------------------------------------------
 
 
