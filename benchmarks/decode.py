@@ -194,7 +194,7 @@ class Benchmark:
                 return
             self.say(f"trained teacher, batch {size}")
             peers = self.peers(trained.model, "trained")
-            rows += teacher.rates(trained, peers, size, self.options)
+            rows += teacher.rates(trained, peers, self.machine, size, self.options)
             checked.append({"batch": size} | teacher.compare_pruned(trained))
         self.results["trained"] = {"rows": rows, "pruned": checked}
         self.results["targets"] += tables.ratios(rows, _TRAINED_TARGETS)

@@ -58,16 +58,17 @@ def show(results: Mapping[str, Any], console: Console | None = None) -> None:
         _show_machine(results["machine"], console)
     if "throughput" in results:
         _show_rates("random weights", results["throughput"], console)
+    if "trained" in results:
+        _show_rates("trained teacher, real sentences", results["trained"]["rows"], console)
+    if "throughput" in results or "trained" in results:
         console.print(
             "FLOP%: of the rate of a large matrix product timed in the same turns; byte%: of the rate at "
             "which weights are read, if every pass reads them. Only what no implementation can avoid counts."
         )
-        for entry in results["agreement_with_transformers"]:
-            console.print(_sentence(entry))
-    if "trained" in results:
-        _show_rates("trained teacher, real sentences", results["trained"]["rows"], console)
-        for entry in results["trained"]["pruned"]:
-            console.print("pruned against sentscore: " + _sentence(entry))
+    for entry in results.get("agreement_with_transformers", []):
+        console.print(_sentence(entry))
+    for entry in results.get("trained", {}).get("pruned", []):
+        console.print("pruned against sentscore: " + _sentence(entry))
     if "growth" in results:
         table = _table("pruned, trained teacher", "tags", "nodes", "seconds", "sentences/s")
         for row in results["growth"]:

@@ -2,13 +2,21 @@
 
 import argparse
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from benchmarks.throughput import choose_attention, decoder_of, patience_of, row_of
-from benchmarks.timing import alternate, warm_up
+from benchmarks.throughput import (
+    choose_attention,
+    decoder_of,
+    patience_of,
+    row_of,
+    shares,
+    work_of,
+)
+from benchmarks.timing import Machine, alternate, square_product, warm_up
 from benchmarks.workload import Trained, with_made_up_labels
 from distill_jax.sentscore import posteriors
 
@@ -16,24 +24,38 @@ _DECODERS = ("greedy", "sentscore", "sentscore-trie", "pruned")
 
 
 def rates(
-    trained: Trained, peers: Any, batch_size: int, options: argparse.Namespace
+    trained: Trained, peers: Any, machine: Machine, batch_size: int, options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Sentences a second of the decoders here and of constrained generate (unless `peers` is None)."""
+    decoders = {name: decoder_of(trained.model, trained.labels, name) for name in _DECODERS}
     functions: dict[str, Callable[[], Any]] = {
-        name: functools.partial(
-            _decode_all, decoder_of(trained.model, trained.labels, name), trained
-        )
-        for name in _DECODERS
+        name: functools.partial(_decode_all, decoder, trained) for name, decoder in decoders.items()
     }
     if peers is not None:
         choose_attention(peers, trained.batches[-1], trained.labels, options.attention)
         functions["hf-generate"] = functools.partial(_generate_all, peers, trained)
-    warm_up(functions)
-    timings = alternate(functions, patience_of(options))
-    return [
-        row_of(trained.labels.name, batch_size, name, timing, trained.num_sentences)
-        for name, timing in timings.items()
-    ]
+    product, operations = square_product(machine.square, trained.model.t5.config.dtype)
+    warm_up(functions | {"": product})
+    timings = alternate(functions | {"": product}, patience_of(options))
+    matrix_flops = operations / timings.pop("").median
+    found = []
+    for name, timing in timings.items():
+        row = row_of(trained.labels.name, batch_size, name, timing, trained.num_sentences)
+        # What generate writes is what `greedy` does.
+        decoder = decoders.get(name, decoders["greedy"])
+        works = [
+            work_of(
+                name,
+                trained.model,
+                trained.labels,
+                batch,
+                np.asarray(decoder(trained.model.params, batch).tags),
+            )
+            for batch in trained.batches
+        ]
+        work = functools.reduce(operator.add, works)
+        found.append(row | shares(work, timing.median, matrix_flops, machine))
+    return found
 
 
 def growth(trained: Trained, options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -141,13 +141,9 @@ class Throughput:
                     found[name] = self._uncached(name, tags, u) | chosen
         greedy = self._greedy_tags(tags)
         for name, row in found.items():
-            work = self._work(name, tags, greedy)
-            if work is not None:
-                by_arithmetic, by_reading = work.seconds(matrix_flops, machine.read_bytes)
-                row["matrix_flops"] = matrix_flops
-                row["work"] = dataclasses.asdict(work)
-                row["share_of_matrix_rate"] = by_arithmetic / row["seconds"]
-                row["share_of_weight_reading"] = by_reading / row["seconds"]
+            written = greedy if name in ("greedy", "hf-generate") else tags
+            work = work_of(name, self._model, self._labels, batch, written)
+            row |= shares(work, row["seconds"], matrix_flops, machine)
         return list(found.values())
 
     def _peer_functions(self) -> dict[str, Callable[[], Any]]:
@@ -257,26 +253,44 @@ class Throughput:
         decoder = decoder_of(self._model, self._labels, "greedy")
         return np.asarray(decoder(self._model.params, self._batch).tags)
 
-    def _work(self, name: str, tags: np.ndarray, greedy: np.ndarray) -> Work | None:
-        source = np.asarray(self._batch.encoder_mask).sum(-1)
-        count = Count(
-            self._model.t5.config,
-            source,
-            np.asarray(self._batch.num_words),
-            greedy if name in ("greedy", "hf-generate") else tags,
-            self._labels.tags,
-            self._model.weight_size,
-        )
-        counted: dict[str, Callable[[], Work]] = {
-            "greedy": count.greedy,
-            "sentscore": functools.partial(count.sentscore, vocabulary=True),
-            "sentscore-trie": functools.partial(count.sentscore, vocabulary=False),
-            "pruned": count.pruned,
-            "beam": functools.partial(count.sentscore, vocabulary=True, beam=BEAM),
-            "score": count.score,
-            "hf-generate": count.generate,
-        }
-        return counted[name]() if name in counted else None
+
+def work_of(
+    name: str, model: Model, labels: Labels, batch: SentScoreBatch, tags_BxL: np.ndarray
+) -> Work | None:
+    """What the algorithm cannot do without, where that is counted; `tags_BxL` are those it finds."""
+    count = Count(
+        model.t5.config,
+        np.asarray(batch.encoder_mask).sum(-1),
+        np.asarray(batch.num_words),
+        tags_BxL,
+        labels.tags,
+        model.weight_size,
+    )
+    counted: dict[str, Callable[[], Work]] = {
+        "greedy": count.greedy,
+        "sentscore": functools.partial(count.sentscore, vocabulary=True),
+        "sentscore-trie": functools.partial(count.sentscore, vocabulary=False),
+        "pruned": count.pruned,
+        "beam": functools.partial(count.sentscore, vocabulary=True, beam=BEAM),
+        "score": count.score,
+        "hf-generate": count.generate,
+    }
+    return counted[name]() if name in counted else None
+
+
+def shares(
+    work: Work | None, seconds: float, matrix_flops: float, machine: Machine
+) -> dict[str, Any]:
+    """How much of the time taken the machine would need at its best rates; nothing if not counted."""
+    if work is None:
+        return {}
+    by_arithmetic, by_reading = work.seconds(matrix_flops, machine.read_bytes)
+    return {
+        "matrix_flops": matrix_flops,
+        "work": dataclasses.asdict(work),
+        "share_of_matrix_rate": by_arithmetic / seconds,
+        "share_of_weight_reading": by_reading / seconds,
+    }
 
 
 def _scorer(model: Model, labels: Labels) -> Any:

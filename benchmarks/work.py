@@ -32,6 +32,14 @@ class Work:
     weight_bytes: float
     """Of the encoder once, and of decoder and output embedding in every pass that needs them."""
 
+    def __add__(self, other: "Work") -> "Work":
+        return Work(
+            self.flops + other.flops,
+            self.decoder_tokens + other.decoder_tokens,
+            self.passes + other.passes,
+            self.weight_bytes + other.weight_bytes,
+        )
+
     def seconds(self, flops: float, bytes_read: float) -> tuple[float, float]:
         """The least time by arithmetic, and by reading weights, at these rates a second."""
         return self.flops / flops, self.weight_bytes / bytes_read
@@ -79,20 +87,20 @@ class Count:
         self._attention = 4.0 * h  # a layer, a query and a key
 
     def greedy(self) -> Work:
-        """The sentence's own tokens, logits of the legal options only; one pass a word and the start.
+        """The sentence's own tokens, logits of the legal options only; one pass a word.
 
         A tag that is not decided by its first token takes more passes: this is the least.
         """
-        return self._work(self._own_tokens(), 0, 1 + self._longest, vocabulary_passes=0)
+        return self._work(self._own_tokens(), 0, self._longest, vocabulary_passes=0)
 
     def sentscore(self, *, vocabulary: bool, beam: int = 1) -> Work:
-        """The start token, then root and all nodes of the trie for every word (and beam)."""
+        """The start token, and root and all nodes of the trie for every word (and beam)."""
         (flops, tokens), nodes = self._tries(self._depths, beam)
         start_flops, starts = self._starts()
         return self._work(
             (flops + start_flops, tokens + starts),
             nodes if vocabulary else 0,
-            1 + self._longest,
+            self._longest,
             vocabulary_passes=self._longest if vocabulary else 0,
         )
 
@@ -108,7 +116,7 @@ class Count:
         """As if the chosen tags had been known: their tokens and these tokens' logits, no others."""
         logits = int((self._words + self._tag_tokens).sum())
         return self._work(
-            self._own_tokens(), logits, 1 + self._longest, vocabulary_passes=self._longest
+            self._own_tokens(), logits, self._longest, vocabulary_passes=self._longest
         )
 
     def generate(self) -> Work:

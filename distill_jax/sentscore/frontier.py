@@ -216,7 +216,7 @@ class Frontier:
         """
         trie, tables = self.trie, self.tables
         rows, window, _ = known.bound.shape
-        path_B1xW = jnp.where(active, 1 + jnp.asarray(trie.length)[verdict.guess] - run, 0)
+        path_BxW = jnp.where(active, 1 + jnp.asarray(trie.length)[verdict.guess] - run, 0)
         others = jnp.where(
             self.on_path(self._nodes, verdict.guess[..., None]), -jnp.inf, known.bound
         )
@@ -230,13 +230,13 @@ class Frontier:
         needed = (
             (left > self._epsilon)
             | (bound_BxWxK >= verdict.best[..., None])
-            | (first & (path_B1xW == 0)[..., None])  # rounding must not stop the search
+            | (first & (path_BxW == 0)[..., None])  # rounding must not stop the search
         )
         taken = needed & (bound_BxWxK > -jnp.inf) & (active & ~verdict.done)[..., None]
         chain_BxWxK = jnp.where(taken, jnp.asarray(tables.chain)[node_BxWxK], 0)
 
         # Laid end to end: of each word its path, then its candidates with their chains.
-        lengths = jnp.concatenate([path_B1xW[..., None], chain_BxWxK], axis=-1)
+        lengths = jnp.concatenate([path_BxW[..., None], chain_BxWxK], axis=-1)
         pieces = lengths.shape[2]
         lengths = lengths.reshape(rows, window * pieces)
         ends = begin[:, None] + jnp.cumsum(lengths, axis=1)
@@ -266,7 +266,7 @@ class Frontier:
     ) -> Known:
         """What is known after the block; `inside_legal` says of each word whether it may be I."""
         trie, tables = self.trie, self.tables
-        rows, window, _ = known.bound.shape
+        window = known.bound.shape[1]
         parent_N, tag_at_N = jnp.asarray(trie.parent), jnp.asarray(trie.tag_at)
         node_BxC, tag_BxC = block.node, tag_at_N[block.node]
         inside_BxC = jnp.take_along_axis(inside_legal, block.word, axis=1)
@@ -308,9 +308,7 @@ class Frontier:
         legal = inside_legal[..., None] | (tags_T != INSIDE)
         # Once all tags are explored, nodes are run only because later words attend to them.
         all_before = (before | ~legal).all(-1, keepdims=True)
-        expanded = (
-            of_word_BxWxC[..., None] & (node_BxC[..., None] == self._nodes)[:, None]
-        ).any(2)
+        expanded = (of_word_BxWxC[..., None] & (node_BxC[..., None] == self._nodes)[:, None]).any(2)
         bound = jnp.maximum(known.bound, jnp.where(all_before, -jnp.inf, bound))
         return Known(jnp.where(expanded, -jnp.inf, bound), jnp.where(before, known.u, u))
 

@@ -4,34 +4,45 @@ Where a row of the batch can go on in several ways, the one with the highest log
 arg max needs no softmax, and only the output rows of the label trie's tokens and of the sentinels.
 Where it can go on in one way only, the model is not asked: after a decision the chosen token and
 all that must follow it go through the decoder in one block, so that the next decision is asked of
-the block's last token. Rows do not wait for each other, each has a word and a block of its own.
+the block's last token. Rows do not wait for each other: each has a word and a block of its own, and
+where many rows are to share a pass, their tokens run side by side without padding (see `packing`).
 
 A row's tokens lie in its cache without gaps, so that a slot's number is its token's position; what
-a block holds beyond a row's own tokens is overwritten by the next one.
+is written beyond a row's own tokens is overwritten by the next pass.
 
-Shape suffixes: B batch, L words, Q tokens of a block, P cached slots, R output rows, D model width,
-C the most children that a node of the trie has.
+Shape suffixes: B batch, W tokens of a row's block, P cached slots, R output rows, D model width.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from distill_jax.errors import UserError
 from distill_jax.models.t5 import T5, Cache
 from distill_jax.sentscore.automaton import Automaton, Place, Walk
 from distill_jax.sentscore.forward import Decoder, Encoded, Prefix
 from distill_jax.sentscore.layout import SentScoreBatch
+from distill_jax.sentscore.packing import decode_packed, pack_rows
 from distill_jax.sentscore.trie import OUTSIDE, LabelTrie
+
+_UNPACKED_ROWS = 4
+"""With so few rows a pass costs the reading of the weights, however many tokens it takes."""
+
+_GROUP = 8
+"""The most rows whose tokens are packed together."""
+
+_PACKED_WIDTH = 8
+"""The widest block of a row that is packed: attention is not, and costs what the block is wide."""
 
 
 class _Block(NamedTuple):
-    """Tokens about to go through the decoder."""
+    """Tokens that are to go through the decoder."""
 
-    tokens: Int[Array, "batch queries"]
+    tokens: Int[Array, "batch places"]
     own: Int[Array, " batch"]
     """How many of them are the row's; 0 where all of its words are tagged."""
 
@@ -54,6 +65,7 @@ def greedy(
     trie: LabelTrie,
     *,
     width: int | None = None,
+    share: float | None = None,
 ) -> Int[Array, "batch words"]:
     """Tags `[batch, words]`, int32, 0 beyond a sentence's words; never an illegal sequence.
 
@@ -61,64 +73,87 @@ def greedy(
     static, and the function may be jitted under any mesh. Ties go to the closing sentinel, then to
     the child that comes first in the trie. The loop ends when the last tag is certain.
 
-    `width` is the number of tokens that a pass takes at most from each row (default:
-    `default_width`); it changes speed and memory, but not the tags. The cache holds
-    L (1 + D) + width slots, where D is the number of tokens of the longest tag.
+    `width` is the number of tokens that a pass takes at most from each row, `share` how many it has
+    room for per row, on average over the rows of a group (defaults: see `default_sizes`). Both
+    change speed and memory, but not the tags. The cache holds L (1 + D) + width slots, where D is
+    the number of tokens of the longest tag.
 
     Raises:
-        UserError: `width` is below 1.
+        UserError: `width` is below 1, or `share` is not above 0.
     """
     automaton = Automaton.build(trie)
     rows, words = batch.encoder_tokens.shape[0], batch.max_words
-    if width is None:
-        width = default_width(automaton, rows)
-    if width < 1:
-        raise UserError(f"a width of {width} takes no token; use at least 1")
+    widest, roomy = default_sizes(automaton, rows)
+    width = widest if width is None else width
+    share = roomy if share is None else share
+    if width < 1 or share <= 0:
+        raise UserError(
+            f"a width of {width} and a share of {share} take no token; use a width of at least 1 "
+            "and a share above 0"
+        )
+    group = next(size for size in range(min(rows, _GROUP), 0, -1) if rows % size == 0)
+    capacity = math.ceil(group * share)
     decoder = Decoder(model, params)
     walk = Walk(automaton, batch)
     chooser = _Chooser(decoder, walk, batch)
     encoded = decoder.encode(batch)
+    offsets = jnp.arange(width)
 
     def step(state: _State) -> _State:
         place, block, length, cache = state
+        packing = pack_rows(block.own, place.word, width=width, group=group, capacity=capacity)
         slots = jnp.arange(cache[0].key.shape[2])
-        hidden_BxQxD, new = decoder.block(
+        hidden_BxWxD, new = model.apply(
+            {"params": decoder.params},
             block.tokens,
-            length[:, None] + jnp.arange(width),
-            jnp.tri(width, dtype=bool)[None],
-            encoded,
+            length[:, None] + offsets,
+            packing,
             Prefix(cache, slots[None], slots < length[:, None]),
+            encoded,
+            method=decode_packed,
         )
-        way = chooser.best(place, _take_last(hidden_BxQxD, block.own))
-        token, place = walk.go(place, way, walk.unfinished(place))
-        place, following = _chain(walk, place, token, width)
+        taken = packing.taken
+        way = chooser.best(place, _at(hidden_BxWxD, taken - 1))
+        # Rows that have more tokens to run go on with those, the others decide.
+        decides = walk.unfinished(place) & (taken == block.own)
+        token, place = walk.go(place, way, decides)
+        place, following = _chain(walk, place, token, decides, width)
+        rest = _at(block.tokens, jnp.minimum(taken[:, None] + offsets, width - 1))
+        following = _Block(
+            jnp.where(decides[:, None], following.tokens, rest),
+            jnp.where(decides, following.own, block.own - taken),
+        )
         # The minimum is 0. Without it nothing says that the slots are written after they have been
         # read, and XLA copies the whole cache, twice a pass.
         written = write_rows(cache, length + jnp.minimum(way, 0), new)
-        return _State(place, following, length + block.own, written)
+        return _State(place, following, length + taken, written)
 
     start = jnp.full(rows, model.config.decoder_start_id, jnp.int32)
-    place, block = _chain(walk, walk.begin(), start, width)
+    place = walk.begin()
+    place, block = _chain(walk, place, start, walk.unfinished(place), width)
     cache = empty_cache(encoded, words * (1 + trie.max_length) + width)
     state = _State(place, block, jnp.zeros(rows, jnp.int32), cache)
     return jax.lax.while_loop(lambda state: jnp.any(state.block.own > 0), step, state).place.tags
 
 
-def default_width(automaton: Automaton, rows: int) -> int:
-    """The width of least work, for texts of which half the words are O and the rest any other tag.
+def default_sizes(automaton: Automaton, rows: int) -> tuple[int, float]:
+    """Width and share.
 
-    A pass costs as much as its columns (one token of every row each) and, for reading the weights
-    and the caches, as much as 2 + 32 / rows more. Measured with a T5 v1.1 "small" in float32 on two
-    CPU cores; so few rows take the widest block and many a narrow one.
+    Few rows take their widest blocks. With many, room is for as many tokens as a decision brings on
+    average, where three words in four are O and the rest any other tag. The limits were measured
+    with a T5 v1.1 "small" in float32 on CPU cores.
     """
     longest = max(max(chains) for chains in automaton.chains)
+    if rows <= _UNPACKED_ROWS:
+        return longest, longest
 
-    def cost(width: int) -> float:
-        passes = [sum(-(-chain // width) for chain in chains) for chains in automaton.chains]
-        rest = np.delete(passes, OUTSIDE)
-        return float(passes[OUTSIDE] + rest.mean()) * (2 + 32 / rows + width)
+    def mean(per_tag: list[int]) -> float:
+        return float(0.75 * per_tag[OUTSIDE] + 0.25 * np.delete(per_tag, OUTSIDE).mean())
 
-    return min(range(1, longest + 1), key=cost)
+    share = mean([sum(chains) for chains in automaton.chains]) / mean(
+        [len(chains) for chains in automaton.chains]
+    )
+    return min(longest, _PACKED_WIDTH), share
 
 
 def empty_cache(encoded: Encoded, slots: int) -> Cache:
@@ -168,21 +203,24 @@ class _Chooser:
 
 
 def _chain(
-    walk: Walk, place: Place, token: Int[Array, " batch"], width: int
+    walk: Walk, place: Place, token: Int[Array, " batch"], moves: Bool[Array, " batch"], width: int
 ) -> tuple[Place, _Block]:
-    """A token that leads to `place`, with all that must follow it, as far as the width goes."""
-    moves = walk.unfinished(place)
-    tokens, count = [token], moves.astype(jnp.int32)
+    """A token that leads to `place`, with all that must follow it, as far as the width goes.
+
+    Rows that do not move stay where they are.
+    """
+    tokens, own = [token], moves.astype(jnp.int32)
+    goes_on = moves & walk.unfinished(place)
     for _ in range(width - 1):
         only = walk.only(place)
-        moves = moves & (only >= 0)
-        token, place = walk.go(place, jnp.maximum(only, 0), moves)
-        tokens.append(jnp.where(moves, token, 0))
-        count += moves
-        moves &= walk.unfinished(place)
-    return place, _Block(jnp.stack(tokens, axis=1), jnp.where(walk.unfinished(place), count, 0))
+        goes_on &= only >= 0
+        token, place = walk.go(place, jnp.maximum(only, 0), goes_on)
+        tokens.append(token)
+        own += goes_on
+        goes_on &= walk.unfinished(place)
+    return place, _Block(jnp.stack(tokens, axis=1), jnp.where(walk.unfinished(place), own, 0))
 
 
-def _take_last(hidden_BxQxD: jax.Array, count: Int[Array, " batch"]) -> Float[Array, "batch embed"]:
-    last = jnp.maximum(count - 1, 0)[:, None, None]
-    return jnp.take_along_axis(hidden_BxQxD, last, axis=1)[:, 0]
+def _at(values_BxWx: jax.Array, index: Int[Array, "batch *chosen"]) -> jax.Array:
+    """Each row's values at the given places, the first where an index is negative."""
+    return jax.vmap(lambda values, index: values[index])(values_BxWx, jnp.maximum(index, 0))

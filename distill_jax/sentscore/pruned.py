@@ -1,14 +1,29 @@
-"""SenTScore where it matters: the tags of `word_beam` with beam 1, most of the trie left alone."""
+"""SenTScore where it matters: the tags of `word_beam` with beam 1, without most of the trie.
 
-import functools
+Best-first search in the trie of every word (`frontier` holds the bounds and says when a word is
+settled). Each pass runs a block of `width` nodes of each row through the decoder. Rows do not wait
+for each other: each has a window of words of its own, which moves on as words are settled. A word
+may be begun as soon as the tag before it is guessed; what was done for a wrong guess is dropped.
+
+The keys and values of all blocks lie one behind the other in the cache, at the same place in every
+row, and each slot says which word's node it holds: what a node attends to follows from that. A slot
+that is of no more use is dead; when the cache is full, the live ones are moved together.
+
+Rows differ in the passes they need. Once few are left of a large batch, these are taken out and
+finished in wider blocks. A word that is not settled after `scratch` nodes is scored in full, as
+`word_beam` scores all of them: no word costs much more than it does there.
+
+Shape suffixes: B batch, L words, W words of the window, N nodes with the root, T tags, C nodes of a
+block, P cached slots, D tokens of the longest tag.
+"""
+
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from distill_jax.models.attention import KeyValue
+from distill_jax.errors import UserError
 from distill_jax.models.t5 import T5, Cache
 from distill_jax.sentscore.forward import (
     DEFAULT_MAX_NODES,
@@ -18,6 +33,8 @@ from distill_jax.sentscore.forward import (
     score_trie,
     take_slots,
 )
+from distill_jax.sentscore.frontier import Block, Frontier, Known, Logits, Verdict
+from distill_jax.sentscore.greedy import empty_cache
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.likelihood import (
     DEFAULT_MAX_LOGITS,
@@ -25,88 +42,96 @@ from distill_jax.sentscore.likelihood import (
     _logsumexp_vocabulary,
     tag_log_likelihoods,
 )
-from distill_jax.sentscore.trie import INSIDE, OUTSIDE, LabelTrie
+from distill_jax.sentscore.trie import OUTSIDE, LabelTrie
 
 DEFAULT_SCRATCH = 64
-_DEAD = np.int32(2**30)
+"""Nodes of one word after which, if it is not settled, all of them are scored."""
+
+_DEAD = 2**30  # the word of a slot that is of no use
+_BEGINNING = -1  # the word of the start token
+_WINDOW = 8  # words looked at together
+_LARGE_BATCH = 16
+_PART = 4  # the rows taken out of a large batch are this part of it
 
 
-class Tables(NamedTuple):
-    """What the search reads of a trie besides its own arrays."""
+class Search(NamedTuple):
+    """What the search found, and what it took. Beyond a sentence's words all is 0."""
 
-    chain: np.ndarray
-    sole: np.ndarray
-    first_tag: np.ndarray
-    guess: np.ndarray
-    tokens: np.ndarray
-    row: np.ndarray
+    tags: Int[Array, "batch words"]
+    """int32: indices in the sBIO order."""
+    log_likelihoods: Float[Array, "batch words tags"]
+    """float32: u of the tags explored, -inf for others."""
+    unexplored: Float[Array, "batch words"]
+    """float32: M / (E + M)."""
+    nodes: Int[Array, " batch"]
+    """int32: nodes that went through the decoder."""
+    passes: Int[Array, " batch"]
+    """int32: passes until the row was done."""
 
 
-def tables(trie: LabelTrie) -> Tables:
-    size = trie.num_nodes + 1
-    chain = np.ones(size, np.int32)
-    sole = np.where(trie.num_options == 1, trie.tag_at, -1)
-    first = np.where(trie.tag_at >= 0, trie.tag_at, trie.num_tags)
-    shallow = trie.tag_at.copy()
-    for node in range(size - 1, -1, -1):
-        if trie.num_options[node] == 1 and trie.num_children[node] == 1:
-            chain[node] = 1 + chain[node + 1]
-            sole[node] = sole[node + 1]
-        if node:
-            p = trie.parent[node]
-            first[p] = min(first[p], first[node])
-            if trie.tag_at[p] < 0 and (
-                shallow[p] < 0 or trie.length[shallow[node]] <= trie.length[shallow[p]]
-            ):
-                shallow[p] = shallow[node]
-    tokens, row = np.unique(trie.token[1:], return_inverse=True)
-    return Tables(
-        chain, sole.astype(np.int32), first.astype(np.int32), shallow,
-        tokens.astype(np.int32), np.concatenate([[0], row]).astype(np.int32),
-    )
+class _Rows(NamedTuple):
+    """What stays the same for each row."""
+
+    encoded: Encoded
+    num_words: Int[Array, " batch"]
 
 
 class _Slots(NamedTuple):
+    """What lies in the cache's slots, all int32 `[batch, slots]`."""
+
     word: jax.Array
+    """Its word's number, `_BEGINNING` or `_DEAD`. Of words that are settled only the tag is left."""
     node: jax.Array
     position: jax.Array
 
 
 class _State(NamedTuple):
-    word: jax.Array  # B
-    previous_tag: jax.Array  # B
-    root_position: jax.Array  # B
-    bound: jax.Array  # B W N
-    u: jax.Array  # B W T
-    guess: jax.Array  # B W
+    """What the loop carries from pass to pass."""
+
+    word: Int[Array, " batch"]
+    """The first of the window; the number of words settled."""
+    previous_tag: Int[Array, " batch"]
+    root_position: Int[Array, " batch"]
+    """Where the sentinel before the window's first word stands."""
+    known: Known
     cache: Cache
     slots: _Slots
-    fill: jax.Array
-    tags: jax.Array
-    log_likelihoods: jax.Array
-    unexplored: jax.Array
-    expanded: jax.Array  # B
-    passes: jax.Array
+    fill: Int[Array, ""]
+    """Slots written, the same in every row."""
+    found: Search
 
 
-class Search(NamedTuple):
-    tags: jax.Array
-    log_likelihoods: jax.Array
-    unexplored: jax.Array
-    expanded: jax.Array
-    passes: jax.Array
+def pruned(
+    model: T5,
+    params: Any,
+    batch: SentScoreBatch,
+    trie: LabelTrie,
+    *,
+    normaliser: Normaliser = "vocab",
+    epsilon: float = 1e-4,
+    max_logits: int = DEFAULT_MAX_LOGITS,
+    width: int | None = None,
+) -> tuple[
+    Int[Array, "batch words"], Float[Array, "batch words tags"], Float[Array, "batch words"]
+]:
+    """Tags, log-likelihoods of the tags explored, and a bound on the posterior mass of the others.
 
-
-class _Judged(NamedTuple):
-    guess: jax.Array
-    unexplored: jax.Array
-    log_mass: jax.Array
-    best: jax.Array
-    done: jax.Array
-
-
-def default_width(batch: int) -> int:
-    return 8
+    The tags are those of `sentscore` with beam 1. So are the log-likelihoods, but -inf for tags
+    that were not explored, which together have a posterior of at most `unexplored` <= `epsilon`;
+    no posterior is off by more. Which tags are explored may depend on the other rows of the batch.
+    See `search` for the rest.
+    """
+    found = search(
+        model,
+        params,
+        batch,
+        trie,
+        normaliser=normaliser,
+        epsilon=epsilon,
+        max_logits=max_logits,
+        width=width,
+    )
+    return found.tags, found.log_likelihoods, found.unexplored
 
 
 def search(
@@ -118,380 +143,422 @@ def search(
     normaliser: Normaliser,
     epsilon: float,
     max_logits: int = DEFAULT_MAX_LOGITS,
-    width: int | None = None,
-    window: int | None = None,
-    scratch: int = DEFAULT_SCRATCH,
     max_nodes: int = DEFAULT_MAX_NODES,
+    width: int | None = None,
+    scratch: int = DEFAULT_SCRATCH,
 ) -> Search:
-    t = tables(trie)
-    B, L, T, D = batch.encoder_tokens.shape[0], batch.max_words, trie.num_tags, trie.max_length
-    N = trie.num_nodes + 1
-    C = default_width(B) if width is None else width
-    C = max(C, 2)
-    W = 1 + C // 2 if window is None else window
-    W = min(W, L)
-    S = min(N, max(scratch, D + 2))
-    roomy = S + 2 * C
-    P = 1 + L * (1 + D) + roomy + 2 * C
-    K = min(C, N)
-    decoder = Decoder(model, params)
-    encoded = decoder.encode(batch)
-    num_words = jnp.minimum(jnp.asarray(batch.num_words), L)
-    sentinel_ids = jnp.asarray(batch.sentinel_ids)
-    token_N, parent_N, end_N = map(jnp.asarray, (trie.token, trie.parent, trie.end))
-    tag_at_N, only_inside_N = jnp.asarray(trie.tag_at), jnp.asarray(trie.only_inside)
-    length_T, terminal_T = jnp.asarray(trie.length), jnp.asarray(trie.terminal)
-    path_Tx1D = jnp.asarray(trie.path_with_root)
-    rows_RxD = decoder.apply("output_rows", jnp.concatenate([jnp.asarray(t.tokens), sentinel_ids]))
-    U = len(t.tokens)
-    config = model.config
-    fresh_N = jnp.where(jnp.arange(N) == 0, 0.0, -jnp.inf)
-    steps_W = jnp.arange(W)
-    epsilon = float(epsilon)
+    """`pruned`, with counts of what it took.
 
-    def ancestor(above, below):
-        return (above <= below) & (below < end_N[above])
+    Pure: `params` (the collection of that name) and `batch` are arguments, everything else is
+    static, and the function may be jitted under any mesh. `width` (default: `default_width`) and
+    `scratch` change speed and memory. `max_nodes` and `max_logits` bound memory: see
+    `LabelTrie.blocks` and `likelihood.node_scores`.
 
-    def judge(bound, u) -> _Judged:
-        best = u.max(-1)
-        tag = jnp.argmax(u, -1).astype(jnp.int32)
-        log_e, log_m = jax.nn.logsumexp(u, -1), jax.nn.logsumexp(bound, -1)
-        explored = best > -jnp.inf
-        unexplored = jnp.where(
-            explored, jax.nn.sigmoid(log_m - jnp.where(explored, log_e, 0.0)), 1.0
-        )
-        beaten = (bound > best[..., None]) | (
-            (bound == best[..., None]) & (jnp.asarray(t.first_tag) < tag[..., None])
-        )
-        certain = explored & ~beaten.any(-1)
-        top = jnp.argmax(bound, -1)
-        guess = jnp.where(best >= bound.max(-1), tag, jnp.asarray(t.guess)[top])
-        guess = jnp.where(bound[..., 0] > -jnp.inf, OUTSIDE, guess).astype(jnp.int32)
-        guess = jnp.where(certain, tag, guess)
-        return _Judged(
-            guess, unexplored, jnp.logaddexp(log_e, log_m), best, certain & (unexplored <= epsilon)
-        )
+    Raises:
+        UserError: `width` or `scratch` is too small.
+    """
+    rows, words = batch.encoder_tokens.shape[0], batch.max_words
+    if width is None:
+        width = default_width(rows)
+    if width < 2 or scratch < 1:
+        raise UserError(f"width {width}, scratch {scratch}: use a width of at least 2 and scratch")
+    part = max(1, rows // _PART) if rows >= _LARGE_BATCH else rows
+    later_width = width * _PART if part < rows else width
+    passes = _Passes(
+        Decoder(model, params),
+        Frontier(trie, normaliser, epsilon),
+        batch,
+        normaliser=normaliser,
+        max_logits=max_logits,
+        max_nodes=max_nodes,
+        widest=later_width,
+        scratch=scratch,
+    )
+    given = _Rows(passes.decoder.encode(batch), jnp.minimum(jnp.asarray(batch.num_words), words))
+    state = passes.begin(rows, given.encoded)
+    if part == rows:
+        return passes.finish(given, state, width).found
 
-    def counts(state):
-        """Slots held by the base word, and by all words of the window."""
-        mine = state.slots.word == state.word[:, None]
-        all_ = (state.slots.word >= state.word[:, None]) & (state.slots.word < _DEAD)
-        return mine.sum(-1), all_.sum(-1)
+    def take_out(state: _State) -> _State:
+        chosen = jnp.argsort(state.word >= given.num_words, stable=True)[:part]
+        taken_given, taken = jax.tree.map(lambda x: x[chosen] if x.ndim else x, (given, state))
+        taken = passes.finish(taken_given, taken, later_width)
+        found = jax.tree.map(lambda old, new: old.at[chosen].set(new), state.found, taken.found)
+        return state._replace(word=state.word.at[chosen].set(taken.word), found=found)
 
-    def unfinished(state):
-        return state.word < num_words
+    state = passes.reduce(given, state, width, left=part)
+    return jax.lax.while_loop(
+        lambda state: (state.word < given.num_words).any(), take_out, state
+    ).found
 
-    def waiting(state):
-        return unfinished(state) & (counts(state)[0] >= S)
 
-    def step(state: _State) -> _State:
-        prev_BxW = jnp.concatenate([state.previous_tag[:, None], state.guess[:, :-1]], 1)
-        legal_BxW = prev_BxW != OUTSIDE
-        lengths_BxW = length_T[state.guess]
-        root_pos_BxW = state.root_position[:, None] + jnp.cumsum(1 + lengths_BxW, 1) - (
-            1 + lengths_BxW
-        )
-        words_BxW = state.word[:, None] + steps_W
-        active_BxW = (words_BxW < num_words[:, None]) & ~waiting(state)[:, None]
-        judged = judge(state.bound, state.u)
+def default_width(rows: int) -> int:
+    """Nodes of a row in one pass.
 
-        # ---- choose
-        offs_BxP = jnp.clip(state.slots.word - state.word[:, None], 0, W - 1)
-        in_window = (state.slots.word >= state.word[:, None]) & (state.slots.word < _DEAD)
-        g_BxP = jnp.take_along_axis(state.guess, offs_BxP, 1)
-        on_path = ancestor(state.slots.node, terminal_T[g_BxP]) & in_window
-        have_BxW = ((offs_BxP[:, None] == steps_W[:, None]) & on_path[:, None]).sum(-1)
-        spine_BxW = jnp.where(active_BxW, 1 + lengths_BxW - have_BxW, 0)
-        others = jnp.where(
-            ancestor(jnp.arange(N), terminal_T[state.guess][..., None]), -jnp.inf, state.bound
-        )
-        v_BxWxK, q_BxWxK = jax.lax.top_k(others, K)
-        mass = jnp.exp(v_BxWxK - jnp.where(judged.log_mass > -jnp.inf, judged.log_mass, 0.0)[..., None])
-        all_mass = jnp.exp(others - jnp.where(judged.log_mass > -jnp.inf, judged.log_mass, 0.0)[..., None]).sum(-1)
-        before = jnp.cumsum(mass, -1) - mass
-        need = (
-            (all_mass[..., None] - before > epsilon / 2)
-            | (v_BxWxK >= judged.best[..., None])
-            | ((jnp.arange(K) == 0) & (spine_BxW == 0)[..., None])
-        )
-        take = need & (v_BxWxK > -jnp.inf) & (active_BxW & ~judged.done)[..., None]
-        cand_BxWxK = jnp.where(take, jnp.asarray(t.chain)[q_BxWxK], 0)
-        # segments: W x (1+K)
-        seg = jnp.concatenate([spine_BxW[..., None], cand_BxWxK], -1).reshape(B, -1)
-        begin = (state.fill == 0).astype(jnp.int32)
-        stop = begin + jnp.cumsum(seg, -1)
-        c_C = jnp.arange(C)
-        j_BxC = (stop[:, None, :] <= c_C[:, None]).sum(-1)
-        valid_BxC = (j_BxC < seg.shape[1]) & (c_C >= begin)
-        j_BxC = jnp.minimum(j_BxC, seg.shape[1] - 1)
-        off_BxC = c_C - jnp.take_along_axis(stop - seg, j_BxC, 1)
-        w_BxC = j_BxC // (1 + K)
-        spine_node = jax.vmap(lambda g, h, w, o: path_Tx1D[g[w], jnp.clip(h[w] + o, 0, D)])(
-            state.guess, have_BxW, w_BxC, off_BxC
-        )
-        first = jnp.concatenate([jnp.zeros((B, W, 1), jnp.int32), q_BxWxK], -1).reshape(B, -1)
-        node_BxC = jnp.where(
-            j_BxC % (1 + K) == 0,
-            spine_node,
-            jnp.take_along_axis(first, j_BxC, 1) + off_BxC,
-        )
-        node_BxC = jnp.where(valid_BxC, node_BxC, 0)
-        is_start = (c_C < begin)[None]
-        word_BxC = jnp.where(
-            is_start, -1, jnp.where(valid_BxC, state.word[:, None] + w_BxC, _DEAD)
-        )
-        pos_BxC = jnp.where(
-            is_start, 0, jnp.take_along_axis(root_pos_BxW, w_BxC, 1) + jnp.asarray(trie.depth)[node_BxC]
-        )
-        sent_BxC = sentinel_ids[jnp.clip(word_BxC, 0, L - 1)]
-        tokens_BxC = jnp.where(
-            is_start,
-            config.decoder_start_id,
-            jnp.where(node_BxC == 0, sent_BxC, token_N[node_BxC]),
+    Few rows: a pass costs what reading the weights costs, so it should take in much. Many: what
+    its nodes cost, and a wide block holds more guesses that turn out wrong.
+    """
+    return min(16, max(6, 192 // rows))
+
+
+class _Passes:
+    """The loop over passes, with all that stays the same in it."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        frontier: Frontier,
+        batch: SentScoreBatch,
+        *,
+        normaliser: Normaliser,
+        max_logits: int,
+        max_nodes: int,
+        widest: int,
+        scratch: int,
+    ) -> None:
+        self.decoder = decoder
+        self._frontier = frontier
+        self._trie = trie = frontier.trie
+        self._normaliser = normaliser
+        self._max_logits = max_logits
+        self._blocks = trie.blocks(max(max_nodes, trie.max_length + 1))
+        self._words = batch.max_words
+        self._widest = widest
+        self._sentinel_ids = jnp.asarray(batch.sentinel_ids)
+        self._window = min(batch.max_words, _WINDOW)
+        # The path of a word scored in full is run afterwards: it must not count as too much.
+        self._scratch = max(scratch, trie.max_length + 2)
+        most = min(self._scratch, trie.num_nodes + 1) + widest
+        self._held = max(most, min(DEFAULT_SCRATCH, self._window * (trie.num_nodes + 1)))
+        self._slots = 1 + batch.max_words * (1 + trie.max_length) + self._held + widest
+        self._rows_RxD = decoder.apply(
+            "output_rows", jnp.concatenate([frontier.tables.tokens, self._sentinel_ids])
         )
 
-        # ---- run
-        key_word = jnp.concatenate([state.slots.word, word_BxC], 1)
-        key_node = jnp.concatenate([state.slots.node, node_BxC], 1)
-        key_pos = jnp.concatenate([state.slots.position, pos_BxC], 1)
-        g_key = jnp.take_along_axis(
-            state.guess, jnp.clip(key_word - state.word[:, None], 0, W - 1), 1
-        )
-        trunk = (key_word < state.word[:, None]) | ancestor(key_node, terminal_T[g_key])
-        mask = ((key_word[:, None] < word_BxC[..., None]) & trunk[:, None]) | (
-            (key_word[:, None] == word_BxC[..., None])
-            & ancestor(key_node[:, None], node_BxC[..., None])
-        )
-        hidden, block = decoder.apply(
-            "decode_block", tokens_BxC, pos_BxC, mask, encoded.cross, encoded.mask,
-            prefix=state.cache, prefix_positions=state.slots.position, deterministic=True,
-        )
-        # ---- score
-        logits_BxCxR = jnp.einsum(
-            "bcd,rd->bcr", hidden, rows_RxD, preferred_element_type=jnp.float32
-        )
-        edge_BxCxN = logits_BxCxR[..., t.row]
-        closing_BxC = jnp.take_along_axis(
-            logits_BxCxR, U + 1 + jnp.clip(word_BxC, 0, L - 1)[..., None], -1
-        )[..., 0]
-        inside_BxC = jnp.take_along_axis(legal_BxW, w_BxC, 1)
-        child_BxCxN = (
-            (parent_N == node_BxC[..., None])
-            & (jnp.arange(N) > 0)
-            & (inside_BxC[..., None] | ~only_inside_N)
-            & valid_BxC[..., None]
-        )
-        tag_BxC = tag_at_N[node_BxC]
-        closes_BxC = (tag_BxC >= 0) & (inside_BxC | (tag_BxC != INSIDE)) & valid_BxC
-        if normaliser == "vocab":
-            total_BxC = _logsumexp_vocabulary(model, decoder.params, hidden, max_logits)
-        else:
-            total_BxC = jnp.logaddexp(
-                jax.nn.logsumexp(jnp.where(child_BxCxN, edge_BxCxN, -1e30), -1),
-                jnp.where(closes_BxC, closing_BxC, -1e30),
-            )
-        same = w_BxC[:, :, None] == w_BxC[:, None, :]
-        both = valid_BxC[:, :, None] & valid_BxC[:, None, :] & same
-        is_parent = both & (parent_N[node_BxC][:, :, None] == node_BxC[:, None, :]) & (
-            node_BxC > 0
-        )[:, :, None]
-        own = jnp.take_along_axis(  # [b, parent c', c]
-            logits_BxCxR, jnp.broadcast_to(jnp.asarray(t.row)[node_BxC][:, None, :], (B, C, C)), 2
-        ) - total_BxC[:, :, None]
-        edge_BxC = jnp.where(is_parent, jnp.swapaxes(own, 1, 2), 0.0).sum(-1)
-        known_BxC = jax.vmap(lambda b, w, n: b[w, n])(state.bound, w_BxC, node_BxC)
-        value_BxC = jnp.where(is_parent.any(-1), edge_BxC, known_BxC)
-        above = both & ancestor(node_BxC[:, None, :], node_BxC[:, :, None])
-        log_p_BxC = jnp.where(above, value_BxC[:, None, :], 0.0).sum(-1)
-
-        lead_BxC = log_p_BxC - total_BxC
-        in_word_BxWxC = (w_BxC[:, None] == steps_W[:, None]) & valid_BxC[:, None]
-        new_bound = jnp.where(
-            in_word_BxWxC[..., None] & child_BxCxN[:, None],
-            (lead_BxC[..., None] + edge_BxCxN)[:, None],
-            -jnp.inf,
-        ).max(2)
-        ran = (in_word_BxWxC[..., None] & (node_BxC[..., None] == jnp.arange(N))[:, None]).any(2)
-        new_u = jnp.where(
-            in_word_BxWxC[..., None]
-            & ((tag_BxC[..., None] == jnp.arange(T)) & closes_BxC[..., None])[:, None],
-            (lead_BxC + closing_BxC)[:, None, :, None],
-            -jnp.inf,
-        ).max(2)
-        if normaliser == "trie":
-            # A node that leads to one tag alone has that tag's likelihood
-            entry = np.array([
-                next(n for n in (*trie.path[k, : trie.length[k]], 0) if t.sole[n] == k or n == 0)
-                for k in range(T)
-            ], np.int32)
-            implied = jnp.where(entry > 0, new_bound[..., entry], -jnp.inf)
-            new_u = jnp.maximum(new_u, implied)
-            new_bound = jnp.where(jnp.asarray(t.sole) >= 0, -jnp.inf, new_bound)
-        explored_before = state.u > -jnp.inf
-        tag_legal = legal_BxW[..., None] | (jnp.arange(T) != INSIDE)
-        complete = (explored_before | ~tag_legal).all(-1)
-        new_bound = jnp.where(complete[..., None], -jnp.inf, new_bound)
-        bound = jnp.where(ran, -jnp.inf, jnp.maximum(state.bound, new_bound))
-        u = jnp.where(explored_before, state.u, new_u)
-
-        # ---- settle
-        after = judge(bound, u)
-        have_key = (
-            (jnp.clip(key_word - state.word[:, None], 0, W - 1)[:, None] == steps_W[:, None])
-            & ((key_word >= state.word[:, None]) & (key_word < _DEAD))[:, None]
-            & (key_node[:, None] == terminal_T[after.guess][..., None])
-        ).any(-1)
-        settled = after.done & have_key & active_BxW
-        same_guess = after.guess == state.guess
-        kept = jnp.cumprod(
-            jnp.concatenate([jnp.ones((B, 1), jnp.int32), same_guess[:, :-1]], 1), 1
-        ).astype(bool)
-        go = jnp.cumprod(settled & kept, 1).astype(bool)
-        n_B = go.sum(-1)
-        rows_B1 = jnp.arange(B)[:, None]
-        at = jnp.where(go, words_BxW, L)
-        slots_word = key_word
-        key_off = key_word - state.word[:, None]
-        key_w = jnp.clip(key_off, 0, W - 1)
-        key_tag = jnp.take_along_axis(after.guess, key_w, 1)
-        key_live = jnp.where(
-            key_off < 0,
-            True,
-            jnp.where(
-                key_off < n_B[:, None],
-                ancestor(key_node, terminal_T[key_tag]),
-                jnp.take_along_axis(kept, key_w, 1),
-            ),
-        )
-        slots_word = jnp.where(key_live, key_word, _DEAD)
-        held = ((slots_word >= (state.word + n_B)[:, None]) & (slots_word < _DEAD)).sum(-1)
-        crowded = held > roomy - C
-        slots_word = jnp.where(
-            crowded[:, None] & (slots_word > (state.word + n_B)[:, None]), _DEAD, slots_word
-        )
-        # Depends on the scores, so XLA knows that all reads of the cache come before and writes in place.
-        live_BxC = slots_word[:, P:] < _DEAD
-        cache = jax.tree.map(
-            lambda old, new: jax.lax.dynamic_update_slice_in_dim(
-                old, jnp.where(live_BxC[:, None, :, None], new, 0), state.fill, 2
-            ),
-            state.cache, block,
-        )
-        source = steps_W + n_B[:, None]
-        stays = (source < W) & jnp.take_along_axis(kept, jnp.minimum(source, W - 1), 1)
-        stays &= ~(crowded[:, None] & (steps_W > 0))
-        source = jnp.minimum(source, W - 1)
-
-        def slide(value, fresh):
-            moved = jax.vmap(lambda x, i: x[i])(value, source)
-            return jnp.where(stays.reshape(B, W, *(1,) * (value.ndim - 2)), moved, fresh)
-
-        def write(old, new):
-            return jax.lax.dynamic_update_slice_in_dim(old, new, state.fill, 1)
-
-        last = jnp.take_along_axis(after.guess, jnp.maximum(n_B - 1, 0)[:, None], 1)[:, 0]
-        new_lengths = length_T[after.guess]
+    def begin(self, rows: int, encoded: Encoded) -> _State:
+        """Nothing tagged, nothing cached."""
+        words, tags = self._words, self._trie.num_tags
+        int_BxP = jnp.zeros((rows, self._slots), jnp.int32)
+        int_B = jnp.zeros(rows, jnp.int32)
         return _State(
-            word=state.word + n_B,
-            previous_tag=jnp.where(n_B > 0, last, state.previous_tag),
-            root_position=state.root_position + jnp.where(go, 1 + new_lengths, 0).sum(-1),
-            bound=slide(bound, fresh_N),
-            u=slide(u, -jnp.inf),
-            guess=slide(after.guess, OUTSIDE),
-            cache=cache,
-            slots=_Slots(
-                write(slots_word[:, :P], slots_word[:, P:]),
-                write(state.slots.node, node_BxC),
-                write(state.slots.position, pos_BxC),
+            word=int_B,
+            previous_tag=jnp.full(rows, OUTSIDE, jnp.int32),  # the start forbids I, as O does
+            root_position=jnp.ones(rows, jnp.int32),
+            known=self._frontier.fresh(rows, self._window),
+            cache=empty_cache(encoded, self._slots),
+            slots=_Slots(jnp.full_like(int_BxP, _DEAD), int_BxP, int_BxP),
+            fill=jnp.zeros((), jnp.int32),
+            found=Search(
+                jnp.zeros((rows, words), jnp.int32),
+                jnp.zeros((rows, words, tags), jnp.float32),
+                jnp.zeros((rows, words), jnp.float32),
+                int_B,
+                int_B,
             ),
-            fill=state.fill + C,
-            tags=state.tags.at[rows_B1, at].set(after.guess, mode="drop"),
-            log_likelihoods=state.log_likelihoods.at[rows_B1, at].set(u, mode="drop"),
-            unexplored=state.unexplored.at[rows_B1, at].set(after.unexplored, mode="drop"),
-            expanded=state.expanded + valid_BxC.sum(-1),
-            passes=state.passes + unfinished(state),
         )
 
-    def tidy(state: _State) -> _State:
-        """Moves the slots in use together."""
-        keep = state.slots.word < _DEAD
-        order = jnp.argsort(~keep, axis=1, stable=True)
-        slots = jax.tree.map(lambda x: jnp.take_along_axis(x, order, 1), state.slots)
-        return state._replace(
-            cache=take_slots(state.cache, order), slots=slots, fill=keep.sum(-1).max()
+    def reduce(self, given: _Rows, state: _State, width: int, left: int) -> _State:
+        """Passes until at most `left` rows can go on without being scored in full."""
+
+        def more(state: _State) -> jax.Array:
+            return (self._unfinished(given, state) & ~self._stalled(given, state)).sum() > left
+
+        def go_on(state: _State) -> _State:
+            state = jax.lax.while_loop(
+                lambda state: more(state) & self._has_room(state, width),
+                lambda state: self._step(given, state, width),
+                state,
+            )
+            return self._make_room(given, state, width)
+
+        return jax.lax.while_loop(more, go_on, state)
+
+    def finish(self, given: _Rows, state: _State, width: int) -> _State:
+        """Passes until all rows are done."""
+
+        def many_stalled(state: _State) -> jax.Array:
+            stalled = self._stalled(given, state).sum()
+            return (stalled > 0) & (_PART * stalled >= self._unfinished(given, state).sum())
+
+        def more(state: _State) -> jax.Array:
+            return self._unfinished(given, state).any()
+
+        def go_on(state: _State) -> _State:
+            state = jax.lax.while_loop(
+                lambda state: more(state) & ~many_stalled(state) & self._has_room(state, width),
+                lambda state: self._step(given, state, width),
+                state,
+            )
+            state = jax.lax.cond(
+                many_stalled(state),
+                lambda state: self._score_in_full(given, state),
+                lambda state: state,
+                state,
+            )
+            return self._make_room(given, state, width)
+
+        return jax.lax.while_loop(more, go_on, state)
+
+    def _unfinished(self, given: _Rows, state: _State) -> Bool[Array, " batch"]:
+        return state.word < given.num_words
+
+    def _stalled(self, given: _Rows, state: _State) -> Bool[Array, " batch"]:
+        """Rows whose word has used up its nodes and waits to be scored in full."""
+        nodes = (state.slots.word == state.word[:, None]).sum(-1)
+        return self._unfinished(given, state) & (nodes >= self._scratch)
+
+    def _has_room(self, state: _State, width: int) -> jax.Array:
+        return state.fill + width <= self._slots
+
+    def _make_room(self, given: _Rows, state: _State, width: int) -> _State:
+        """Moves the live slots together, if there is no room for another block."""
+
+        def move(state: _State) -> _State:
+            live = (state.slots.word < _DEAD) & self._unfinished(given, state)[:, None]
+            order = jnp.argsort(~live, axis=1, stable=True)
+            slots = state.slots._replace(word=jnp.where(live, state.slots.word, _DEAD))
+            return state._replace(
+                cache=take_slots(state.cache, order),
+                slots=jax.tree.map(lambda x: jnp.take_along_axis(x, order, axis=1), slots),
+                fill=live.sum(-1).max(),
+            )
+
+        return jax.lax.cond(self._has_room(state, width), lambda state: state, move, state)
+
+    def _step(self, given: _Rows, state: _State, width: int) -> _State:
+        """One pass: chooses a block, runs it, and settles what can be settled."""
+        verdict = self._frontier.judge(state.known, state.previous_tag)
+        words = state.word[:, None] + jnp.arange(self._window)
+        active = (words < given.num_words[:, None]) & ~self._stalled(given, state)[:, None]
+        run = (
+            self._on_path(state.slots, state.word, verdict)[:, None]
+            & (state.slots.word[:, None] == words[..., None])
+        ).sum(-1)
+        begin = ~(state.slots.word == _BEGINNING).any(-1)
+        block = self._frontier.choose(state.known, verdict, run, active, begin, width)
+        added = self._describe(state, verdict, block)
+        hidden, cache = self._run(given, state, verdict, block, added)
+        before = jnp.concatenate([state.previous_tag[:, None], verdict.guess[:, :-1]], axis=1)
+        known = self._frontier.learn(
+            state.known, block, self._logits(hidden, added.word), before != OUTSIDE
+        )
+        return self._settle(state, verdict, known, active, block, added, cache)
+
+    def _on_path(
+        self, slots: _Slots, base: Int[Array, " batch"], verdict: Verdict
+    ) -> Bool[Array, "batch slots"]:
+        """Whether later words attend to a slot: of settled words all that is left, else the guess's."""
+        ahead = slots.word - base[:, None]
+        guess = jnp.take_along_axis(verdict.guess, jnp.clip(ahead, 0, self._window - 1), axis=1)
+        return (ahead < 0) | (self._frontier.on_path(slots.node, guess) & (ahead < self._window))
+
+    def _describe(self, state: _State, verdict: Verdict, block: Block) -> _Slots:
+        """The block's slots."""
+        word = jnp.where(block.used, state.word[:, None] + block.word, _DEAD)
+        lengths = 1 + jnp.asarray(self._trie.length)[verdict.guess]
+        roots = state.root_position[:, None] + jnp.cumsum(lengths, axis=1) - lengths
+        position = (
+            jnp.take_along_axis(roots, block.word, axis=1)
+            + jnp.asarray(self._trie.depth)[block.node]
+        )
+        return _Slots(
+            jnp.where(block.start, _BEGINNING, word),
+            block.node,
+            jnp.where(block.start, 0, position),
         )
 
-    def score_all(state: _State) -> _State:
-        blocks = trie.blocks(max(max_nodes, D + 1))
+    def _run(
+        self, given: _Rows, state: _State, verdict: Verdict, block: Block, added: _Slots
+    ) -> tuple[Float[Array, "batch width embed"], Cache]:
+        """Hidden states of the block's nodes, and their keys and values."""
+        tokens = jnp.where(
+            block.node == 0,
+            self._sentinel_ids[jnp.clip(added.word, 0, self._words - 1)],
+            jnp.asarray(self._trie.token)[block.node],
+        )
+        tokens = jnp.where(block.start, self.decoder.model.config.decoder_start_id, tokens)
+        keys = _join(state.slots, added)
+        earlier = keys.word[:, None] < added.word[..., None]
+        same = keys.word[:, None] == added.word[..., None]
+        above = self._frontier.leads_to(keys.node[:, None], added.node[..., None])
+        mask = (self._on_path(keys, state.word, verdict)[:, None] & earlier) | (same & above)
+        hidden, cache = self.decoder.apply(
+            "decode_block",
+            tokens,
+            added.position,
+            mask,
+            given.encoded.cross,
+            given.encoded.mask,
+            prefix=state.cache,
+            prefix_positions=state.slots.position,
+            deterministic=True,
+        )
+        return hidden, cache
 
-        def one(root_token, root_position, closing, row: Encoded, prefix: Prefix):
-            row, prefix = jax.tree.map(lambda x: x[None], (row, prefix))
+    def _logits(
+        self, hidden: Float[Array, "batch width embed"], word: Int[Array, "batch width"]
+    ) -> Logits:
+        logits = jnp.einsum(
+            "bcd,rd->bcr", hidden, self._rows_RxD, preferred_element_type=jnp.float32
+        )
+        tokens = len(self._frontier.tables.tokens)
+        closing = tokens + 1 + jnp.clip(word, 0, self._words - 1)
+        total = None
+        if self._normaliser == "vocab":
+            total = _logsumexp_vocabulary(
+                self.decoder.model, self.decoder.params, hidden, self._max_logits
+            )
+        return Logits(
+            logits[..., :tokens],
+            jnp.take_along_axis(logits, closing[..., None], axis=2)[..., 0],
+            total,
+        )
+
+    def _settle(
+        self,
+        state: _State,
+        verdict: Verdict,
+        known: Known,
+        active: Bool[Array, "batch window"],
+        block: Block,
+        added: _Slots,
+        cache: Cache,
+    ) -> _State:
+        """Moves each row's window over the words that are settled, and drops what is of no use."""
+        ahead = jnp.arange(self._window)
+        words = state.word[:, None] + ahead
+        keys = _join(state.slots, added)
+        after = self._frontier.judge(known, state.previous_tag)
+        tag, trie = after.guess, self._trie
+
+        # A word settles when later words have all of its tag to attend to, and in its turn. What
+        # rests on a guess that has changed is void.
+        cached = (
+            (keys.word[:, None] == words[..., None])
+            & (keys.node[:, None] == jnp.asarray(trie.terminal)[tag][..., None])
+        ).any(-1)
+        # Nothing to run is left where everything is known, and where numbers are not finite.
+        exhausted = ~block.used.any(-1, keepdims=True) & (ahead == 0)
+        settled = ((after.done & cached) | exhausted) & active
+        void = jnp.cumsum(tag != verdict.guess, axis=1) > 0
+        valid = ~jnp.pad(void[:, :-1], ((0, 0), (1, 0)))
+        moves = jnp.cumprod(settled & valid, axis=1).astype(bool)
+        moved = moves.sum(-1, keepdims=True)
+        first = state.word[:, None] + moved
+
+        offset = keys.word - state.word[:, None]
+        live = jnp.where(
+            keys.word < first,
+            self._on_path(keys, state.word, after),
+            jnp.take_along_axis(valid, jnp.clip(offset, 0, self._window - 1), axis=1),
+        )
+        slot_word = jnp.where(live, keys.word, _DEAD)
+        held = ((slot_word >= first) & (slot_word < _DEAD)).sum(-1, keepdims=True)
+        crowded = held > self._held - self._widest
+        slot_word = jnp.where(crowded & (slot_word > first), _DEAD, slot_word)
+
+        source = jnp.minimum(ahead + moved, self._window - 1)
+        kept = (ahead + moved < self._window) & jnp.take_along_axis(valid, source, axis=1)
+        kept &= ~crowded | (ahead == 0)
+        slid = jax.tree.map(
+            lambda x, fresh: jnp.where(
+                kept[..., None], jnp.take_along_axis(x, source[..., None], axis=1), fresh
+            ),
+            known,
+            self._frontier.fresh(*tag.shape),
+        )
+
+        def write(old: jax.Array, new: jax.Array, axis: int) -> jax.Array:
+            return jax.lax.dynamic_update_slice_in_dim(old, new, state.fill, axis=axis)
+
+        # Dead slots are zeroed because it makes what is written depend on all that has been read:
+        # otherwise XLA may write first, and copies the whole cache, in every pass.
+        old = state.slots.word.shape[1]
+        useful = (slot_word[:, old:] < _DEAD)[:, None, :, None]
+        row, at = jnp.arange(len(tag))[:, None], jnp.where(moves, words, self._words)
+        found = state.found
+        last = jnp.take_along_axis(tag, jnp.maximum(moved - 1, 0), axis=1)[:, 0]
+        return _State(
+            word=first[:, 0],
+            previous_tag=jnp.where(moved[:, 0] > 0, last, state.previous_tag),
+            root_position=state.root_position
+            + jnp.where(moves, 1 + jnp.asarray(trie.length)[tag], 0).sum(-1),
+            known=slid,
+            cache=jax.tree.map(
+                lambda x, new: write(x, jnp.where(useful, new, 0), 2), state.cache, cache
+            ),
+            slots=_Slots(
+                write(slot_word[:, :old], slot_word[:, old:], 1),
+                write(state.slots.node, added.node, 1),
+                write(state.slots.position, added.position, 1),
+            ),
+            fill=state.fill + added.word.shape[1],
+            found=Search(
+                found.tags.at[row, at].set(tag, mode="drop"),
+                found.log_likelihoods.at[row, at].set(known.u, mode="drop"),
+                found.unexplored.at[row, at].set(after.unexplored, mode="drop"),
+                found.nodes + block.used.sum(-1),
+                found.passes + active[:, 0],
+            ),
+        )
+
+    def _score_in_full(self, given: _Rows, state: _State) -> _State:
+        """Scores all nodes of the stalled rows' first word; what is ahead of it is dropped."""
+
+        def score(
+            root: jax.Array,
+            position: jax.Array,
+            closing: jax.Array,
+            encoded: Encoded,
+            prefix: Prefix,
+        ) -> Any:
+            encoded, prefix = jax.tree.map(lambda x: x[None], (encoded, prefix))
             scores, _ = score_trie(
-                decoder, trie, blocks, root_token, root_position[None], closing, row, prefix,
-                normaliser=normaliser, max_logits=max(1, max_logits // B),
+                self.decoder,
+                self._trie,
+                self._blocks,
+                root,
+                position[None],
+                closing,
+                encoded,
+                prefix,
+                normaliser=self._normaliser,
+                max_logits=max(1, self._max_logits // len(state.word)),
             )
             return jax.tree.map(lambda x: x[0], scores)
 
+        # A row at a time, as every row is at another word.
+        at = jnp.minimum(state.word, self._words - 1)
         used = state.slots.word < state.word[:, None]
-        at = jnp.minimum(state.word, L - 1)
-        scores = jax.vmap(one)(
-            sentinel_ids[at], state.root_position, sentinel_ids[at + 1], encoded,
+        scores = jax.vmap(score)(
+            self._sentinel_ids[at],
+            state.root_position,
+            self._sentinel_ids[at + 1],
+            given.encoded,
             Prefix(state.cache, state.slots.position, used),
         )
-        u_BxT = tag_log_likelihoods(trie, scores, state.previous_tag != OUTSIDE)
-        wait = waiting(state)
-        first = wait[:, None] & (steps_W == 0)
-        later = wait[:, None] & (steps_W > 0)
-        u = jnp.where(first[..., None], u_BxT[:, None], jnp.where(later[..., None], -jnp.inf, state.u))
-        bound = jnp.where(
-            first[..., None], -jnp.inf, jnp.where(later[..., None], fresh_N, state.bound)
+        u = tag_log_likelihoods(self._trie, scores, state.previous_tag != OUTSIDE)
+        stalled = self._stalled(given, state)[:, None, None]
+        first = (jnp.arange(self._window) == 0)[:, None]
+        fresh = self._frontier.fresh(len(u), self._window)
+        known = Known(
+            jnp.where(stalled, jnp.where(first, -jnp.inf, fresh.bound), state.known.bound),
+            jnp.where(stalled, jnp.where(first, u[:, None], fresh.u), state.known.u),
         )
-        tag = jnp.argmax(u_BxT, -1).astype(jnp.int32)
-        guess = jnp.where(first, tag[:, None], jnp.where(later, OUTSIDE, state.guess))
-        word = state.slots.word
-        drop = wait[:, None] & (
-            (word > state.word[:, None])
-            | ((word == state.word[:, None]) & ~ancestor(state.slots.node, terminal_T[tag][:, None]))
+        # Only the best tag's path is kept, so that the row is not stalled any more.
+        tag = jnp.argmax(u, axis=-1).astype(jnp.int32)[:, None]
+        kept = used | (
+            (state.slots.word == state.word[:, None])
+            & self._frontier.on_path(state.slots.node, tag)
         )
+        word = jnp.where(stalled[..., 0] & ~kept, _DEAD, state.slots.word)
+        count = jnp.where(stalled[:, 0, 0], self._trie.num_nodes + 1, 0)
         return state._replace(
-            u=u, bound=bound, guess=guess,
-            slots=state.slots._replace(word=jnp.where(drop, _DEAD, word)),
-            expanded=state.expanded + jnp.where(wait, N, 0),
+            known=known,
+            slots=state.slots._replace(word=word),
+            found=state.found._replace(nodes=state.found.nodes + count),
         )
 
-    def call_for_all(state):
-        wait = waiting(state).sum()
-        return (wait > 0) & (4 * wait >= unfinished(state).sum())
 
-    def inner(state):
-        return unfinished(state).any() & (state.fill + C <= P) & ~call_for_all(state)
-
-    def outer_step(state):
-        state = jax.lax.while_loop(inner, step, state)
-        state = jax.lax.cond(call_for_all(state), score_all, lambda s: s, state)
-        return jax.lax.cond(state.fill + C > P, tidy, lambda s: s, state)
-
-    shape = (B, config.num_heads, P, config.d_kv)
-    zeros = jnp.zeros(shape, jnp.dtype(config.dtype))
-    state = _State(
-        word=jnp.zeros(B, jnp.int32),
-        previous_tag=jnp.full(B, OUTSIDE, jnp.int32),
-        root_position=jnp.ones(B, jnp.int32),
-        bound=jnp.broadcast_to(fresh_N, (B, W, N)),
-        u=jnp.full((B, W, T), -jnp.inf),
-        guess=jnp.full((B, W), OUTSIDE, jnp.int32),
-        cache=tuple(KeyValue(zeros, zeros) for _ in range(config.num_decoder_layers)),
-        slots=_Slots(
-            jnp.full((B, P), _DEAD, jnp.int32), jnp.zeros((B, P), jnp.int32), jnp.zeros((B, P), jnp.int32)
-        ),
-        fill=jnp.zeros((), jnp.int32),
-        tags=jnp.zeros((B, L), jnp.int32),
-        log_likelihoods=jnp.zeros((B, L, T), jnp.float32),
-        unexplored=jnp.zeros((B, L), jnp.float32),
-        expanded=jnp.zeros(B, jnp.int32),
-        passes=jnp.zeros(B, jnp.int32),
-    )
-    state = jax.lax.while_loop(lambda s: unfinished(s).any(), outer_step, state)
-    return Search(
-        state.tags, state.log_likelihoods, state.unexplored, state.expanded, state.passes
-    )
+def _join(first: _Slots, second: _Slots) -> _Slots:
+    return jax.tree.map(lambda x, y: jnp.concatenate([x, y], axis=1), first, second)

@@ -127,9 +127,8 @@ def test_trained_teacher_and_growth(tmp_path: Path) -> None:
     [checked] = results["trained"]["pruned"]
     assert checked["words"] == 7 and checked["different_tags"] == 0
     assert checked["worst_posterior_error"] <= 1e-4
-    assert {row["algorithm"] for row in results["trained"]["rows"]} == {
-        *("greedy", "sentscore", "sentscore-trie", "pruned")
-    }
+    flops = {row["algorithm"]: row["work"]["flops"] for row in results["trained"]["rows"]}
+    assert flops["greedy"] < flops["pruned"] < flops["sentscore"]
 
 
 def test_peers_agree_on_sentences_of_different_lengths(
@@ -207,7 +206,7 @@ def test_work_is_counted_from_the_sentences() -> None:
     # start s_0 5 s_1 6 8: each attends to itself, those before it, and four encoder tokens.
     own = 2 * 6 * weights["decoder"] + 4 * 4 * sum(4 + place for place in range(1, 7))
     assert count.greedy().flops == encoder + own
-    assert (count.greedy().decoder_tokens, count.greedy().passes) == (6, 3)
+    assert (count.greedy().decoder_tokens, count.greedy().passes) == (6, 2)
     assert count.generate().flops == encoder + own + 2 * 6 * 3 * 11
     assert count.generate().passes == 6
     # Root and nodes 5, 6, 6 7, 6 8, behind one token and behind three.
@@ -216,7 +215,7 @@ def test_work_is_counted_from_the_sentences() -> None:
     assert count.sentscore(vocabulary=False).flops == encoder + tries
     assert count.sentscore(vocabulary=True).flops == encoder + tries + 2 * 10 * 3 * 11
     assert count.sentscore(vocabulary=True).weight_bytes == 4 * (
-        sum(weights.values()) + 2 * weights["decoder"] + 2 * 3 * 11
+        sum(weights.values()) + weights["decoder"] + 2 * 3 * 11
     )
 
 

@@ -21,8 +21,8 @@ from distill_jax.sentscore import (
     make_decoder,
 )
 from distill_jax.sentscore.automaton import Automaton
-from distill_jax.sentscore.forward import Decoder
-from distill_jax.sentscore.greedy import default_width, greedy
+from distill_jax.sentscore.greedy import default_sizes, greedy
+from distill_jax.sentscore.packing import decode_packed, pack_rows
 from tests.sentscore.reference import (
     LABEL_SETS,
     LONGEST,
@@ -39,12 +39,17 @@ from tests.sentscore.stepwise import StepByStep, brute_force_greedy
 ALIKE: Tags = ((2, 3), (2, 3, 4), (2, 4, 3), (2, 4))
 NO_CHOICE: Tags = ((2, 3), (4,))
 
+Sizes = tuple[float, ...]
+"""The width, and the share; where a group has less room than its rows' widths its tokens are packed."""
+
 
 @functools.lru_cache(maxsize=64)
 def make_greedy(
-    model: T5, trie: LabelTrie, width: int | None = None
+    model: T5, trie: LabelTrie, width: int | None = None, share: float | None = None
 ) -> Callable[[Any, SentScoreBatch], jax.Array]:
-    return jax.jit(lambda params, batch: greedy(model, params, batch, trie, width=width))
+    return jax.jit(
+        lambda params, batch: greedy(model, params, batch, trie, width=width, share=share)
+    )
 
 
 def expected(model: T5, params: Any, batch: SentScoreBatch, row: int, tags: Tags) -> StepByStep:
@@ -53,7 +58,7 @@ def expected(model: T5, params: Any, batch: SentScoreBatch, row: int, tags: Tags
 
 
 def assert_matches_brute_force(
-    family: str, tags: Tags, seeds: Sequence[int], widths: Sequence[int | None]
+    family: str, tags: Tags, seeds: Sequence[int], sizes: Sequence[Sizes]
 ) -> None:
     model, params = tiny_t5(family)
     num_words = [WORDS, 2, 0, 1, WORDS - 1]
@@ -61,8 +66,8 @@ def assert_matches_brute_force(
     for seed in seeds:
         batch = random_batch(seed, num_words)
         results = [
-            np.asarray(make_greedy(model, LabelTrie.compile(tags), width)(params, batch))
-            for width in widths
+            np.asarray(make_greedy(model, LabelTrie.compile(tags), *size)(params, batch))
+            for size in sizes
         ]
         for row, words in enumerate(num_words):
             by_hand = expected(model, params, batch, row, tags)
@@ -78,17 +83,17 @@ def assert_matches_brute_force(
 
 
 @pytest.mark.parametrize(
-    ("family", "tags", "widths"),
+    ("family", "tags", "sizes"),
     [
-        ("v1.0", LABEL_SETS[1], (None, 3)),
-        ("v1.1", LABEL_SETS[2], (1, 2, 6)),
-        ("umt5", LABEL_SETS[3], (None,)),
-        ("v1.1", ALIKE, (1, 3)),
-        ("v1.1", NO_CHOICE, (2,)),
+        ("v1.0", LABEL_SETS[1], [(), (3, 1.3)]),
+        ("v1.1", LABEL_SETS[2], [(1,), (6, 0.2), (2, 0.6)]),
+        ("umt5", LABEL_SETS[3], [(3, 2)]),
+        ("v1.1", ALIKE, [(1,), (4, 2)]),
+        ("v1.1", NO_CHOICE, [(2,)]),
     ],
 )
-def test_matches_brute_force(family: str, tags: Tags, widths: tuple[int | None, ...]) -> None:
-    assert_matches_brute_force(family, tags, range(8), widths)
+def test_matches_brute_force(family: str, tags: Tags, sizes: list[Sizes]) -> None:
+    assert_matches_brute_force(family, tags, range(8), sizes)
 
 
 @given(
@@ -98,7 +103,7 @@ def test_matches_brute_force(family: str, tags: Tags, widths: tuple[int | None, 
         max_size=9,
         unique=True,
     ).map(tuple),
-    width=st.sampled_from([None, 1, 2, 3, 5]),
+    size=st.sampled_from([(), (1,), (3,), (2, 1), (3, 0.4), (5, 2)]),
     seed=st.integers(0, 1000),
 )
 @settings(
@@ -106,8 +111,8 @@ def test_matches_brute_force(family: str, tags: Tags, widths: tuple[int | None, 
     max_examples=5,  # each label set is a compile of its own
     derandomize=True,
 )
-def test_matches_brute_force_on_random_label_sets(tags: Tags, width: int | None, seed: int) -> None:
-    assert_matches_brute_force("v1.1", tags, range(seed, seed + 3), (width,))
+def test_matches_brute_force_on_random_label_sets(tags: Tags, size: Sizes, seed: int) -> None:
+    assert_matches_brute_force("v1.1", tags, range(seed, seed + 3), [size])
 
 
 def test_many_long_tags() -> None:
@@ -135,13 +140,12 @@ def test_many_long_tags() -> None:
 def test_no_pass_without_a_decision(tags: Tags, monkeypatch: pytest.MonkeyPatch) -> None:
     """One pass a decision where blocks are wide enough, else as many as its tokens need."""
     passes: list[None] = []
-    block = Decoder.block
 
     def counting(*arguments: Any) -> Any:
         jax.debug.callback(lambda: passes.append(None))
-        return block(*arguments)
+        return decode_packed(*arguments)
 
-    monkeypatch.setattr(Decoder, "block", counting)
+    monkeypatch.setattr("distill_jax.sentscore.greedy.decode_packed", counting)
     model, params = tiny_t5("v1.1")
     trie = LabelTrie.compile(tags)
     for width in (1, max(map(max, Automaton.build(trie).chains))):
@@ -236,7 +240,7 @@ def test_sharded_equals_unsharded(shape: tuple[int, int]) -> None:
     if jax.device_count() < 8:
         pytest.skip("needs 8 devices (tests/conftest.py asks for 8 virtual ones)")
     model, params = tiny_t5("v1.1")
-    tag = make_greedy(model, LabelTrie.compile(LABEL_SETS[2]), 2)
+    tag = make_greedy(model, LabelTrie.compile(LABEL_SETS[2]), 3, 1.5)
     batch = random_batch(2, [4, 3, 2, 1, 0, 4, 4, 1])
     automatic = 2 * (jax.sharding.AxisType.Auto,)
     mesh = jax.make_mesh(shape, ("data", "model"), axis_types=automatic)
@@ -277,18 +281,35 @@ def test_bfloat16_agrees_where_it_can() -> None:
     assert clear > 2
 
 
-def test_width_follows_the_batch() -> None:
-    """A pass over few rows costs the same however wide it is; over many rows columns cost."""
+def test_sizes_follow_the_batch() -> None:
+    """Few rows are run as wide as they come; many share room for what they need on average."""
     automaton = Automaton.build(LabelTrie.compile([(2,), (3,), (4, 5), (5, 4, 3, 2), (5, 4)]))
     # (5, 4) closes the word or goes on: its decisions bring 2 tokens and 1, or 2 and 3.
     assert automaton.chains == ((2,), (2,), (3,), (2, 3), (2, 1))
-    widths = [default_width(automaton, rows) for rows in (1, 8, 32, 1024)]
-    assert widths[0] == 3 and widths == sorted(widths, reverse=True) and widths[-1] == 2
+    assert default_sizes(automaton, 1) == (3, 3)
+    tokens, decisions = (0.75 * o + 0.25 * rest / 4 for o, rest in ((2, 13), (1, 6)))
+    assert default_sizes(automaton, 32) == (3, pytest.approx(tokens / decisions))
+
+
+def test_packing_takes_what_fits_and_puts_it_back() -> None:
+    """Two groups of three rows: the row that is behind comes first, the last one is cut short."""
+    own, progress = np.array([3, 2, 4, 1, 0, 4]), np.array([5, 1, 2, 3, 0, 3])
+    packing = pack_rows(own, progress, width=4, group=3, capacity=7)
+    np.testing.assert_array_equal(packing.taken, [1, 2, 4, 1, 0, 4])
+    values = np.arange(6 * 4).reshape(6, 4, 1)
+    packed = packing.pack(values)
+    assert packed.shape == (2, 7, 1)
+    np.testing.assert_array_equal(packed[0, :, 0], [4, 5, 8, 9, 10, 11, 0])
+    np.testing.assert_array_equal(packed[1, :5, 0], [12, 20, 21, 22, 23])
+    taken = np.arange(4) < np.asarray(packing.taken)[:, None]
+    np.testing.assert_array_equal(packing.unpack(packed)[taken], values[taken])
 
 
 def test_bad_input() -> None:
     model, params = tiny_t5("v1.1")
     with pytest.raises(UserError, match="width of 0"):
         greedy(model, params, random_batch(0, [1]), LabelTrie.compile([[2], [3]]), width=0)
+    with pytest.raises(UserError, match="share of 0"):
+        greedy(model, params, random_batch(0, [1]), LabelTrie.compile([[2], [3]]), share=0)
     with pytest.raises(UserError, match=f"within the model's {VOCAB}"):
         make_decoder(model, LabelTrie.compile([[2], [VOCAB]]), DecoderSettings("greedy"))
