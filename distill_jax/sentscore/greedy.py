@@ -33,7 +33,8 @@ _UNPACKED_ROWS = 4
 """With so few rows a pass costs the reading of the weights, however many tokens it takes."""
 
 _GROUP = 8
-"""The most rows whose tokens are packed together."""
+"""The most rows whose tokens are packed together. Where the batch is sharded and a device holds a
+multiple of this, the loop exchanges nothing between devices but whether it is done."""
 
 _PACKED_WIDTH = 8
 """The widest block of a row that is packed: attention is not, and costs what the block is wide."""
