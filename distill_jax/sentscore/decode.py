@@ -20,6 +20,7 @@ from distill_jax.sentscore.likelihood import (
     check_model,
     check_normaliser,
 )
+from distill_jax.sentscore.pruned import pruned
 from distill_jax.sentscore.trie import LabelTrie
 from distill_jax.sentscore.word_beam import Beams, sentscore
 
@@ -114,6 +115,18 @@ def decode(
         length = longest_target(trie, batch.max_words)
         tokens = free(model, params, batch, max_length=length, eos_id=settings.eos_id)
         return Decoded(None, tokens=tokens)
+    if settings.name == "pruned":
+        tags, log_likelihoods, unexplored = pruned(
+            model,
+            params,
+            batch,
+            trie,
+            normaliser=settings.normaliser,
+            epsilon=settings.epsilon,
+            max_nodes=settings.max_nodes,
+            max_logits=settings.max_logits,
+        )
+        return Decoded(tags, log_likelihoods, unexplored)
     beams = sentscore(
         model,
         params,

@@ -210,16 +210,20 @@ def _chain(
 
     Rows that do not move stay where they are.
     """
-    tokens, own = [token], moves.astype(jnp.int32)
-    goes_on = moves & walk.unfinished(place)
-    for _ in range(width - 1):
+
+    def go_on(
+        carry: tuple[Place, jax.Array], _: None
+    ) -> tuple[tuple[Place, jax.Array], tuple[jax.Array, jax.Array]]:
+        place, goes_on = carry
         only = walk.only(place)
-        goes_on &= only >= 0
+        goes_on &= walk.unfinished(place) & (only >= 0)
         token, place = walk.go(place, jnp.maximum(only, 0), goes_on)
-        tokens.append(token)
-        own += goes_on
-        goes_on &= walk.unfinished(place)
-    return place, _Block(jnp.stack(tokens, axis=1), jnp.where(walk.unfinished(place), own, 0))
+        return (place, goes_on), (token, goes_on)
+
+    (place, _), (tokens, forced) = jax.lax.scan(go_on, (place, moves), None, width - 1)
+    tokens = jnp.concatenate([token[None], tokens]).T
+    own = jnp.where(walk.unfinished(place), moves + forced.sum(0, dtype=jnp.int32), 0)
+    return place, _Block(tokens, own)
 
 
 def _at(values_BxWx: jax.Array, index: Int[Array, "batch *chosen"]) -> jax.Array:

@@ -109,6 +109,7 @@ def pruned(
     *,
     normaliser: Normaliser = "vocab",
     epsilon: float = 1e-4,
+    max_nodes: int = DEFAULT_MAX_NODES,
     max_logits: int = DEFAULT_MAX_LOGITS,
     width: int | None = None,
 ) -> tuple[
@@ -128,6 +129,7 @@ def pruned(
         trie,
         normaliser=normaliser,
         epsilon=epsilon,
+        max_nodes=max_nodes,
         max_logits=max_logits,
         width=width,
     )
