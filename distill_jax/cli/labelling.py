@@ -33,7 +33,7 @@ def add_commands(commands: Any) -> None:
     label.add_argument("--output", metavar="DIR", help="the teacher-label store")
     label.add_argument(
         "--shard_size",
-        type=positive,
+        type=int,
         default=2048,
         metavar="N",
         help="sentences a shard; default: %(default)s",
@@ -88,6 +88,8 @@ def _label(options: argparse.Namespace) -> None:
         raise UserError("label needs --model DIR and --output DIR (or --verify DIR alone)")
     if bool(options.input) == bool(options.task):
         raise UserError("label needs either --input FILE… or --task NAME")
+    if options.shard_size < 1:
+        raise UserError("--shard_size must be at least 1")
     tagger = load_tagger(options, posteriors_for="a teacher-label store")
     sentences, counts = _pool(options)
     windowed = sum(tagger.needs_windows(sentence.words) for sentence in sentences)

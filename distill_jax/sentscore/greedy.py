@@ -76,8 +76,8 @@ def greedy(
 
     `width` is the number of tokens that a pass takes at most from each row, `share` how many it has
     room for per row, on average over the rows of a group (defaults: see `default_sizes`). Both
-    change speed and memory, but not the tags. The cache holds L (1 + D) + width slots, where D is
-    the number of tokens of the longest tag.
+    change speed and memory, but not the tags. The cache holds L (1 + D) + width slots at most, where
+    D is the number of tokens of the longest tag.
 
     Raises:
         UserError: `width` is below 1, or `share` is not above 0.
@@ -132,36 +132,56 @@ def greedy(
     start = jnp.full(rows, model.config.decoder_start_id, jnp.int32)
     place = walk.begin()
     place, block = _chain(walk, place, start, walk.unfinished(place), width)
-    cache = empty_cache(encoded, words * (1 + trie.max_length) + width)
-    state = _State(place, block, jnp.zeros(rows, jnp.int32), cache)
-    return jax.lax.while_loop(lambda state: jnp.any(state.block.own > 0), step, state).place.tags
+    state = _State(place, block, jnp.zeros(rows, jnp.int32), empty_cache(encoded, 0))
+    for slots in cache_sizes(automaton, words, width):
+
+        def goes_on(state: _State, slots: int = slots) -> jax.Array:
+            fits = jnp.max(state.length) + width <= slots
+            return fits & jnp.any(state.block.own > 0)
+
+        state = state._replace(cache=_grow(state.cache, slots))
+        state = jax.lax.while_loop(goes_on, step, state)
+    return state.place.tags
 
 
 def default_sizes(automaton: Automaton, rows: int) -> tuple[int, float]:
     """Width and share.
 
     Few rows take their widest blocks. With many, room is for as many tokens as a decision brings on
-    average, where three words in four are O and the rest any other tag. The limits were measured
-    with a T5 v1.1 "small" in float32 on CPU cores.
+    average. The limits were measured with a T5 v1.1 "small" in float32 on CPU cores.
     """
     longest = max(max(chains) for chains in automaton.chains)
     if rows <= _UNPACKED_ROWS:
         return longest, longest
+    tokens, decisions = _per_word(automaton)
+    return min(longest, _PACKED_WIDTH), tokens / decisions
+
+
+def cache_sizes(automaton: Automaton, words: int, width: int) -> list[int]:
+    """The slots that the loop begins with, and those it goes on with where they do not suffice.
+
+    Attention costs as much as there are slots, so where the longest tag is much longer than most,
+    what all words need if they get that tag is not taken from the start.
+    """
+    most = words * max(sum(chains) for chains in automaton.chains) + width
+    enough = math.ceil(1.5 * words * _per_word(automaton)[0]) + width
+    return [enough, most] if 2 * enough <= most else [most]
+
+
+def _per_word(automaton: Automaton) -> tuple[float, float]:
+    """Tokens and decisions, where three words in four are O and the rest any other tag."""
+    tokens = [sum(chains) for chains in automaton.chains]
+    decisions = [len(chains) for chains in automaton.chains]
 
     def mean(per_tag: list[int]) -> float:
         return float(0.75 * per_tag[OUTSIDE] + 0.25 * np.delete(per_tag, OUTSIDE).mean())
 
-    share = mean([sum(chains) for chains in automaton.chains]) / mean(
-        [len(chains) for chains in automaton.chains]
-    )
-    return min(longest, _PACKED_WIDTH), share
+    return mean(tokens), mean(decisions)
 
 
 def empty_cache(encoded: Encoded, slots: int) -> Cache:
     """A cache of so many slots, zeros."""
-    return jax.tree.map(
-        lambda x: jnp.zeros((*x.shape[:2], slots, x.shape[3]), x.dtype), encoded.cross
-    )
+    return _grow(jax.tree.map(lambda x: x[:, :, :0], encoded.cross), slots)
 
 
 def write_rows(cache: Cache, slot: Int[Array, " batch"], new: Cache) -> Cache:
@@ -229,3 +249,10 @@ def _chain(
 def _at(values_BxWx: jax.Array, index: Int[Array, "batch *chosen"]) -> jax.Array:
     """Each row's values at the given places, the first where an index is negative."""
     return jax.vmap(lambda values, index: values[index])(values_BxWx, jnp.maximum(index, 0))
+
+
+def _grow(cache: Cache, slots: int) -> Cache:
+    """The cache with zeros behind its slots, so that it has this many."""
+    return jax.tree.map(
+        lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, slots - x.shape[2]), (0, 0))), cache
+    )
