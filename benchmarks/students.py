@@ -37,11 +37,12 @@ from distill_jax.inference import WordPredictor
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.runs.common import dev_evaluation
 from distill_jax.runs.students import StudentEvaluation
-from distill_jax.train.loop import Schedule, fit, make_step
+from distill_jax.train.loop import Schedule, fit
 from distill_jax.train.many import Member, fit_many, map_members, stack_padded
 from distill_jax.train.mesh import batch_sharding, make_mesh
 from distill_jax.train.optimizers import adamw
 from distill_jax.train.state import create_state
+from distill_jax.train.step import make_step
 from distill_jax.word_vocab import WordVocabulary
 
 GOLD, SILVER, DEV, BATCH, TARGET = 100, 500, 50, 16, 3.0

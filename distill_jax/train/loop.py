@@ -11,7 +11,6 @@ from typing import Any
 import gin
 import grain
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -21,7 +20,8 @@ from distill_jax.errors import UserError
 from distill_jax.train.checkpoints import RunCheckpoints
 from distill_jax.train.mesh import batch_sharding, check_batch_size
 from distill_jax.train.reporting import RunLog
-from distill_jax.train.state import TrainState, abstract_state, create_state, shardings_of
+from distill_jax.train.state import abstract_state, create_state, shardings_of
+from distill_jax.train.step import compile_step
 
 Evaluate = Callable[[Any], dict[str, float]]
 """Parameters → dev metrics; `selection` among them is what model selection maximises."""
@@ -59,42 +59,6 @@ class Outcome:
     best_step: int
     steps: int
     seconds: float
-
-
-def make_step(
-    objective: Objective, optimizer: optax.GradientTransformation
-) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, dict[str, Any]]]:
-    """The pure step: (state, batch, key) → (next state, metric sums). The key is folded with the step."""
-
-    def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, dict[str, Any]]:
-        def loss_of(params: Any) -> tuple[jax.Array, Any]:
-            sums = objective.loss(params, batch, jax.random.fold_in(key, state.step))
-            total, weight = sums["loss"]
-            return total / jnp.maximum(weight, 1.0), sums
-
-        (_, sums), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        metrics = {name: tuple(pair) for name, pair in sums.items()}
-        metrics["grad_norm"] = (optax.global_norm(gradients), jnp.float32(1))
-        return TrainState(state.step + 1, params, opt_state), metrics
-
-    return step
-
-
-def compile_step(
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-    mesh: Mesh,
-    shardings: TrainState,
-) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, dict[str, Any]]]:
-    """The step jitted over the mesh: state in its shardings and donated, batches split by rows."""
-    return jax.jit(
-        make_step(objective, optimizer),
-        in_shardings=(shardings, batch_sharding(mesh), None),
-        out_shardings=(shardings, None),
-        donate_argnums=0,
-    )
 
 
 def fit(

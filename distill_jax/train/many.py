@@ -28,9 +28,10 @@ from jax.sharding import Mesh, PartitionSpec
 
 from distill_jax.distill.objectives import Batch, Objective
 from distill_jax.errors import UserError
-from distill_jax.train.loop import Outcome, Schedule, _feed, _Selection, make_step
+from distill_jax.train.loop import Outcome, Schedule, _feed, _Selection
 from distill_jax.train.mesh import batch_sharding
 from distill_jax.train.state import TrainState, _initialiser
+from distill_jax.train.step import make_step
 
 Settings = Mapping[str, Any]
 """Name → number, of each member in Python and traced in the program."""
