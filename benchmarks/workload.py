@@ -44,7 +44,7 @@ SIZES: dict[str, dict[str, int]] = {
 Tags = Sequence[Sequence[int]]
 """The token ids of every tag: O, I, labels."""
 
-_ROWS = 32_128  # 32,000 pieces and 100 sentinels, rounded up
+ROWS = 32_128  # 32,000 pieces and 100 sentinels, rounded up
 _SPARE_ROWS = 28
 _SENTINELS = 100
 _FIRST_WORD = 3  # after pad, eos and unk
@@ -85,7 +85,7 @@ class Model:
 
 def random_model(size: str, dtype: str, seed: int = 0) -> Model:
     """A T5 v1.1 with t5x's random initialisation, its weights stored in `dtype`."""
-    config = T5Config(**({"vocab_size": _ROWS} | SIZES[size]), dtype=dtype)  # type: ignore[arg-type]
+    config = T5Config(**({"vocab_size": ROWS} | SIZES[size]), dtype=dtype)  # type: ignore[arg-type]
     return Model(T5(config), draw_weights(config, jax.random.key(seed), dtype))
 
 

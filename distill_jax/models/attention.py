@@ -14,6 +14,9 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
+from distill_jax.models.partitioning import constrain
+from distill_jax.models.t5_config import AttentionImplementation
+
 # Added to masked logits. Finite, so that a row with nothing to attend to stays free of NaNs.
 MASKED = -1e10
 
@@ -122,6 +125,7 @@ class Attention(nn.Module):
     d_model: int
     dropout_rate: float
     dtype: jnp.dtype
+    implementation: AttentionImplementation = "einsum"
 
     def setup(self) -> None:
         joined = self.num_heads * self.head_dim
@@ -149,7 +153,8 @@ class Attention(nn.Module):
         shape = (*x_BxKxD.shape[:2], self.num_heads, self.head_dim)
 
         def split(projected: jax.Array) -> jax.Array:
-            return jnp.swapaxes(projected.reshape(shape), 1, 2)
+            heads_first = jnp.swapaxes(projected.reshape(shape), 1, 2)
+            return constrain(heads_first, "batch", "heads", "length", "kv")
 
         return KeyValue(split(self.key(x_BxKxD)), split(self.value(x_BxKxD)))
 
@@ -167,7 +172,14 @@ class Attention(nn.Module):
         joined by the caller, because joining would copy a cache for every block of queries.
         """
         batch, queries, _ = x_BxQxD.shape
-        query_BxQxHxE = self.query(x_BxQxD).reshape(batch, queries, self.num_heads, self.head_dim)
+        query_BxQxHxE = constrain(
+            self.query(x_BxQxD).reshape(batch, queries, self.num_heads, self.head_dim),
+            *("batch", "length", "heads", "kv"),
+        )
+        drops = self.dropout_rate > 0 and not deterministic
+        if self.implementation != "einsum" and len(attended_to) == 1 and not drops:
+            mixed_BxQxHxE = self._fused(query_BxQxHxE, attended_to[0], bias_BxHxQxK)
+            return self.out(mixed_BxQxHxE.reshape(batch, queries, -1))
         logits_BxHxQxK = jnp.concatenate(
             [
                 jnp.einsum(
@@ -193,3 +205,19 @@ class Attention(nn.Module):
         mixed_BxQxHxE = jnp.swapaxes(functools.reduce(jnp.add, mixed_BxHxQxE), 1, 2)
         mixed_BxQxD = mixed_BxQxHxE.reshape(batch, queries, -1)
         return self.out(mixed_BxQxD)
+
+    def _fused(
+        self, query_BxQxHxE: jax.Array, attended_to: KeyValue, bias_BxHxQxK: jax.Array
+    ) -> jax.Array:
+        """Attention by `jax.nn.dot_product_attention`, `[batch, queries, heads, head_dim]`."""
+        if self.implementation == "cudnn":
+            bias_BxHxQxK = bias_BxHxQxK.astype(self.dtype)
+        heads = (query_BxQxHxE.shape[0], self.num_heads, *bias_BxHxQxK.shape[2:])
+        return jax.nn.dot_product_attention(
+            query_BxQxHxE,
+            jnp.swapaxes(attended_to.key, 1, 2),
+            jnp.swapaxes(attended_to.value, 1, 2),
+            bias=jnp.broadcast_to(bias_BxHxQxK, heads),
+            scale=1.0,
+            implementation="cudnn" if self.implementation == "cudnn" else "xla",
+        )

@@ -6,6 +6,9 @@ S encoder length, T decoder length, Q queries (a block of decoder tokens), P cac
 width, V vocabulary rows, R chosen rows.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -17,6 +20,8 @@ from distill_jax.models.attention import (
     RelativePositionBias,
     mask_to_bias,
 )
+from distill_jax.models.partitioning import constrain
+from distill_jax.models.stacking import STACKED
 from distill_jax.models.t5_config import T5Config
 
 Cache = tuple[KeyValue, ...]
@@ -69,6 +74,7 @@ class MLP(nn.Module):
             hidden = hidden * dense("wi_1", config.d_ff, ("embed", "mlp"))(x)
         else:
             hidden = activation(dense("wi", config.d_ff, ("embed", "mlp"))(x))
+        hidden = constrain(hidden, "batch", "length", "mlp")
         hidden = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))(
             hidden, deterministic=deterministic
         )
@@ -86,6 +92,7 @@ def _attention(config: T5Config) -> Attention:
         d_model=config.d_model,
         dropout_rate=config.dropout_rate,
         dtype=jnp.dtype(config.dtype),
+        implementation=config.attention_implementation,
     )
 
 
@@ -96,6 +103,57 @@ def _relative_bias(config: T5Config, *, bidirectional: bool) -> RelativePosition
         num_buckets=config.relative_buckets,
         max_distance=config.relative_max_distance,
     )
+
+
+def _place(x_BxLxD: jax.Array) -> jax.Array:
+    return constrain(x_BxLxD, "batch", "length", "embed")
+
+
+_REMAT_POLICIES = {
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+def _stack_of(config: T5Config, layer: type[nn.Module], count: int) -> nn.Module | list[nn.Module]:
+    """The layers of a stack: each a module, or one module whose parameters are stacked."""
+    return layer(config) if config.scan_layers else [layer(config) for _ in range(count)]
+
+
+def _run_layers(
+    config: T5Config,
+    layers: Any,
+    count: int,
+    body: Callable[[Any, Any, Any], tuple[Any, Any]],
+    carried: Any,
+    inputs: Sequence[Any],
+) -> tuple[Any, list[Any]]:
+    """Runs `body(layer, carried, input) -> (carried, output)` through `layers`, an input each.
+
+    Returns what the last layer carries, and the layers' outputs. This is where layers are scanned
+    and rematerialised.
+    """
+    if config.remat != "none":
+        # Inside a scan nothing could undo the rematerialisation; outside, XLA would.
+        body = nn.remat(
+            body, policy=_REMAT_POLICIES[config.remat], prevent_cse=not config.scan_layers
+        )
+    if not config.scan_layers:
+        outputs = []
+        for layer, given in zip(layers, inputs, strict=True):
+            carried, output = body(layer, carried, given)
+            outputs.append(output)
+        return carried, outputs
+    scan = nn.scan(
+        body,
+        variable_axes={"params": 0},
+        split_rngs={"params": True, "dropout": True},
+        length=count,
+        metadata_params={nn.PARTITION_NAME: STACKED},
+    )
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *inputs)
+    carried, outputs = scan(layers, carried, stacked)
+    return carried, [jax.tree.map(lambda leaf: leaf[i], outputs) for i in range(count)]  # noqa: B023
 
 
 class EncoderLayer(nn.Module):
@@ -130,9 +188,9 @@ class EncoderLayer(nn.Module):
             position_bias + mask_bias,
             deterministic=deterministic,
         )
-        x_BxSxD = x_BxSxD + self.dropout(attended, deterministic=deterministic)
+        x_BxSxD = _place(x_BxSxD + self.dropout(attended, deterministic=deterministic))
         hidden = self.mlp(self.pre_mlp_layer_norm(x_BxSxD), deterministic=deterministic)
-        return x_BxSxD + self.dropout(hidden, deterministic=deterministic)
+        return _place(x_BxSxD + self.dropout(hidden, deterministic=deterministic))
 
 
 class DecoderLayer(nn.Module):
@@ -159,11 +217,12 @@ class DecoderLayer(nn.Module):
         self_mask_bias: jax.Array,
         position_bias: jax.Array | None,
         prefix: KeyValue | None,
-        cross: KeyValue,
+        cross: KeyValue | jax.Array,
         cross_mask_bias: jax.Array,
         *,
         deterministic: bool,
     ) -> tuple[jax.Array, KeyValue]:
+        """`cross` is what cross-attention reads, or the encoder's states to make that of."""
         if position_bias is None:
             position_bias = self.relpos_bias(query_positions, key_positions)
         normed = self.pre_self_attention_layer_norm(x_BxQxD)
@@ -174,16 +233,18 @@ class DecoderLayer(nn.Module):
             position_bias + self_mask_bias,
             deterministic=deterministic,
         )
-        x_BxQxD = x_BxQxD + self.dropout(attended, deterministic=deterministic)
+        x_BxQxD = _place(x_BxQxD + self.dropout(attended, deterministic=deterministic))
+        if not isinstance(cross, KeyValue):
+            cross = self.encoder_decoder_attention.key_value(cross)
         attended = self.encoder_decoder_attention(
             self.pre_cross_attention_layer_norm(x_BxQxD),
             (cross,),
             cross_mask_bias,
             deterministic=deterministic,
         )
-        x_BxQxD = x_BxQxD + self.dropout(attended, deterministic=deterministic)
+        x_BxQxD = _place(x_BxQxD + self.dropout(attended, deterministic=deterministic))
         hidden = self.mlp(self.pre_mlp_layer_norm(x_BxQxD), deterministic=deterministic)
-        return x_BxQxD + self.dropout(hidden, deterministic=deterministic), block
+        return _place(x_BxQxD + self.dropout(hidden, deterministic=deterministic)), block
 
 
 class Encoder(nn.Module):
@@ -195,7 +256,7 @@ class Encoder(nn.Module):
         config = self.config
         if not config.relative_bias_per_layer:
             self.relpos_bias = _relative_bias(config, bidirectional=True)
-        self.layers = [EncoderLayer(config) for _ in range(config.num_encoder_layers)]
+        self.layers = _stack_of(config, EncoderLayer, config.num_encoder_layers)
         self.encoder_norm = _norm(config)
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
 
@@ -212,10 +273,15 @@ class Encoder(nn.Module):
         if not self.config.relative_bias_per_layer:
             position_bias = self.relpos_bias(positions_BxS, positions_BxS)
         x_BxSxD = self.dropout(x_BxSxD, deterministic=deterministic)
-        for layer in self.layers:
-            x_BxSxD = layer(
+
+        def run(layer: EncoderLayer, x_BxSxD: jax.Array, _: None) -> tuple[jax.Array, None]:
+            output = layer(
                 x_BxSxD, positions_BxS, mask_bias, position_bias, deterministic=deterministic
             )
+            return output, None
+
+        count = self.config.num_encoder_layers
+        x_BxSxD, _ = _run_layers(self.config, self.layers, count, run, x_BxSxD, [None] * count)
         return self.dropout(self.encoder_norm(x_BxSxD), deterministic=deterministic)
 
 
@@ -228,16 +294,21 @@ class Decoder(nn.Module):
         config = self.config
         if not config.relative_bias_per_layer:
             self.relpos_bias = _relative_bias(config, bidirectional=False)
-        self.layers = [DecoderLayer(config) for _ in range(config.num_decoder_layers)]
+        self.layers = _stack_of(config, DecoderLayer, config.num_decoder_layers)
         self.decoder_norm = _norm(config)
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
         if not config.tied_embedding:
             self.logits_dense = OutputProjection(config)
 
     def cross_key_value(self, encoded_BxSxD: jax.Array) -> Cache:
-        return tuple(
-            layer.encoder_decoder_attention.key_value(encoded_BxSxD) for layer in self.layers
-        )
+        def project(layer: DecoderLayer, nothing: tuple[()], _: None) -> tuple[tuple[()], KeyValue]:
+            return nothing, layer.encoder_decoder_attention.key_value(encoded_BxSxD)
+
+        count = self.config.num_decoder_layers
+        # Inputs of later products: kept, since to project them again would cost more than it saves.
+        config = self.config.replace(remat="none")
+        _, projected = _run_layers(config, self.layers, count, project, (), [None] * count)
+        return tuple(projected)
 
     def __call__(
         self,
@@ -246,33 +317,55 @@ class Decoder(nn.Module):
         key_positions: jax.Array,
         self_mask: jax.Array,
         prefix: Cache | None,
-        cross: Cache,
+        cross: Cache | jax.Array,
         cross_mask: jax.Array,
         *,
+        keep_blocks: bool = True,
         deterministic: bool,
     ) -> tuple[jax.Array, Cache]:
+        """Hidden states, and each layer's keys and values (none if not `keep_blocks`).
+
+        `cross` may be the encoder's states: then each layer projects them itself, and its
+        rematerialisation covers that.
+        """
         self_mask_bias = mask_to_bias(self_mask)[:, None]
         cross_mask_bias = mask_to_bias(cross_mask)[:, None]
         position_bias = None
         if not self.config.relative_bias_per_layer:
             position_bias = self.relpos_bias(query_positions, key_positions)
         x_BxQxD = self.dropout(x_BxQxD, deterministic=deterministic)
-        blocks = []
-        for index, layer in enumerate(self.layers):
+
+        def run(
+            layer: DecoderLayer,
+            x_BxQxD: jax.Array,
+            given: tuple[KeyValue | None, KeyValue | None],
+        ) -> tuple[jax.Array, KeyValue | None]:
+            own_prefix, own_cross = given
             x_BxQxD, block = layer(
                 x_BxQxD,
                 query_positions,
                 key_positions,
                 self_mask_bias,
                 position_bias,
-                None if prefix is None else prefix[index],
-                cross[index],
+                own_prefix,
+                cross if own_cross is None else own_cross,
                 cross_mask_bias,
                 deterministic=deterministic,
             )
-            blocks.append(block)
+            return x_BxQxD, block if keep_blocks else None
+
+        count = self.config.num_decoder_layers
+        nothing = (None,) * count
+        inputs = list(
+            zip(
+                nothing if prefix is None else prefix,
+                nothing if isinstance(cross, jax.Array) else cross,
+                strict=True,
+            )
+        )
+        x_BxQxD, blocks = _run_layers(self.config, self.layers, count, run, x_BxQxD, inputs)
         hidden = self.dropout(self.decoder_norm(x_BxQxD), deterministic=deterministic)
-        return hidden, tuple(blocks)
+        return hidden, tuple(blocks) if keep_blocks else ()
 
 
 class OutputProjection(nn.Module):
@@ -326,9 +419,14 @@ class T5(nn.Module):
         """Encodes tokens; those of one segment number see each other, segment 0 is padding."""
         positions = jnp.arange(tokens.shape[1])[None]
         mask = (segments[:, :, None] == segments[:, None, :]) & (segments > 0)[:, None, :]
-        return self.encoder(
-            self.token_embedder(tokens), positions, mask, deterministic=deterministic
-        )
+        return self.encoder(self._embed(tokens), positions, mask, deterministic=deterministic)
+
+    def _embed(self, tokens_BxL: jax.Array) -> jax.Array:
+        # The table's rows stay where they are, its columns come together: then a device gathers the
+        # rows it has for its own examples. Left to itself, XLA would replicate what is gathered.
+        table_VxD = self.token_embedder.embedding.astype(jnp.dtype(self.config.dtype))
+        rows_BxLxD = jnp.take(constrain(table_VxD, "vocab", None), tokens_BxL, axis=0)
+        return _place(rows_BxLxD)
 
     def cross_key_value(self, encoded: Float[Array, "batch source embed"]) -> Cache:
         """What every decoder layer's cross-attention reads, computed once a sentence."""
@@ -365,7 +463,7 @@ class T5(nn.Module):
                 axis=1,
             )
         return self.decoder(
-            self.token_embedder(tokens),
+            self._embed(tokens),
             positions,
             key_positions,
             self_mask,
@@ -380,12 +478,15 @@ class T5(nn.Module):
     ) -> Float[Array, "batch queries vocab"]:
         """Logits over all rows of the vocabulary, float32."""
         dtype = jnp.dtype(self.config.dtype)
-        if not self.config.tied_embedding:
-            kernel_DxV = self.decoder.logits_dense().astype(dtype)
-            return jnp.einsum("bqd,dv->bqv", hidden, kernel_DxV, preferred_element_type=jnp.float32)
-        embedding_VxD = self.token_embedder.embedding.astype(dtype)
-        scaled = hidden * jnp.asarray(self.config.d_model**-0.5, dtype)
-        return jnp.einsum("bqd,vd->bqv", scaled, embedding_VxD, preferred_element_type=jnp.float32)
+        if self.config.tied_embedding:
+            hidden = hidden * jnp.asarray(self.config.d_model**-0.5, dtype)
+            kernel, product = self.token_embedder.embedding, "bqd,vd->bqv"
+        else:
+            kernel, product = self.decoder.logits_dense(), "bqd,dv->bqv"
+        logits = jnp.einsum(
+            product, hidden, kernel.astype(dtype), preferred_element_type=jnp.float32
+        )
+        return constrain(logits, "batch", "length", "vocab")
 
     def output_rows(self, token_ids: Int[Array, "*tokens"]) -> Float[Array, "*tokens embed"]:
         """The output embedding of the given tokens: a token's logit is its product with `hidden`.
@@ -436,13 +537,16 @@ class T5(nn.Module):
         encoded = self.encode(encoder_tokens, encoder_segments, deterministic=deterministic)
         steps = jnp.arange(decoder_tokens.shape[1])
         same = decoder_segments[:, :, None] == decoder_segments[:, None, :]
-        hidden, _ = self.decode_block(
-            decoder_tokens,
+        hidden, _ = self.decoder(
+            self._embed(decoder_tokens),
+            steps[None],
             steps[None],
             same & (steps[:, None] >= steps[None, :])[None],
-            self.cross_key_value(encoded),
+            None,
+            encoded,
             (decoder_segments[:, :, None] == encoder_segments[:, None, :])
             & (encoder_segments > 0)[:, None, :],
+            keep_blocks=False,
             deterministic=deterministic,
         )
         return hidden

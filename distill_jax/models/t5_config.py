@@ -6,6 +6,8 @@ from typing import Any, Literal
 from distill_jax.errors import UserError
 
 MlpActivation = Literal["relu", "gelu", "silu"]
+Remat = Literal["none", "full", "dots"]
+AttentionImplementation = Literal["einsum", "xla", "cudnn"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +25,16 @@ class T5Config:
     vocabulary has 32,100 entries). `tied_embedding` ties the output projection to the token
     embedding and scales the logits by `d_model ** -0.5`. `dtype` is that of activations;
     parameters are float32 always, as are norms, softmax and logits.
+
+    The last three fields say how a model is computed, not what it is; no checkpoint holds them:
+
+    - `scan_layers`: layers are one `lax.scan` over stacked parameters (`models.stacking`), compiled
+      once whatever their number. Dropout then draws other numbers than without.
+    - `remat`: what the backward pass computes again in place of keeping it: `full` all but each
+      layer's input, `dots` all but that and the results of products with parameters.
+    - `attention_implementation`: `einsum`, or `jax.nn.dot_product_attention` by `xla` or `cudnn`
+      (a GPU, and bfloat16). These two cannot drop attention weights: while dropout is active, and
+      behind a cache, `einsum` computes attention whatever this says.
     """
 
     vocab_size: int
@@ -42,6 +54,9 @@ class T5Config:
     layer_norm_epsilon: float = 1e-6
     decoder_start_id: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
+    scan_layers: bool = False
+    remat: Remat = "none"
+    attention_implementation: AttentionImplementation = "einsum"
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float32", "bfloat16"):
@@ -52,6 +67,18 @@ class T5Config:
         if self.activation not in ("relu", "gelu", "silu"):
             raise UserError(
                 f"T5Config: activation {self.activation!r} is unknown; use relu, gelu or silu"
+            )
+        if self.remat not in ("none", "full", "dots"):
+            raise UserError(f"T5Config: remat {self.remat!r} is unknown; use none, full or dots")
+        if self.attention_implementation not in ("einsum", "xla", "cudnn"):
+            raise UserError(
+                f"T5Config: attention_implementation {self.attention_implementation!r} is unknown; "
+                "use einsum, xla or cudnn"
+            )
+        if self.attention_implementation == "cudnn" and self.dtype != "bfloat16":
+            raise UserError(
+                "T5Config: attention_implementation 'cudnn' computes in bfloat16 only; set dtype "
+                "to 'bfloat16' or use 'xla'"
             )
         for name in (
             "vocab_size",
