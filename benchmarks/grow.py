@@ -31,8 +31,8 @@ from distill_jax.errors import UserError
 from distill_jax.interop.model_dir import load_model, save_model
 from distill_jax.models.t5_config import T5Config
 
-_CONSTANT = 1e-2  # in the stream: too small to change a norm
-_NEVER = -1e6  # times the constant over the stream's size: a logit that nothing outweighs
+_CONSTANT = 1e-3  # in the stream: too small to change a norm
+_NEVER = -1e7  # times the constant over the stream's size: a logit that nothing outweighs
 
 
 def grow(params: Any, config: T5Config, target: T5Config, seed: int = 0) -> Any:
