@@ -195,6 +195,24 @@ def write_slots(
     )
 
 
+def empty_cache(encoded: Encoded, slots: int) -> Cache:
+    """A cache of so many slots, zeros."""
+    return grow_cache(jax.tree.map(lambda x: x[:, :, :0], encoded.cross), slots)
+
+
+def grow_cache(cache: Cache, slots: int) -> Cache:
+    """The cache with zeros behind its slots, so that it has this many."""
+    return jax.tree.map(
+        lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, slots - x.shape[2]), (0, 0))), cache
+    )
+
+
+def write_rows(cache: Cache, slot: Int[Array, " batch"], new: Cache) -> Cache:
+    """The cache with every row's new keys and values from its own slot on."""
+    write = jax.vmap(lambda old, new, slot: jax.lax.dynamic_update_slice(old, new, (0, slot, 0)))
+    return jax.tree.map(lambda old, new: write(old, new, slot), cache, new)
+
+
 def take_slots(cache: Cache, slots: Int[Array, "batch chosen"]) -> Cache:
     """The keys and values of the chosen slots of each row."""
     return jax.tree.map(lambda x: jax.vmap(lambda row, chosen: row[:, chosen])(x, slots), cache)

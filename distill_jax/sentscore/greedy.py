@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Int
 from distill_jax.errors import UserError
 from distill_jax.models.t5 import T5, Cache
 from distill_jax.sentscore.automaton import Automaton, Place, Walk
-from distill_jax.sentscore.forward import Decoder, Encoded, Prefix
+from distill_jax.sentscore.forward import Decoder, Prefix, empty_cache, grow_cache, write_rows
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.packing import decode_packed, pack_rows
 from distill_jax.sentscore.trie import OUTSIDE, LabelTrie
@@ -139,7 +139,7 @@ def greedy(
             fits = jnp.max(state.length) + width <= slots
             return fits & jnp.any(state.block.own > 0)
 
-        state = state._replace(cache=_grow(state.cache, slots))
+        state = state._replace(cache=grow_cache(state.cache, slots))
         state = jax.lax.while_loop(goes_on, step, state)
     return state.place.tags
 
@@ -177,17 +177,6 @@ def _per_word(automaton: Automaton) -> tuple[float, float]:
         return float(0.75 * per_tag[OUTSIDE] + 0.25 * np.delete(per_tag, OUTSIDE).mean())
 
     return mean(tokens), mean(decisions)
-
-
-def empty_cache(encoded: Encoded, slots: int) -> Cache:
-    """A cache of so many slots, zeros."""
-    return _grow(jax.tree.map(lambda x: x[:, :, :0], encoded.cross), slots)
-
-
-def write_rows(cache: Cache, slot: Int[Array, " batch"], new: Cache) -> Cache:
-    """The cache with every row's new keys and values from its own slot on."""
-    write = jax.vmap(lambda old, new, slot: jax.lax.dynamic_update_slice(old, new, (0, slot, 0)))
-    return jax.tree.map(lambda old, new: write(old, new, slot), cache, new)
 
 
 class _Chooser:
@@ -249,10 +238,3 @@ def _chain(
 def _at(values_BxWx: jax.Array, index: Int[Array, "batch *chosen"]) -> jax.Array:
     """Each row's values at the given places, the first where an index is negative."""
     return jax.vmap(lambda values, index: values[index])(values_BxWx, jnp.maximum(index, 0))
-
-
-def _grow(cache: Cache, slots: int) -> Cache:
-    """The cache with zeros behind its slots, so that it has this many."""
-    return jax.tree.map(
-        lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, slots - x.shape[2]), (0, 0))), cache
-    )

@@ -30,11 +30,11 @@ from distill_jax.sentscore.forward import (
     Decoder,
     Encoded,
     Prefix,
+    empty_cache,
     score_trie,
     take_slots,
 )
 from distill_jax.sentscore.frontier import Block, Frontier, Known, Logits, Verdict
-from distill_jax.sentscore.greedy import empty_cache
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.likelihood import (
     DEFAULT_MAX_LOGITS,
