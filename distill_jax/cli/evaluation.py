@@ -11,6 +11,7 @@ from distill_jax.cli.decoder_options import (
     add_model_options,
     add_warmup_option,
     load_tagger,
+    positive,
     warm_up,
 )
 from distill_jax.cli.output import check_file, progress
@@ -30,6 +31,25 @@ def add_commands(commands: Any) -> None:
         help="draw accuracy against confidence, as a PNG (needs the extra `plot`)",
     )
     evaluate.add_argument(
+        "--html",
+        metavar="FILE",
+        help="write a page with all figures, the confusion between labels, the reliability diagram "
+        "and the sentences tagged wrongly",
+    )
+    evaluate.add_argument(
+        "--against",
+        metavar="DIR",
+        help="a second model, such as the teacher: the page of --html sets it beside the first and "
+        "shows the sentences that the two tag differently",
+    )
+    evaluate.add_argument(
+        "--html_sentences",
+        type=positive,
+        default=100,
+        metavar="N",
+        help="how many sentences of a kind the page shows at most; default: %(default)s",
+    )
+    evaluate.add_argument(
         "--fit_temperature",
         action="store_true",
         help="find the temperature that suits these data best and keep it in the model directory; "
@@ -39,17 +59,46 @@ def add_commands(commands: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    if options.json:
-        check_file(options.json)
+    for path in (options.json, options.html, options.reliability):
+        if path:
+            check_file(path)
     if options.reliability:
         from distill_jax.runs.plots import check_plotting
 
-        check_file(options.reliability)
         check_plotting()
     if options.fit_temperature:
         _check_fit(options)
+    if options.against and not options.html:
+        raise UserError("--against is shown on the page of --html alone; add --html FILE")
     tagger = load_tagger(options, posteriors_for=_needs_posteriors(options))
     sentences = _gold(options.data, tagger.labels)
+    other = _other(options, sentences)
+    found, result = _measured(options, tagger, sentences)
+    if options.fit_temperature:
+        result |= _fit(options.model, tagger, sentences, found, result)
+    if options.html:
+        _write_page(options, sentences, (tagger, found, result), other)
+    _report(options, result)
+
+
+def _other(options: argparse.Namespace, sentences: Sequence[Any]) -> Any:
+    """The tagger of `--against`, under the decoder it was saved with; None without the option."""
+    if not options.against:
+        return None
+    from distill_jax.tagger import Tagger
+
+    tagger = Tagger.load(options.against, batch_size=options.batch_size)
+    try:
+        _check_tags(options.data, sentences, tagger.labels)
+    except UserError as error:
+        raise UserError(f"--against {options.against}: {error}") from None
+    return tagger
+
+
+def _measured(
+    options: argparse.Namespace, tagger: Any, sentences: Sequence[Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """What the decoder finds, before calibration, and all figures."""
     words = [sentence.words for sentence in sentences]
     compiling = warm_up(tagger, [words], say=options.warmup)
     with progress("evaluate", len(words)) as advance:
@@ -65,9 +114,33 @@ def _evaluate(options: argparse.Namespace) -> None:
     }
     if options.warmup:
         result["warmup_seconds"] = compiling
-    if options.fit_temperature:
-        result |= _fit(options.model, tagger, sentences, found, result)
-    _report(options, result)
+    return found, result
+
+
+def _write_page(
+    options: argparse.Namespace,
+    sentences: Sequence[Any],
+    evaluated: tuple[Any, list[Any], dict[str, Any]],
+    other: Any,
+) -> None:
+    from distill_jax.files import atomic_write
+    from distill_jax.runs.evaluation_page import Evaluated, evaluation_page
+
+    models = [(options.model, *evaluated)]
+    if other is not None:
+        models.append((options.against, other, *_measured(options, other, sentences)))
+    text = evaluation_page(
+        options.data,
+        sentences,
+        [
+            # At the temperature that was fitted, if one was.
+            Evaluated(path, tagger.labels, [tagger.calibrated(one) for one in found], result)
+            for path, tagger, found, result in models
+        ],
+        examples=options.html_sentences,
+    )
+    with atomic_write(options.html) as temporary:
+        temporary.write_text(text, "utf-8")
 
 
 def _report(options: argparse.Namespace, result: dict[str, Any]) -> None:
@@ -104,11 +177,16 @@ def _gold(path: str, labels: Any) -> list[Any]:
             raise UserError(
                 f"{path}: sentence {number} has no tags; evaluation needs tagged sentences"
             )
+    _check_tags(path, sentences, labels)
+    return sentences
+
+
+def _check_tags(path: str, sentences: Sequence[Any], labels: Any) -> None:
+    for number, sentence in enumerate(sentences, 1):
         try:
             labels.encode_iob2(sentence.tags)
         except UserError as error:
             raise UserError(f"{path}: sentence {number}: {error}") from None
-    return sentences
 
 
 def _figures(tagger: Any, sentences: Sequence[Any], found: Sequence[Any]) -> dict[str, Any]:

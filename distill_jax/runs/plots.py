@@ -1,6 +1,7 @@
 """Pictures for people; matplotlib is the extra `plot` and imported only when something is drawn."""
 
 import importlib.util
+import io
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +12,14 @@ from distill_jax.files import atomic_write
 _BAR, _GAP, _TEXT, _LINE = "#3b6ea8", "#d9794f", "#333333", "#8a8a8a"
 
 
+def can_plot() -> bool:
+    """Whether matplotlib is installed; imports nothing."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
 def check_plotting() -> None:
     """Raises `UserError` if matplotlib is not installed; imports nothing."""
-    if importlib.util.find_spec("matplotlib") is None:
+    if not can_plot():
         raise UserError(
             "drawing needs matplotlib, which is not installed; pip install 'distill_jax[plot]', or "
             "leave --reliability out"
@@ -34,6 +40,26 @@ def draw_reliability(result: Mapping[str, Any], path: str | os.PathLike[str]) ->
     Raises:
         UserError: matplotlib is not installed.
     """
+    figure = _reliability(result)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def reliability_svg(result: Mapping[str, Any]) -> str:
+    """The diagram of `draw_reliability` as the text of an SVG file; equal results, equal texts.
+
+    Raises `UserError` if matplotlib is not installed.
+    """
+    figure = _reliability(result)
+    from matplotlib import rc_context
+
+    file = io.StringIO()
+    with rc_context({"svg.hashsalt": "distill_jax"}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return file.getvalue()
+
+
+def _reliability(result: Mapping[str, Any]) -> Any:
     check_plotting()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -49,8 +75,7 @@ def draw_reliability(result: Mapping[str, Any], path: str | os.PathLike[str]) ->
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=_TEXT)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+    return figure
 
 
 def _draw_accuracy(axes: Any, bins: list[dict[str, float]]) -> None:
@@ -63,10 +88,12 @@ def _draw_accuracy(axes: Any, bins: list[dict[str, float]]) -> None:
     accuracy = [each["accuracy"] for each in filled]
     gap = [each["confidence"] - each["accuracy"] for each in filled]
     axes.bar(height=accuracy, color=_BAR, edgecolor="white", linewidth=0.8, label="accuracy", **at)
+    # Two layers, since SVG has one opacity for a colour and the hatch on it.
+    axes.bar(height=gap, bottom=accuracy, facecolor=(*_rgb(_GAP), 0.30), **at)
     axes.bar(
         height=gap,
         bottom=accuracy,
-        facecolor=(*_rgb(_GAP), 0.30),
+        facecolor="none",
         edgecolor=_GAP,
         hatch="///",
         linewidth=0.8,

@@ -1,14 +1,14 @@
 """The paper's experiments on any tasks: data sets × sizes × seeds, each with teacher and students.
 
 A study's folder holds `cells/`, `settings.json`, and what is made of the cells: `results.csv`,
-`tables.md` and figures. Cells that are finished are not done again, so that more data sets, sizes
-and seeds can be added later; anything else that differs is refused.
+`tables.md`, figures, and `report.html` with all of it. Cells that are finished are not done again,
+so that more data sets, sizes and seeds can be added later; anything else that differs is refused.
 """
 
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ from distill_jax.runs.study_cells import (
     load_data,
     run_cell,
 )
+from distill_jax.runs.study_differences import Differences, read_differences
+from distill_jax.runs.study_page import study_page
+from distill_jax.runs.study_paper import display_name
 from distill_jax.runs.study_plots import draw_quality, draw_silver
 from distill_jax.runs.study_tables import csv_text, markdown
 from distill_jax.sentscore import Normaliser
@@ -93,7 +96,8 @@ def study(
         keep_students=keep_students,
     )
     folder = Path(directory)
-    _claim(folder, _fingerprint(initial_checkpoint_path))
+    settings = _fingerprint(initial_checkpoint_path)
+    _claim(folder, settings)
     for cell in cells:
         data = load_data(cell)
         if data.silver or not cell.size.is_full:
@@ -104,26 +108,45 @@ def study(
         # The speed of a model does not depend on the seed.
         first = cell.seed == seeds[0]
         rows += run_cell(cell, folder / "cells" / cell.name, recipe, measure_speed=first)
-    write_outputs(folder, rows)
+    write_outputs(folder, rows, settings)
     return rows
 
 
-def write_outputs(folder: Path, rows: Sequence[Row]) -> None:
-    """Writes `results.csv`, `tables.md` and the figures."""
+def write_outputs(folder: Path, rows: Sequence[Row], settings: Mapping[str, str]) -> None:
+    """Writes `results.csv`, `tables.md`, the figures, and the page that holds all of them."""
     _write(folder / "results.csv", csv_text(rows))
     _write(folder / "tables.md", markdown(rows))
     written = ["results.csv", "tables.md"]
+    drawings = {}
     for size in dict.fromkeys(row["size"] for row in rows):
         of_size = [row for row in rows if row["size"] == size]
-        name = size.replace("/", "_")
-        if size != "full":
+        figures = {"quality": draw_quality} if size == "full" else _FIGURES
+        for kind, draw in figures.items():
+            name = f"{kind}_{size.replace('/', '_')}"
             for suffix in ("png", "svg"):
-                draw_silver(of_size, folder / f"silver_{name}.{suffix}")
-                written.append(f"silver_{name}.{suffix}")
-        for suffix in ("png", "svg"):
-            draw_quality(of_size, folder / f"quality_{name}.{suffix}")
-            written.append(f"quality_{name}.{suffix}")
+                draw(of_size, folder / f"{name}.{suffix}")
+                written.append(f"{name}.{suffix}")
+            drawings[name] = (folder / f"{name}.svg").read_text("utf-8")
+    page = study_page(rows, drawings, settings, _differences(folder, rows))
+    _write(folder / "report.html", page)
+    written.append("report.html")
     print(f"{folder}: {', '.join(written)}")
+
+
+_FIGURES = {"silver": draw_silver, "quality": draw_quality}
+
+
+def _differences(folder: Path, rows: Sequence[Row]) -> dict[str, Differences]:
+    """Of each data set and size the first seed's whose cell has them."""
+    found: dict[str, Differences] = {}
+    for row in rows:
+        name = f"{display_name(row['dataset'])}, {row['size']}"
+        if row["recipe"] == "teacher" and name not in found:
+            cell = Cell(row["dataset"], Size.parse(row["size"]), row["seed"])
+            one = read_differences(folder / "cells" / cell.name)
+            if one is not None:
+                found[name] = one
+    return found
 
 
 def _say(text: str) -> None:

@@ -29,6 +29,7 @@ from distill_jax.models.bilstm import BiLSTMTagger
 from distill_jax.runs.common import prepared_data, scalars, single
 from distill_jax.runs.student import student_targets
 from distill_jax.runs.students import Student, TrainedStudent, predict_together
+from distill_jax.runs.study_differences import differences, write_differences
 from distill_jax.sentscore import Normaliser
 from distill_jax.tagger import Tagger, model_hash
 from distill_jax.tagging import LabelSet, Sentence
@@ -230,7 +231,9 @@ def run_cell(cell: Cell, folder: Path, recipe: Recipe, *, measure_speed: bool) -
         data.dev,
         say=lambda text: _say(f"{cell.name}: {text}"),
     )
-    rows += _student_rows(cell, data, trained, counts, measure_speed)
+    of_students = predict_together(trained, data.labels, data.test)
+    rows += _student_rows(cell, data, trained, of_students, counts, measure_speed)
+    _keep_differences(folder, data, found, trained, of_students)
     if recipe.keep_students:
         _save(folder / "students", data.labels, trained, rows[1:])
     if recipe.t5_student is not None:
@@ -302,11 +305,11 @@ def _student_rows(
     cell: Cell,
     data: CellData,
     trained: Sequence[TrainedStudent],
+    found: Sequence[Sequence[Prediction]],
     counts: dict[Silver, int],
     measure_speed: bool,
 ) -> list[Row]:
     rows = []
-    found = predict_together(trained, data.labels, data.test)
     for one, predictions in zip(trained, found, strict=True):
         recipe = "gold" if one.student.name == "bilstm-gold" else "distilled"
         row = _row(cell, data, predictions, "bilstm", recipe, one.parameters, one.outcome)
@@ -329,6 +332,25 @@ def _student_rows(
         for row in rows:  # one architecture; only the number of words known differs
             row["sentences_per_second"] = rate
     return rows
+
+
+def _keep_differences(
+    folder: Path,
+    data: CellData,
+    of_teacher: Sequence[Prediction],
+    trained: Sequence[TrainedStudent],
+    of_students: Sequence[Sequence[Prediction]],
+) -> None:
+    """What the teacher and the distilled student that is best on dev tag differently."""
+    taught = [
+        (one, found)
+        for one, found in zip(trained, of_students, strict=True)
+        if one.student.name != "bilstm-gold"
+    ]
+    if taught:
+        best, found = max(taught, key=lambda pair: pair[0].outcome.metrics.get("f1", 0.0))
+        name = best.student.name
+        write_differences(folder, differences(data.labels, data.test, of_teacher, name, found))
 
 
 def _t5_rows(

@@ -1,11 +1,11 @@
-"""A study's results as CSV and as Markdown tables in the paper's layout."""
+"""A study's results as CSV and as tables in the paper's layout, which Markdown and HTML both show."""
 
 import csv
 import functools
 import io
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from distill_jax.runs.study_paper import display_name, paper_f1, paper_perfect
 
@@ -13,6 +13,34 @@ Row = dict[str, Any]
 Match = Callable[[Row], bool]
 
 _NONE = "–"
+
+
+class Line(NamedTuple):
+    """A line of a table."""
+
+    cells: list[str]
+    kind: Literal["ours", "paper", "difference"] = "ours"
+
+
+class Table(NamedTuple):
+    """A table as text; how it looks is left to those who show it."""
+
+    head: list[str]
+    lines: list[Line]
+    titles: int
+    """So many columns from the left name the line."""
+
+
+class Part(NamedTuple):
+    """A heading with what stands under it."""
+
+    title: str
+    level: int
+    """2 for a size, 3 within it."""
+    text: str
+    table: Table
+    size: str
+    kind: Literal["models", "silver", "speed"]
 
 
 def csv_text(rows: Sequence[Row]) -> str:
@@ -65,97 +93,123 @@ def lambdas(rows: Iterable[Row]) -> list[float]:
     return sorted({row["kl_weight"] for row in rows if row["recipe"] == "distilled"})
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """All tables."""
+def introduction(rows: Sequence[Row]) -> str:
+    """What the numbers are."""
     seeds = sorted({row["seed"] for row in rows})
     temperatures = sorted({row["temperature"] for row in rows if row["temperature"] is not None})
-    parts = [
-        "# Distillation study",
+    return (
         f"Micro-F1 on the test split in percent, mean ± standard deviation over {len(seeds)} "
         f"seed{'s' if len(seeds) != 1 else ''} ({', '.join(map(str, seeds))}), which draw the "
         "subset and the models' randomness alike; models are chosen on the dev sentences given "
         f"alone. τ = {', '.join(f'{t:g}' for t in temperatures) or _NONE}. Lines in italics are the "
         "numbers of Farina et al. 2023 (one subset of their own, T5-base, GloVe, τ = 10), where "
-        "they report the data set.",
-    ]
+        "they report the data set."
+    )
+
+
+def parts(rows: Sequence[Row]) -> list[Part]:
+    """All tables, those of one size together."""
+    found = []
     for size in dict.fromkeys(row["size"] for row in rows):
         of_size = [row for row in rows if row["size"] == size]
-        parts += _full(of_size) if size == "full" else _few_shot(of_size, size)
-        parts += _speed(of_size, size)
-    return "\n\n".join(parts) + "\n"
+        found += [_full(of_size)] if size == "full" else _few_shot(of_size, size)
+        found.append(_speed(of_size, size))
+    return found
 
 
-def _few_shot(rows: Sequence[Row], size: str) -> list[str]:
+def markdown(rows: Sequence[Row]) -> str:
+    """All tables as Markdown."""
+    blocks = ["# Distillation study", introduction(rows)]
+    for part in parts(rows):
+        blocks.append(f"{'#' * part.level} {part.title}")
+        blocks += [part.text] if part.text else []
+        blocks.append(_markdown_table(part.table))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _markdown_table(table: Table) -> str:
+    lines = [table.head]
+    for line in table.lines:
+        paper = line.kind == "paper"
+        lines.append([f"*{cell}*" if paper and cell != _NONE else cell for cell in line.cells])
+    head, *body = ["| " + " | ".join(cells) + " |" for cells in lines]
+    return "\n".join([head, "|" + "---|" * len(table.head), *body])
+
+
+def _few_shot(rows: Sequence[Row], size: str) -> list[Part]:
     gold, dev = size.split("/")
     sizes, weights = silver_sizes(rows), lambdas(rows)
     largest = sizes[-1]
     table = _Table(rows)
-    table.add("BiLSTM, gold only", is_gold_only, lambda name: paper_f1(name, size, "gold"))
-    table.add("T5 teacher", is_teacher, lambda name: paper_f1(name, size, "teacher"))
+    table.add(["BiLSTM, gold only"], is_gold_only, lambda name: paper_f1(name, size, "gold"))
+    table.add(["T5 teacher"], is_teacher, lambda name: paper_f1(name, size, "teacher"))
     if weights and largest != "0":
         table.add(
-            f"BiLSTM, distilled ({largest} silver, λ = {weights[-1]:g})",
+            [f"BiLSTM, distilled ({largest} silver, λ = {weights[-1]:g})"],
             is_distilled(largest, weights[-1]),
             lambda name: paper_f1(name, size, "distilled"),
         )
     for name in dict.fromkeys(r["name"] for r in rows if r["model"] == "t5-student"):
         row = next(r for r in rows if r["name"] == name)
-        table.add(f"T5 student ({row['silver']} silver, λ = {row['kl_weight']:g})", _is_named(name))
-    parts = [f"## {gold} gold and {dev} dev sentences", table.text("")]
+        title = f"T5 student ({row['silver']} silver, λ = {row['kl_weight']:g})"
+        table.add([title], _is_named(name))
+    title = f"{gold} gold and {dev} dev sentences"
+    found = [Part(title, 2, "", table.table([""]), size, "models")]
     if weights:
-        parts += ["### Silver sentences and the KL term", _ablation(rows, size, sizes, weights)]
-    return parts
+        ablation = _ablation(rows, size, sizes, weights)
+        found.append(Part("Silver sentences and the KL term", 3, "", ablation, size, "silver"))
+    return found
 
 
-def _ablation(rows: Sequence[Row], size: str, sizes: list[str], weights: list[float]) -> str:
+def _ablation(rows: Sequence[Row], size: str, sizes: list[str], weights: list[float]) -> Table:
     table = _Table(rows)
     for silver in sizes:
         for weight in dict.fromkeys([0.0, *weights] if silver == "0" else weights):
             note = " (gold only)" if silver == "0" and not weight else ""
-            title = f"{_silver_name(rows, silver)} | {weight:g}{note}"
             key = f"{silver} λ={weight:g}"
             table.add(
-                title,
+                [_silver_name(rows, silver), f"{weight:g}{note}"],
                 is_distilled(silver, weight),
                 functools.partial(paper_f1, size=size, model=key),
-                paper_title=f"*paper: {silver}* | *{weight:g}*",
+                paper_titles=[f"paper: {silver}", f"{weight:g}"],
             )
         if silver != "0" and len(weights) > 1:
             table.add_difference(
-                f"{_silver_name(rows, silver)} | {weights[-1]:g} − {weights[0]:g}",
+                [_silver_name(rows, silver), f"{weights[-1]:g} − {weights[0]:g}"],
                 is_distilled(silver, weights[-1]),
                 is_distilled(silver, weights[0]),
             )
-    return table.text("silver | λ")
+    return table.table(["silver", "λ"])
 
 
-def _full(rows: Sequence[Row]) -> list[str]:
+def _full(rows: Sequence[Row]) -> Part:
     table = _Table(rows, ("perfect", "f1"))
     for title, match, key in (
         ("BiLSTM, gold only", is_gold_only, "gold"),
         ("T5 teacher", is_teacher, "teacher"),
     ):
         table.add(
-            title,
+            [title],
             match,
             functools.partial(paper_f1, size="full", model=key),
             perfect=functools.partial(paper_perfect, model=key),
         )
     for weight in lambdas(rows):
-        table.add(f"BiLSTM, teacher's scores on gold, λ = {weight:g}", is_distilled("0", weight))
-    return [
-        "## Full data: Perfect / F1",
+        title = f"BiLSTM, teacher's scores on gold, λ = {weight:g}"
+        table.add([title], is_distilled("0", weight))
+    return Part(
+        "Full data: Perfect / F1",
+        2,
         "All labelled sentences are gold here, so none are left as silver: a teacher can only add "
         "its scores for the gold sentences.",
-        table.text(""),
-    ]
+        table.table([""]),
+        "full",
+        "models",
+    )
 
 
-def _speed(rows: Sequence[Row], size: str) -> list[str]:
-    lines = [
-        "| data set | model | parameters | sentences/s | F1 |",
-        "|---|---|---|---|---|",
-    ]
+def _speed(rows: Sequence[Row], size: str) -> Part:
+    lines = []
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
         own = [row for row in rows if row["dataset"] == dataset]
         for name in dict.fromkeys(row["name"] for row in own):
@@ -163,16 +217,23 @@ def _speed(rows: Sequence[Row], size: str) -> list[str]:
             rates = [r["sentences_per_second"] for r in found if r["sentences_per_second"]]
             parameters = statistics.fmean(row["parameters"] for row in found)
             rate = f"{statistics.fmean(rates):,.0f}" if rates else _NONE
-            f1 = _figure([100 * row["f1"] for row in found])
-            lines.append(
-                f"| {display_name(dataset)} | {name} | {parameters / 1e6:.2f}M | {rate} | {f1} |"
-            )
-    return [
-        f"### Sizes and speeds ({size})",
+            f1 = percent([row["f1"] for row in found])
+            size_of = f"{parameters / 1e6:.2f}M"
+            lines.append(Line([display_name(dataset), name, size_of, rate, f1]))
+    return Part(
+        f"Sizes and speeds ({size})",
+        3,
         "Sentences a second of the test split, batch 32, compilation not counted; students share "
         "one architecture, and one of them was timed.",
-        "\n".join(lines),
-    ]
+        Table(["data set", "model", "parameters", "sentences/s", "F1"], lines, titles=2),
+        size,
+        "speed",
+    )
+
+
+def percent(shares: Sequence[float]) -> str:
+    """Mean and, of several, standard deviation of shares, in percent."""
+    return _figure([100 * each for each in shares])
 
 
 def _silver_name(rows: Iterable[Row], silver: str) -> str:
@@ -190,16 +251,16 @@ class _Table:
         self._rows = rows
         self._figures = figures
         self._datasets = list(dict.fromkeys(row["dataset"] for row in rows))
-        self._lines: list[str] = []
+        self._lines: list[Line] = []
 
     def add(
         self,
-        title: str,
+        titles: list[str],
         match: Match,
         paper: Callable[[str], float | None] | None = None,
         *,
         perfect: Callable[[str], float | None] | None = None,
-        paper_title: str = "*paper*",
+        paper_titles: Sequence[str] = ("paper",),
     ) -> None:
         """A line of ours, and if the paper has a number for a data set, one of its."""
         of = {name: [r for r in self._rows if r["dataset"] == name] for name in self._datasets}
@@ -207,7 +268,7 @@ class _Table:
         if not any(found.values()):
             return
         self._line(
-            title,
+            titles,
             [
                 " / ".join(
                     _figure([100 * row[figure] for row in found[name]]) for figure in self._figures
@@ -223,11 +284,11 @@ class _Table:
                 text = _NONE if value is None else f"{value:.2f}"
                 if perfect and value is not None:
                     text = f"{perfect(name):.2f} / {text}"
-                shown.append(text if value is None else f"*{text}*")
+                shown.append(text)
             mean = _means([[] if value is None else [value] for _, value in theirs])
-            self._line(paper_title, shown, mean if mean == _NONE else f"*{mean}*")
+            self._line(paper_titles, shown, mean, "paper")
 
-    def add_difference(self, title: str, match: Match, other: Match) -> None:
+    def add_difference(self, titles: list[str], match: Match, other: Match) -> None:
         """By how much a model is better than another, seed by seed."""
         differences = []
         for name in self._datasets:
@@ -238,19 +299,23 @@ class _Table:
             seeds = pairs[0].keys() & pairs[1].keys()
             differences.append([pairs[0][seed] - pairs[1][seed] for seed in sorted(seeds)])
         shown = [_figure(each, signed=True) for each in differences]
-        self._line(title, shown, _means(differences, signed=True))
+        self._line(titles, shown, _means(differences, signed=True), "difference")
 
-    def text(self, corner: str) -> str:
+    def table(self, corner: list[str]) -> Table:
         names = [display_name(name) for name in self._datasets]
         if len(names) > 1:
             names.append("mean")
-        columns = corner.count("|") + 1 + len(names)
-        head = f"| {corner} | " + " | ".join(names) + " |"
-        return "\n".join([head, "|" + "---|" * columns, *self._lines])
+        return Table([*corner, *names], self._lines, titles=len(corner))
 
-    def _line(self, title: str, cells: list[str], mean: str) -> None:
-        cells = [*cells, mean] if len(self._datasets) > 1 else cells
-        self._lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    def _line(
+        self,
+        titles: Sequence[str],
+        cells: list[str],
+        mean: str,
+        kind: Literal["ours", "paper", "difference"] = "ours",
+    ) -> None:
+        means = [mean] if len(self._datasets) > 1 else []
+        self._lines.append(Line([*titles, *cells, *means], kind))
 
 
 def _figure(values: Sequence[float], *, signed: bool = False) -> str:

@@ -12,6 +12,7 @@ from distill_jax.interop.model_dir import load_model
 from distill_jax.interop.settings import TaggerSettings
 from distill_jax.tagger import Tagger
 from distill_jax.tagging import Sentence
+from tests.html_reader import Page
 from tests.tiny import KINDS, LABELS, save_tiny
 
 GOLD = [
@@ -139,6 +140,53 @@ def test_a_reliability_diagram_is_drawn(models: dict[str, Path], tmp_path: Path)
     picture = tmp_path / "pictures" / "r.png"
     run(models["bilstm"], tmp_path, "--reliability", str(picture))
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_page_is_written(models: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "pages" / "page.html"
+    figures = run(models["bilstm"], tmp_path, "--html", str(path))
+    text = Page(path.read_text("utf-8")).text
+    assert f"{figures['f1']:.4f}" in text and f"{figures['ece']:.4f}" in text
+    assert "this model" not in text
+    assert [each.name for each in path.parent.iterdir()] == ["page.html"]
+
+
+def test_a_page_with_the_fitted_temperature(tmp_path: Path) -> None:
+    model = save_tiny(tmp_path / "model", "bilstm")
+    path = tmp_path / "page.html"
+    figures = run(model, tmp_path, "--fit_temperature", "--html", str(path))
+    rows = [row for table in Page(path.read_text("utf-8")).tables for row in table]
+    fit = figures["temperature_fit"]
+    assert ["nll", *(f"{fit[name]['nll']:.4f}" for name in ("before", "after"))] in rows
+    assert f"{figures['temperature']:.4g}" in [row[-1] for row in rows]
+
+
+def test_two_models_on_a_page(models: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    options = ["--against", str(models["bilstm"]), "--html", str(path), "--html_sentences", "1"]
+    figures = run(models["t5"], tmp_path, "--decoder", "greedy", *options)
+    own = run(models["bilstm"], tmp_path)
+    rows = [row for table in Page(path.read_text("utf-8")).tables for row in table]
+    assert ["f1", *(f"{each['f1']:.4f}" for each in (figures, own))] in [row[:3] for row in rows]
+    # The decoder asked for is that of the first model.
+    assert ["this model", str(models["t5"]), "greedy", "1"] in rows
+    assert ["other model", str(models["bilstm"]), "viterbi", "1"] in rows
+    assert "f1_strict" in figures and "against" not in figures
+
+
+def test_what_cannot_be_compared(
+    models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gold.conll").write_text(CONLL)
+    command = ["evaluate", "--model", str(models["t5"]), "--data", str(tmp_path / "gold.conll")]
+    assert main([*command, "--against", str(models["bilstm"])]) == 2
+    assert "add --html FILE" in capsys.readouterr().err
+    page = str(tmp_path / "page.html")
+    assert main([*command, "--against", str(tmp_path), "--html", page]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+    assert main([*command, "--html", str(tmp_path)]) == 2
+    assert "is a directory" in capsys.readouterr().err
+    assert not Path(page).exists()
 
 
 def test_without_matplotlib_nothing_is_done(

@@ -15,9 +15,11 @@ from distill_jax.data import demo as demo_data
 from distill_jax.data import locations
 from distill_jax.data.readers import write_conll
 from distill_jax.runs.study import write_outputs
+from distill_jax.runs.study_page import study_page
 from distill_jax.runs.study_paper import paper_f1, paper_perfect
 from distill_jax.runs.study_tables import csv_text, markdown, mean_std
 from distill_jax.tagger import Tagger
+from tests.html_reader import Page
 
 TASK = "tiny_study"
 SETTINGS: dict[str, Any] = {
@@ -103,6 +105,12 @@ def test_tables_and_figures_are_there(finished: Path) -> None:
     text = (finished / "tables.md").read_text()
     assert "8 gold and 4 dev" in text and "| all (12) |" in text
     assert "none are left as silver" in text
+    read = Page((finished / "report.html").read_text("utf-8"))
+    rows = [row for table in read.tables for row in table]
+    assert ["TEMPERATURE", "2.0"] in rows and ["study.lambdas", "%LAMBDAS"] in rows
+    assert {"different", "settings"} <= read.ids
+    for row in results(finished):
+        assert f"{100 * float(row['f1']):.2f}" in read.text
     for name in ("silver_8_4", "quality_8_4", "quality_full"):
         assert (finished / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "<svg" in (finished / f"{name}.svg").read_text()
@@ -260,13 +268,56 @@ def test_csv_and_figures(tmp_path: Path) -> None:
     rows = known_rows(plain_f1)
     read = list(csv.DictReader(csv_text(rows).splitlines()))
     assert [float(r["f1"]) for r in read] == [r["f1"] for r in rows]
-    write_outputs(tmp_path, rows)
+    write_outputs(tmp_path, rows, {})
     svg = (tmp_path / "silver_100_50.svg").read_bytes()
-    assert b"<svg" in svg
-    write_outputs(tmp_path, rows)  # equal results give equal files
+    html = (tmp_path / "report.html").read_bytes()
+    assert b"<svg" in svg and b"<svg" in html
+    write_outputs(tmp_path, rows, {})  # equal results give equal files
     assert (tmp_path / "silver_100_50.svg").read_bytes() == svg
+    assert (tmp_path / "report.html").read_bytes() == html
+    assert Page(html.decode()).links_hold()
     # A data set more is a panel more, up to four in a line.
     assert (tmp_path / "quality_100_50.png").stat().st_size > 10_000
+
+
+def test_the_page() -> None:
+    rows = known_rows(plain_f1)
+    for each in rows:  # a data set may be called anything
+        each["dataset"] = {"other": "<other> & co"}.get(each["dataset"], each["dataset"])
+    full = [
+        {**each, "size": "full", "silver": "0", "silver_sentences": 0}
+        for each in rows
+        if each["name"] in ("teacher", "bilstm-gold", "bilstm-silver0-kl1")
+    ]
+    settings = {"STUDENT_STEPS": "7", "b": "'<b>'"}
+    names = ("silver_100_50", "quality_100_50", "quality_full")
+    drawings = {name: f'<svg><path id="p"/><text>{name}</text></svg>' for name in names}
+    html = study_page(rows + full, drawings, settings, {})
+    read = Page(html)
+    assert read.links_hold()
+    assert {"size-100_50", "size-full", "paper", "settings"} <= read.ids
+    # Every cell of the Markdown tables, without its marks.
+    shown = [row for table in read.tables for row in table]
+    lines = [line for line in markdown(rows + full).splitlines() if line.startswith("| ")]
+    assert len(lines) > 30
+    for line in lines:
+        cells = [cell.strip() for cell in line[1:-1].split(" |")]
+        cells = [cell[1:-1] if cell[:1] == "*" else cell for cell in cells]
+        assert cells in shown
+    # Ours, the paper's, and by how much ours is better.
+    for line in (
+        ["SNIPS", "100/50", "BiLSTM, gold only", "50.50 ± 0.71", "51.63", "-1.13"],
+        ["SNIPS", "100/50", "T5 teacher", "80.50 ± 0.71", "54.33", "+26.17"],
+        ["SNIPS", "100/50", "BiLSTM, 500 silver, λ = 1", "57.50 ± 0.71", "57.00", "+0.50"],
+        ["SNIPS", "full", "T5 teacher", "80.50 ± 0.71", "96.07", "-15.57"],
+    ):
+        assert line in shown
+    assert not any(row[:2] == ["<other> & co", "100/50"] for row in shown)
+    assert ["b", "'<b>'"] in shown
+    assert all(name in read.text for name in names)
+    assert study_page(rows + full, drawings, settings, {}) == html
+    bare = Page(study_page([row for row in rows if row["dataset"] != "snips"], {}, {}, {}))
+    assert not {"paper", "settings", "different"} & bare.ids
 
 
 def test_the_papers_numbers() -> None:
