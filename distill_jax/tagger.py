@@ -16,7 +16,13 @@ import numpy as np
 
 from distill_jax.errors import UserError
 from distill_jax.files import sha256_file, sha256_json
-from distill_jax.inference import Prediction, Predictor, SentPredictor, WordPredictor
+from distill_jax.inference import (
+    EncoderPredictor,
+    Prediction,
+    Predictor,
+    SentPredictor,
+    WordPredictor,
+)
 from distill_jax.inference.base import Progress
 from distill_jax.inference.tagged import (
     TaggedSentence,
@@ -26,6 +32,7 @@ from distill_jax.inference.tagged import (
 )
 from distill_jax.interop.model_dir import LoadedModel, load_model
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
+from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from distill_jax.models.t5 import T5
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sentscore import DecoderSettings, Normaliser
@@ -140,7 +147,9 @@ class Tagger:
     def needs_windows(self, words: Sequence[str]) -> bool:
         """Whether the sentence is too long to be tagged in one piece."""
         predictor = self._predictor
-        return isinstance(predictor, SentPredictor) and len(predictor.windows(words)) > 1
+        if isinstance(predictor, SentPredictor | EncoderPredictor):
+            return len(predictor.windows(words)) > 1
+        return False
 
     def warm_up(self, sentences: Sequence[Sequence[str]]) -> int:
         """Compiles what `predict` needs for these sentences, unless it is; returns how many programs.
@@ -173,9 +182,10 @@ def _predictor(
     normaliser: Normaliser | None,
     batch_size: int,
 ) -> Predictor:
+    word_tagger = isinstance(model.config, BiLSTMConfig | EncoderTaggerConfig)
+    if word_tagger and (decoder is not None or normaliser is not None):
+        raise UserError(WORD_TAGGER)
     if isinstance(model.config, BiLSTMConfig):
-        if decoder is not None or normaliser is not None:
-            raise UserError(WORD_TAGGER)
         assert isinstance(model.vocabulary, WordVocabulary), "load_model sees to that"
         return WordPredictor(
             BiLSTMTagger(model.config),
@@ -185,6 +195,10 @@ def _predictor(
             max_chars=model.settings.max_chars,
         )
     assert isinstance(model.vocabulary, Vocabulary), "load_model sees to that"
+    if isinstance(model.config, EncoderTaggerConfig):
+        return EncoderPredictor(
+            EncoderTagger(model.config), model.vocabulary, model.labels, batch_size=batch_size
+        )
     if decoder is None:
         decoder = DecoderSettings(normaliser=model.settings.normaliser)
     if normaliser is not None:

@@ -12,6 +12,7 @@ from flax import linen as nn
 from distill_jax.interop.hf_layout import parameters_of
 from distill_jax.interop.model_dir import save_model
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
+from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from distill_jax.models.t5_config import T5Config
 from distill_jax.tagging import LabelSet
 from distill_jax.vocab import ByteVocabulary
@@ -37,6 +38,9 @@ BILSTM_CONFIG = BiLSTMConfig(
     char_dim=4,
     char_hidden=4,
     hidden=8,
+)
+ENCODER_CONFIG = EncoderTaggerConfig(
+    vocab_size=384, num_tags=LABELS.num_tags, d_model=8, d_kv=4, d_ff=8, num_heads=2, num_layers=2
 )
 KINDS = ("t5", "bilstm")
 SENTENCES: Sequence[tuple[str, ...]] = (
@@ -73,12 +77,29 @@ def bilstm_params(config: BiLSTMConfig = BILSTM_CONFIG, seed: int = 3) -> Any:
     )
 
 
+def encoder_params(config: EncoderTaggerConfig = ENCODER_CONFIG, seed: int = 5) -> Any:
+    """Random parameters, as `t5_params`."""
+    ids = jnp.zeros((1, 1), jnp.int32)
+    variables = jax.eval_shape(EncoderTagger(config).init, jax.random.key(0), ids, ids)
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: rng.normal(size=leaf.shape).astype(np.float32),
+        nn.meta.unbox(variables["params"]),
+    )
+
+
 def save_tiny(directory: Path, kind: str, **changes: Any) -> Path:
     """A model directory of a kind; `changes` are arguments of `save_model`."""
     if kind == "t5":
         arguments = {
             "config": T5_CONFIG,
             "params": t5_params(),
+            "vocabulary": ByteVocabulary(),
+        }
+    elif kind == "encoder":
+        arguments = {
+            "config": ENCODER_CONFIG,
+            "params": encoder_params(),
             "vocabulary": ByteVocabulary(),
         }
     else:

@@ -1,8 +1,20 @@
 """`distill-jax demo` and `distill-jax train`."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import Any
+
+from distill_jax.errors import UserError
+
+_EXIT_CODES = """\
+exit codes:
+  0    trained to the end; the model is in MODEL_DIR/model
+  2    bad usage or bad input, said in one line; nothing is overwritten
+  75   another process of the job has gone; start the job again (134: the same, ended by JAX itself)
+  143  SIGTERM: a checkpoint is saved; the same command goes on from there
+Whatever stops a run, the same command goes on from its newest sound checkpoint.
+"""
 
 
 def add_commands(commands: Any) -> None:
@@ -16,12 +28,28 @@ def add_commands(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="any run that a Gin file configures",
-        description="Any run that a Gin file configures. --gin.NAME=VALUE, as often as needed, binds a "
-        "macro or parameter and wins over the files: --gin.TRAIN_STEPS=100.",
+        description="Any run that a Gin file configures. --gin.NAME=VALUE, as often as needed, binds "
+        "a\nmacro or parameter and wins over the files: --gin.TRAIN_STEPS=100.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     train.add_argument(
         "--gin_file", action="append", default=[], metavar="FILE", help="may be given several times"
     )
+    train.add_argument(
+        "--profile_steps",
+        metavar="A:B",
+        help="write a profiler trace of the steps A to B, counted from 1, to MODEL_DIR/profile",
+    )
+    job = train.add_argument_group(
+        "several processes",
+        "One process a host, all with the same command and a MODEL_DIR that all see. On a TPU\n"
+        "pod, in GKE and under Slurm or Open MPI they find each other; elsewhere give all three\n"
+        "options (or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID).",
+    )
+    job.add_argument("--coordinator_address", metavar="HOST:PORT", help="of process 0")
+    job.add_argument("--num_processes", type=int, metavar="N")
+    job.add_argument("--process_id", type=int, metavar="I", help="0 to N - 1")
     train.set_defaults(run=_train)
 
 
@@ -43,7 +71,23 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from distill_jax.runs.launch import configure, launch
+    from distill_jax.train import distributed
 
-    configure(options.gin_file, options.gin_bindings)
-    launch()
+    # JAX must know of the other processes before it looks for devices, as importing the runs may.
+    distributed.initialize(options.coordinator_address, options.num_processes, options.process_id)
+    with distributed.ends_together():
+        from distill_jax.runs.launch import configure, launch
+
+        configure(options.gin_file, [*options.gin_bindings, *_profile(options.profile_steps)])
+        launch()
+
+
+def _profile(steps: str | None) -> list[str]:
+    if steps is None:
+        return []
+    found = re.fullmatch(r"(\d+):(\d+)", steps)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise UserError(
+            f"--profile_steps is {steps!r}; give the first step, from 1, and the last: 10:12"
+        )
+    return [f"Schedule.profile_steps = ({int(found[1])}, {int(found[2])})"]

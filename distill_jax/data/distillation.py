@@ -13,12 +13,15 @@ import numpy as np
 from distill_jax.data.seq2seq import join_pairs, training_windows
 from distill_jax.errors import UserError
 from distill_jax.sent.format import SenTFormat
+from distill_jax.sent.subwords import SubwordFormat
+from distill_jax.sent.windows import windows
 from distill_jax.word_vocab import WordVocabulary
 
 BUCKETS = (8, 16, 24, 32, 48, 64, 100)
 """The numbers of words that sentences are padded to; longer ones to a multiple of `STEP`."""
 STEP = 32
 MAX_CHARS = 20
+MAX_TEACHER_TOKENS = 512
 
 _OUTSIDE, _INSIDE = 0, 1  # the first two tags of every sBIO tag set
 
@@ -30,12 +33,14 @@ class Target:
     `tag_ids` int32[L] are gold or the teacher's; `scores` float32[L, K] are the teacher's u, None
     where there is no teacher (a gold sentence it did not label): such words get no KL term.
     `weight` multiplies both terms of the loss. Tag id 1 is I, as in every sBIO tag set.
+    `known` is False where the tags are yet to come from a teacher within the step.
     """
 
     words: tuple[str, ...]
     tag_ids: np.ndarray
     scores: np.ndarray | None = None
     weight: float = 1.0
+    known: bool = True
 
     def window(self, start: int, end: int) -> "Target":
         """The words `start` to `end` alone.
@@ -52,7 +57,7 @@ class Target:
             if scores is not None:
                 scores[0, label] = np.logaddexp(scores[0, label], scores[0, _INSIDE])
                 scores[0, _INSIDE] = -np.inf
-        return Target(self.words[start:end], tag_ids, scores, self.weight)
+        return Target(self.words[start:end], tag_ids, scores, self.weight, self.known)
 
 
 def word_batches(
@@ -62,8 +67,14 @@ def word_batches(
     *,
     batch_size: int,
     seed: int,
+    teacher: SenTFormat | None = None,
 ) -> grain.MapDataset[dict[str, np.ndarray]]:
-    """Batches of `distill.objectives.TaggerDistillation`, shuffled anew in every epoch."""
+    """Batches of `distill.objectives.TaggerDistillation`, shuffled anew in every epoch.
+
+    With the format of a `teacher` they hold what `distill.online` needs as well, and sentences that
+    the teacher cannot read in one piece become windows.
+    """
+    targets = _for_teacher(targets, teacher)
     encoded = [vocabulary.encode(target.words, max_chars=MAX_CHARS) for target in targets]
 
     def collate(members: Sequence[int], length: int) -> dict[str, np.ndarray]:
@@ -76,7 +87,54 @@ def word_batches(
             batch["char_ids"][row, : len(word_ids)] = char_ids
         return batch
 
-    return _bucketed(targets, collate, batch_size=batch_size, seed=seed)
+    return _bucketed(targets, collate, batch_size=batch_size, seed=seed, teacher=teacher)
+
+
+def encoder_batches(
+    targets: Sequence[Target],
+    subwords: SubwordFormat,
+    num_tags: int,
+    *,
+    batch_size: int,
+    seed: int,
+    max_input_tokens: int = 512,
+    teacher: SenTFormat | None = None,
+) -> grain.MapDataset[dict[str, np.ndarray]]:
+    """Batches of `distill.objectives.EncoderDistillation`; long sentences become windows.
+
+    `teacher` is as in `word_batches`.
+    """
+    targets = _for_teacher(targets, teacher)
+    targets = [
+        target.window(window.start, window.end)
+        for target in targets
+        for window in windows(
+            target.words,
+            max_words=max(len(target.words), 1),  # only tokens are limited
+            max_tokens=max_input_tokens,
+            token_length=subwords.window_length,
+            overlap_words=0,
+        )
+    ]
+    encoded = [subwords.encode(target.words) for target in targets]
+
+    # One shape a bucket, so one compile.
+    widths: dict[int, int] = {}
+    for target, (tokens, _) in zip(targets, encoded, strict=True):
+        bucket = _bucket(len(target.words))
+        widths[bucket] = max(widths.get(bucket, 0), -(-len(tokens) // 8) * 8)
+
+    def collate(members: Sequence[int], length: int) -> dict[str, np.ndarray]:
+        batch = _targets([targets[i] for i in members], length, num_tags)
+        batch["tokens"] = np.zeros((len(members), widths[length]), np.int32)
+        batch["first"] = np.full((len(members), length), -1, np.int32)
+        for row, index in enumerate(members):
+            tokens, first = encoded[index]
+            batch["tokens"][row, : len(tokens)] = tokens
+            batch["first"][row, : len(first)] = first
+        return batch
+
+    return _bucketed(targets, collate, batch_size=batch_size, seed=seed, teacher=teacher)
 
 
 def sent_batches(
@@ -87,8 +145,13 @@ def sent_batches(
     seed: int,
     feature_lengths: dict[str, int],
     start_id: int = 0,
+    teacher: SenTFormat | None = None,
 ) -> grain.MapDataset[dict[str, np.ndarray]]:
-    """Batches of `distill.objectives.SentDistillation`; long sentences become windows."""
+    """Batches of `distill.objectives.SentDistillation`; long sentences become windows.
+
+    `teacher` is as in `word_batches`.
+    """
+    targets = _for_teacher(targets, teacher)
     targets = [
         target.window(start, end)
         for target in targets
@@ -121,7 +184,20 @@ def sent_batches(
         batch["num_words"] = np.array([len(target.words) for target in members_of], np.int32)
         return batch | _targets(members_of, length, sent_format.labels.num_tags)
 
-    return _bucketed(targets, collate, batch_size=batch_size, seed=seed)
+    return _bucketed(targets, collate, batch_size=batch_size, seed=seed, teacher=teacher)
+
+
+def _for_teacher(targets: Sequence[Target], teacher: SenTFormat | None) -> Sequence[Target]:
+    """Cut into windows that a teacher can read."""
+    if teacher is None:
+        return targets
+    # The teacher writes nothing here, so only its input and its sentinels are limits.
+    room = {"inputs": MAX_TEACHER_TOKENS, "targets": 1 << 30}
+    return [
+        target.window(start, end)
+        for target in targets
+        for start, end in training_windows(target.words, teacher, room)
+    ]
 
 
 def _targets(targets: Sequence[Target], length: int, num_tags: int) -> dict[str, np.ndarray]:
@@ -152,8 +228,11 @@ def _bucketed(
     *,
     batch_size: int,
     seed: int,
+    teacher: SenTFormat | None = None,
 ) -> grain.MapDataset[dict[str, np.ndarray]]:
     """Shuffles and batches within each length bucket; buckets are drawn by their sizes."""
+    if teacher is not None:
+        collate = _with_teacher_inputs(targets, collate, teacher)
     members: dict[int, list[int]] = {}
     for index, target in enumerate(targets):
         if target.words:
@@ -173,3 +252,30 @@ def _bucketed(
         return datasets[0]
     weights = [float(len(indices)) for _, indices in sorted(members.items())]
     return grain.MapDataset.mix(datasets, weights=weights)
+
+
+def _with_teacher_inputs(
+    targets: Sequence[Target],
+    collate: Callable[[Sequence[int], int], dict[str, np.ndarray]],
+    teacher: SenTFormat,
+) -> Callable[[Sequence[int], int], dict[str, np.ndarray]]:
+    inputs = [teacher.encode_input(target.words) for target in targets]
+    widths: dict[int, int] = {}
+    for target, ids in zip(targets, inputs, strict=True):
+        bucket = _bucket(len(target.words))
+        widths[bucket] = max(widths.get(bucket, 0), -(-len(ids) // 8) * 8)
+
+    def with_inputs(members: Sequence[int], length: int) -> dict[str, np.ndarray]:
+        batch = collate(members, length)
+        tokens = np.zeros((len(members), widths[length]), np.int32)
+        for row, index in enumerate(members):
+            tokens[row, : len(inputs[index])] = inputs[index]
+        of = [targets[index] for index in members]
+        return {
+            **batch,
+            "teacher_tokens": tokens,
+            "num_words": np.array([len(target.words) for target in of], np.int32),
+            "known_tags": np.array([target.known for target in of]),
+        }
+
+    return with_inputs

@@ -28,6 +28,7 @@ mass where the student has -inf makes the loss infinite, as it should. Gradients
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -93,6 +94,56 @@ def language_model_loss(
         "nll": _weighted_sum(nll, weights),
         "correct": _weighted_sum(correct.astype(jnp.float32), weights),
     }
+
+
+def chunked_language_model_loss(
+    logits_of: Callable[[jax.Array], jax.Array],
+    hidden_BxTxD: Float[Array, "batch length embed"],
+    targets_BxT: Int[Array, "batch length"],
+    weights_BxT: Shaped[Array, "batch length"],
+    *,
+    chunks: int,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+) -> dict[str, WeightedSum]:
+    """`language_model_loss` of the logits `logits_of(hidden)`, of which few exist at a time.
+
+    Positions are cut into `chunks` runs (at most one a position), and the logits of a run are
+    computed, used and forgotten, once more for the gradient: memory for logits falls to a
+    `chunks`-th, for one more product of hidden states and output embedding.
+
+    Args:
+        logits_of: hidden states `[batch, positions, embed]` → logits `[batch, positions, vocab]`, of
+            each position alone; it may close over parameters.
+        hidden_BxTxD: the decoder's states.
+        targets_BxT, weights_BxT, label_smoothing, z_loss: as in `language_model_loss`.
+        chunks: at least 1.
+    """
+    length = targets_BxT.shape[1]
+    positions = -(-length // min(chunks, length))
+    chunks = -(-length // positions)
+
+    def split(values: jax.Array) -> jax.Array:
+        """`[batch, length, …]` as `[chunks, batch, positions, …]`; what is added weighs nothing."""
+        rest = [(0, 0)] * (values.ndim - 2)
+        padded = jnp.pad(values, [(0, 0), (0, chunks * positions - length), *rest])
+        parts = padded.reshape(padded.shape[0], chunks, positions, *padded.shape[2:])
+        return jnp.moveaxis(parts, 1, 0)
+
+    @jax.checkpoint
+    def loss_of(
+        hidden: jax.Array, targets: jax.Array, weights: jax.Array
+    ) -> dict[str, WeightedSum]:
+        return language_model_loss(logits_of(hidden), targets, weights, label_smoothing, z_loss)
+
+    def add(
+        so_far: dict[str, WeightedSum], chunk: tuple[jax.Array, jax.Array, jax.Array]
+    ) -> tuple[dict[str, WeightedSum], None]:
+        return jax.tree.map(jnp.add, so_far, loss_of(*chunk)), None
+
+    zero = jnp.zeros((), jnp.float32)
+    start = {name: WeightedSum(zero, zero) for name in ("loss", "z_loss", "nll", "correct")}
+    return lax.scan(add, start, (split(hidden_BxTxD), split(targets_BxT), split(weights_BxT)))[0]
 
 
 def tag_cross_entropy(

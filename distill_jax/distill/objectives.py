@@ -12,11 +12,14 @@ import jax.numpy as jnp
 
 from distill_jax.distill.losses import (
     WeightedSum,
+    chunked_language_model_loss,
     kd_loss,
     language_model_loss,
     tag_cross_entropy,
 )
+from distill_jax.errors import UserError
 from distill_jax.models.bilstm import BiLSTMTagger
+from distill_jax.models.encoder_tagger import EncoderTagger
 from distill_jax.models.t5 import T5
 from distill_jax.sentscore import LabelTrie, Normaliser, SentScoreBatch, score
 
@@ -50,6 +53,9 @@ def _init_t5(model: T5, key: jax.Array) -> Any:
 class LanguageModel:
     """The unchanged language-model loss, on SenT′ targets or on span corruption.
 
+    `logit_chunks` above 1 computes the logits of so many parts of the positions one after the
+    other, and never holds all: for large vocabularies.
+
     Batch: what `data.seq2seq.packed_rows` gives, and optionally `decoder_loss_weights`
     float32[B, T]; without them every token of a segment counts 1.
     """
@@ -57,27 +63,44 @@ class LanguageModel:
     model: T5
     label_smoothing: float = 0.0
     z_loss: float = 0.0
+    logit_chunks: int = 1
+
+    def __post_init__(self) -> None:
+        if self.logit_chunks < 1:
+            raise UserError(f"logit_chunks is {self.logit_chunks}; it must be at least 1")
 
     def init(self, key: jax.Array) -> Any:
         return _init_t5(self.model, key)
 
     def loss(self, params: Any, batch: Batch, key: jax.Array | None) -> Sums:
-        logits_BxTxV = self.model.apply(
-            {"params": params},
+        variables = {"params": params}
+        hidden_BxTxD = self.model.apply(
+            variables,
             batch["encoder_input_tokens"],
             batch["encoder_segment_ids"],
             batch["decoder_input_tokens"],
             batch["decoder_segment_ids"],
+            method="hidden",
             **_dropout(key),
         )
+
+        def logits_of(hidden_BxTxD: jax.Array) -> jax.Array:
+            return self.model.apply(variables, hidden_BxTxD, method="logits")
+
+        targets_BxT = batch["decoder_target_tokens"]
         weights_BxT = batch.get("decoder_loss_weights", batch["decoder_segment_ids"] > 0)
-        sums = language_model_loss(
-            logits_BxTxV,
-            batch["decoder_target_tokens"],
-            weights_BxT,
-            label_smoothing=self.label_smoothing,
-            z_loss=self.z_loss,
-        )
+        options = {"label_smoothing": self.label_smoothing, "z_loss": self.z_loss}
+        if self.logit_chunks == 1:
+            sums = language_model_loss(logits_of(hidden_BxTxD), targets_BxT, weights_BxT, **options)
+        else:
+            sums = chunked_language_model_loss(
+                logits_of,
+                hidden_BxTxD,
+                targets_BxT,
+                weights_BxT,
+                chunks=self.logit_chunks,
+                **options,
+            )
         return {"loss": sums["loss"], "nll": sums["nll"], "token_accuracy": sums["correct"]}
 
 
@@ -136,6 +159,28 @@ class TaggerDistillation:
 
 
 @dataclasses.dataclass(frozen=True)
+class EncoderDistillation:
+    """An encoder tagger from the same targets and by the same loss as `TaggerDistillation`.
+
+    Batch: `tokens` int32[B, S] and `first` int32[B, L] as `EncoderTagger` reads them in the place
+    of `word_ids` and `char_ids`, the other features as there.
+    """
+
+    model: EncoderTagger
+    distillation: DistillationWeights
+
+    def init(self, key: jax.Array) -> Any:
+        tokens, first = jnp.ones((1, 2), jnp.int32), jnp.zeros((1, 2), jnp.int32)
+        return self.model.init(key, tokens, first)["params"]
+
+    def loss(self, params: Any, batch: Batch, key: jax.Array | None) -> Sums:
+        logits_BxLxK = self.model.apply(
+            {"params": params}, batch["tokens"], batch["first"], **_dropout(key)
+        )
+        return _combine(logits_BxLxK, batch, self.distillation)
+
+
+@dataclasses.dataclass(frozen=True)
 class SentDistillation:
     """A T5 student from the same targets: language-model loss on the tags, KL between posteriors.
 
@@ -157,13 +202,17 @@ class SentDistillation:
     sentinel_ids: tuple[int, ...]
     distillation: DistillationWeights
     normaliser: Normaliser = "trie"
+    logit_chunks: int = 1
+    """Of the language-model loss."""
 
     def init(self, key: jax.Array) -> Any:
         return _init_t5(self.model, key)
 
     def loss(self, params: Any, batch: Batch, key: jax.Array | None) -> Sums:
         keys = (None, None) if key is None else jax.random.split(key)
-        sums = LanguageModel(self.model).loss(params, batch, keys[0])
+        sums = LanguageModel(self.model, logit_chunks=self.logit_chunks).loss(
+            params, batch, keys[0]
+        )
         if not self.distillation.has_kl:
             return sums
         tags_BxL = batch["tags"]

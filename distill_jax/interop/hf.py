@@ -41,6 +41,7 @@ from distill_jax.interop.safetensors_io import (
     read_tensor,
     write_safetensors,
 )
+from distill_jax.models.stacking import unstack_layers
 from distill_jax.models.t5_config import T5Config
 
 CONFIG = "config.json"
@@ -155,7 +156,8 @@ def write_hf(
     Args:
         directory: made, or replaced if it holds a `config.json`.
         config: of the model.
-        params: its parameters, arrays of any kind, with or without boxes of logical axis names.
+        params: its parameters, arrays of any kind, with or without boxes of logical axis names,
+            layers stacked or not.
 
     Raises:
         UserError: `directory` is something else.
@@ -174,7 +176,7 @@ def hf_sources(config: T5Config, params: Mapping[str, Any]) -> list[TensorSource
     Raises:
         ValueError: the parameters are not those of such a model.
     """
-    flat = dict(flatten(meta.unbox(params)))
+    flat = dict(flatten(unstack_layers(meta.unbox(params))))
     parameters = list(parameters_of(config))
     if different := {p.path for p in parameters} ^ set(flat):
         names = sorted("/".join(path) for path in different)

@@ -2,8 +2,8 @@
 
 A directory holds `config.json`, `model.safetensors` (float32), the vocabulary's files,
 `tagger.json` (`distill_jax.interop.settings`) and a model card. No file in it can hold code. The
-directory of a T5 is also a Hugging Face checkpoint; a BiLSTM's tensors are named by their paths in
-its Flax parameters, joined by `/`.
+directory of a T5 is also a Hugging Face checkpoint; tensors of the other kinds, BiLSTM and encoder
+tagger, are named by their paths in the Flax parameters, joined by `/`.
 """
 
 import dataclasses
@@ -44,12 +44,16 @@ from distill_jax.interop.safetensors_io import (
 from distill_jax.interop.settings import TAGGER, TaggerFile, TaggerSettings, read_tagger_file
 from distill_jax.models.bilstm import MODEL_TYPE as BILSTM
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
+from distill_jax.models.encoder_tagger import MODEL_TYPE as ENCODER_TAGGER
+from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from distill_jax.models.t5_config import T5Config
 from distill_jax.tagging.labels import LabelSet
 from distill_jax.vocab import ByteVocabulary, Vocabulary, load_vocabulary
 from distill_jax.word_vocab import WordVocabulary
 
-ModelConfig = T5Config | BiLSTMConfig
+WordTaggerConfig = BiLSTMConfig | EncoderTaggerConfig
+"""Of the kinds that give each word its tag scores."""
+ModelConfig = T5Config | WordTaggerConfig
 AnyVocabulary = Vocabulary | WordVocabulary
 
 
@@ -61,7 +65,7 @@ class LoadedModel:
         config: of the model, activations float32 for a T5.
         params: nested dictionary of NumPy float32 arrays, some of them transposed views, without a
             `params` level around it.
-        vocabulary: a `Vocabulary` for a T5, a `WordVocabulary` for a BiLSTM.
+        vocabulary: a `Vocabulary` for a T5 or an encoder tagger, a `WordVocabulary` for a BiLSTM.
         labels: whose sBIO tags the model predicts.
         settings: how it tags.
         metadata: `name`, `role`, `metrics` and `training`, where they were given.
@@ -111,7 +115,7 @@ def save_model(
     sources = (
         hf_sources(config, params)
         if isinstance(config, T5Config)
-        else _bilstm_sources(config, params)
+        else _tagger_sources(config, params)
     )
     write_model(
         directory,
@@ -192,10 +196,10 @@ def load_model(directory: str | os.PathLike[str]) -> LoadedModel:
             f"{directory}: the vocabulary is not the one the model was trained with "
             f"(vocabulary_hash in {TAGGER} differs); put the model's own vocabulary files back"
         )
-    if isinstance(vocabulary, WordVocabulary):
-        config = _bilstm_config(fields, directory / CONFIG)
+    if fields.get("model_type") in _TAGGERS:
+        config = _tagger_config(fields, directory / CONFIG)
         _check_fit(config, vocabulary, tagger.labels, str(directory))
-        params = _read_bilstm(directory, config)
+        params = _read_tagger(directory, config)
     else:
         config, params = read_hf(directory)
         _check_fit(config, vocabulary, tagger.labels, str(directory))
@@ -217,6 +221,8 @@ def _architecture(config: ModelConfig) -> str:
             f"T5 ({config.num_encoder_layers} + {config.num_decoder_layers} layers, "
             f"{config.d_model} wide)"
         )
+    if isinstance(config, EncoderTaggerConfig):
+        return f"encoder tagger ({config.num_layers} layers, {config.d_model} wide)"
     return f"BiLSTM ({config.num_layers} x {config.hidden} units each way, with characters)"
 
 
@@ -224,50 +230,60 @@ def _check_fit(
     config: ModelConfig, vocabulary: AnyVocabulary, labels: LabelSet, where: str
 ) -> None:
     remedy = "use the vocabulary the model was trained with"
-    if isinstance(config, T5Config):
+    if not isinstance(config, BiLSTMConfig):
         if not isinstance(vocabulary, Vocabulary):
-            raise UserError(f"{where}: a T5 cannot use a vocabulary of words; {remedy}")
+            kind = "a T5" if isinstance(config, T5Config) else "an encoder tagger"
+            raise UserError(f"{where}: {kind} cannot use a vocabulary of words; {remedy}")
         if vocabulary.size > config.vocab_size:
             raise UserError(
                 f"{where}: the vocabulary has {vocabulary.size} ids, the model only "
                 f"{config.vocab_size} embedding rows (vocab_size); {remedy}"
             )
-        return
-    if not isinstance(vocabulary, WordVocabulary):
+    elif not isinstance(vocabulary, WordVocabulary):
         raise UserError(f"{where}: a BiLSTM needs a vocabulary of words; {remedy}")
-    for things, found, rows in (
-        ("words", vocabulary.num_words, config.num_words),
-        ("characters", vocabulary.num_chars, config.num_chars),
-    ):
-        if found > rows:
-            raise UserError(
-                f"{where}: the vocabulary has {found} {things}, the model only {rows} embedding "
-                f"rows for them; {remedy}"
-            )
-    if config.num_tags != labels.num_tags:
+    else:
+        for things, found, rows in (
+            ("words", vocabulary.num_words, config.num_words),
+            ("characters", vocabulary.num_chars, config.num_chars),
+        ):
+            if found > rows:
+                raise UserError(
+                    f"{where}: the vocabulary has {found} {things}, the model only {rows} "
+                    f"embedding rows for them; {remedy}"
+                )
+    if not isinstance(config, T5Config) and config.num_tags != labels.num_tags:
         raise UserError(
             f"{where}: the model predicts {config.num_tags} tags, the label set has "
             f"{labels.num_tags} with O and I; use the labels the model was trained with"
         )
 
 
-def _bilstm_config(fields: dict[str, Any], path: Path) -> BiLSTMConfig:
+_TAGGERS: dict[str, type[BiLSTMConfig] | type[EncoderTaggerConfig]] = {
+    BILSTM: BiLSTMConfig,
+    ENCODER_TAGGER: EncoderTaggerConfig,
+}
+
+
+def _tagger_config(fields: dict[str, Any], path: Path) -> WordTaggerConfig:
     try:
-        return BiLSTMConfig.from_dict(fields)
+        return _TAGGERS[fields["model_type"]].from_dict(fields)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
 
-def _bilstm_shapes(config: BiLSTMConfig) -> dict[str, tuple[int, ...]]:
-    words = jnp.zeros((1, 1), jnp.int32)
-    init = BiLSTMTagger(config).init
-    variables = jax.eval_shape(init, jax.random.key(0), words, words[..., None])
+def _tagger_shapes(config: WordTaggerConfig) -> dict[str, tuple[int, ...]]:
+    ids = jnp.zeros((1, 1), jnp.int32)
+    if isinstance(config, EncoderTaggerConfig):
+        init, arguments = EncoderTagger(config).init, (ids, ids)
+    else:
+        init, arguments = BiLSTMTagger(config).init, (ids, ids[..., None])
+    variables = jax.eval_shape(init, jax.random.key(0), *arguments)
     return {"/".join(path): leaf.shape for path, leaf in flatten(meta.unbox(variables)["params"])}
 
 
-def _bilstm_sources(config: BiLSTMConfig, params: Mapping[str, Any]) -> list[TensorSource]:
+def _tagger_sources(config: WordTaggerConfig, params: Mapping[str, Any]) -> list[TensorSource]:
     flat = {"/".join(path): leaf for path, leaf in flatten(meta.unbox(params))}
-    shapes = _bilstm_shapes(config)
+    shapes = _tagger_shapes(config)
     if different := sorted(set(flat) ^ set(shapes)):
         raise ValueError(f"parameters of the model and those given differ: {', '.join(different)}")
     return [
@@ -276,10 +292,10 @@ def _bilstm_sources(config: BiLSTMConfig, params: Mapping[str, Any]) -> list[Ten
     ]
 
 
-def _read_bilstm(directory: Path, config: BiLSTMConfig) -> Params:
+def _read_tagger(directory: Path, config: WordTaggerConfig) -> Params:
     path = directory / WEIGHTS
     entries = read_entries(path)
-    shapes = _bilstm_shapes(config)
+    shapes = _tagger_shapes(config)
     check_entries(entries, shapes, str(path))
     params: Params = {}
     for name in shapes:

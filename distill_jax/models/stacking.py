@@ -39,15 +39,16 @@ def unstack_layers(params: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in params.items():
         if name == STACKED:
             for index in range(jax.tree.leaves(value)[0].shape[0]):
-                unstacked[f"{STACKED}_{index}"] = _take(value, index)
+                unstacked[f"{STACKED}_{index}"] = take_layer(value, index)
         else:
             unstacked[name] = unstack_layers(value) if isinstance(value, Mapping) else value
     return unstacked
 
 
+def take_layer(stacked: Any, index: int) -> Any:
+    """One layer of a tree whose leaves have a leading axis over the layers."""
+    return jax.tree.map(lambda leaf: leaf[index], stacked)
+
+
 def _stack(*leaves: Any) -> Any:
     return np.stack(leaves) if isinstance(leaves[0], np.ndarray) else jnp.stack(leaves)
-
-
-def _take(tree: Any, index: int) -> Any:
-    return jax.tree.map(lambda leaf: leaf[index], tree)

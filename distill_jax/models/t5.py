@@ -21,7 +21,7 @@ from distill_jax.models.attention import (
     mask_to_bias,
 )
 from distill_jax.models.partitioning import constrain
-from distill_jax.models.stacking import STACKED
+from distill_jax.models.stacking import STACKED, take_layer
 from distill_jax.models.t5_config import T5Config
 
 Cache = tuple[KeyValue, ...]
@@ -153,7 +153,7 @@ def _run_layers(
     )
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *inputs)
     carried, outputs = scan(layers, carried, stacked)
-    return carried, [jax.tree.map(lambda leaf: leaf[i], outputs) for i in range(count)]  # noqa: B023
+    return carried, [take_layer(outputs, index) for index in range(count)]
 
 
 class EncoderLayer(nn.Module):
@@ -217,7 +217,7 @@ class DecoderLayer(nn.Module):
         self_mask_bias: jax.Array,
         position_bias: jax.Array | None,
         prefix: KeyValue | None,
-        cross: KeyValue | jax.Array,
+        cross: KeyValue | jax.Array | None,
         cross_mask_bias: jax.Array,
         *,
         deterministic: bool,
@@ -235,6 +235,7 @@ class DecoderLayer(nn.Module):
         )
         x_BxQxD = _place(x_BxQxD + self.dropout(attended, deterministic=deterministic))
         if not isinstance(cross, KeyValue):
+            assert cross is not None, "cross-attention needs keys and values, or states"
             cross = self.encoder_decoder_attention.key_value(cross)
         attended = self.encoder_decoder_attention(
             self.pre_cross_attention_layer_norm(x_BxQxD),
@@ -334,6 +335,9 @@ class Decoder(nn.Module):
         if not self.config.relative_bias_per_layer:
             position_bias = self.relpos_bias(query_positions, key_positions)
         x_BxQxD = self.dropout(x_BxQxD, deterministic=deterministic)
+        count = self.config.num_decoder_layers
+        nothing = (None,) * count
+        encoded = cross if isinstance(cross, jax.Array) else None
 
         def run(
             layer: DecoderLayer,
@@ -348,14 +352,12 @@ class Decoder(nn.Module):
                 self_mask_bias,
                 position_bias,
                 own_prefix,
-                cross if own_cross is None else own_cross,
+                encoded if own_cross is None else own_cross,
                 cross_mask_bias,
                 deterministic=deterministic,
             )
             return x_BxQxD, block if keep_blocks else None
 
-        count = self.config.num_decoder_layers
-        nothing = (None,) * count
         inputs = list(
             zip(
                 nothing if prefix is None else prefix,

@@ -108,3 +108,23 @@ class T5Config:
     def replace(self, **changes: Any) -> "T5Config":
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class T5Execution:
+    """How a T5 is to be computed, whatever checkpoint it comes from: fields of `T5Config`.
+
+    With the defaults a checkpoint's configuration stays as it is.
+    """
+
+    scan_layers: bool = False
+    remat: Remat = "none"
+    attention_implementation: AttentionImplementation = "einsum"
+    dtype: Literal["float32", "bfloat16"] | None = None
+
+    def apply(self, config: T5Config) -> T5Config:
+        """The configuration with these fields; `dtype` None keeps its own."""
+        changes = dataclasses.asdict(self)
+        if self.dtype is None:
+            del changes["dtype"]
+        return config.replace(**changes)

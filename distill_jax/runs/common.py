@@ -12,6 +12,7 @@ from distill_jax.data.prepared import PreparedDataset
 from distill_jax.errors import UserError
 from distill_jax.inference import Predictor, evaluate
 from distill_jax.tagging import LabelSet, Sentence
+from distill_jax.train.distributed import first_goes_ahead
 from distill_jax.train.loop import Evaluate
 from distill_jax.vocab import Vocabulary, load_vocabulary, train_sentencepiece
 
@@ -44,11 +45,12 @@ def prepared_data(
     """
     rates = {names: 1.0} if isinstance(names, str) else dict(names)
     directory = directory or str(Path(model_dir) / "prepared")
-    parts = [
-        (part.dataset, rate * part.rate)
-        for name, rate in rates.items()
-        for part in prepare(name, split, directory, data_dir=data_dir, modules=modules)
-    ]
+    with first_goes_ahead("prepared data"):
+        parts = [
+            (part.dataset, rate * part.rate)
+            for name, rate in rates.items()
+            for part in prepare(name, split, directory, data_dir=data_dir, modules=modules)
+        ]
     if label_texts is not None:
         _verbalise([dataset for dataset, _ in parts], label_texts)
     return parts
@@ -105,11 +107,27 @@ def new_vocabulary(
     gives at most `max_sentences`. `fold_case` makes a vocabulary that ignores case.
     """
     directory = Path(model_dir) / "vocabulary"
-    if (directory / "spiece.model").exists():
-        return load_vocabulary(directory)
+    parts = prepared_data(mixture_or_task_name, split)
+    with first_goes_ahead("vocabulary"):
+        if not (directory / "spiece.model").exists():
+            texts, required = _vocabulary_texts(parts, max_sentences)
+            train_sentencepiece(
+                texts,
+                size,
+                directory / "spiece.model",
+                required=sorted(required),
+                fold_case=fold_case,
+            )
+    return load_vocabulary(directory)
+
+
+def _vocabulary_texts(
+    parts: Sequence[tuple[PreparedDataset, float]], max_sentences: int
+) -> tuple[list[str], set[str]]:
+    """What a vocabulary is trained on, and what must be single pieces."""
     texts: list[str] = []
     required: set[str] = {"O", "I"}
-    for dataset, _ in prepared_data(mixture_or_task_name, split):
+    for dataset, _ in parts:
         sentences = [dataset[i] for i in range(min(len(dataset), max_sentences))]
         texts += [" ".join(sentence.words) for sentence in sentences]
         if dataset.labels is not None:
@@ -119,9 +137,7 @@ def new_vocabulary(
                 for sentence in sentences
                 if sentence.tags
             ]
-    return train_sentencepiece(
-        texts, size, directory / "spiece.model", required=sorted(required), fold_case=fold_case
-    )
+    return texts, required
 
 
 def _tag_ids(dataset: PreparedDataset, sentence: Sentence) -> Any:

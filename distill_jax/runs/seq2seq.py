@@ -28,17 +28,19 @@ from distill_jax.interop.hf import write_hf
 from distill_jax.interop.model_dir import save_model
 from distill_jax.interop.settings import TaggerSettings
 from distill_jax.models.t5 import T5
-from distill_jax.models.t5_config import T5Config
+from distill_jax.models.t5_config import T5Config, T5Execution
 from distill_jax.runs.common import (
     TaskNames,
     dev_evaluation,
     prepared_data,
     single,
 )
-from distill_jax.runs.t5_start import start_t5
+from distill_jax.runs.t5_start import TrainingLayout, start_t5
 from distill_jax.sent.format import SenTFormat, check_vocabulary_fits
 from distill_jax.sentscore import DecoderSettings, Normaliser
 from distill_jax.tagging import LabelSet, Sentence
+from distill_jax.train.distributed import is_first
+from distill_jax.train.feed import RowBatches
 from distill_jax.train.loop import Evaluate, Outcome, Schedule, fit
 from distill_jax.train.mesh import make_mesh
 from distill_jax.vocab import Vocabulary
@@ -61,6 +63,8 @@ def train_t5(
     dropout_rate: float | None = None,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
+    logit_chunks: int = 1,
+    execution: T5Execution | None = None,
     train_split: str = "train",
     eval_split: str = "valid",
     eval_examples: int | None = None,
@@ -85,6 +89,8 @@ def train_t5(
             its vocabulary.
         initialiser: changes random initial weights (`point_at_equal_tokens`).
         dropout_rate: replaces that of the configuration.
+        logit_chunks: compute the loss over the vocabulary in so many parts, for less memory.
+        execution: how the model is computed while it is trained.
         eval_examples: use only the first so many sentences of each dev split.
         single_token_tags: write each tag as one token of its own instead of its label's text (see
             `SenTFormat`), for a model that is to be small and fast; all tasks need the same labels.
@@ -96,8 +102,10 @@ def train_t5(
     if dropout_rate is not None:
         config = config.replace(dropout_rate=dropout_rate)
     check_vocabulary_fits(vocabulary, config.vocab_size)
-    module = T5(config)
-    objective = LanguageModel(module, label_smoothing=label_smoothing, z_loss=z_loss)
+    layout = TrainingLayout(config, execution)
+    objective = LanguageModel(
+        T5(layout.config), label_smoothing=label_smoothing, z_loss=z_loss, logit_chunks=logit_chunks
+    )
     lengths = dict(task_feature_lengths)
     labels = _labels(parts, eval_task, eval_split)
     if single_token_tags:
@@ -129,16 +137,15 @@ def train_t5(
     else:
         dev = single(prepared_data(eval_task or mixture_or_task_name, eval_split), "eval_task")
         predictor = SentPredictor(
-            module,
+            T5(layout.unstacked),
             format_of(labels),
             decoder=DecoderSettings(normaliser=normaliser),
             batch_size=eval_batch_size,
         )
-        evaluate = dev_evaluation(predictor, _first(dev, eval_examples))
+        evaluate = layout.evaluation(dev_evaluation(predictor, _first(dev, eval_examples)))
     outcome = fit(
         objective,
-        # Endless: there is no remainder, and Grain cannot count the batches of one with it.
-        rows.batch(batch_size, drop_remainder=True),
+        RowBatches(rows, batch_size),
         evaluate,
         model_dir=model_dir,
         optimizer=optimizer,
@@ -146,17 +153,20 @@ def train_t5(
         batch_size=batch_size,
         mesh=make_mesh() if mesh is None else mesh,
         seed=seed,
-        initial_params=initial_params,
+        initial_params=layout.initial(initial_params),
     )
+    if not is_first():
+        return outcome
+    params = layout.final(outcome.params)
     if labels is None:
         # Not a tagger of any one label set: a plain Hugging Face directory to start others from.
-        write_hf(Path(model_dir) / "model", config, outcome.params)
+        write_hf(Path(model_dir) / "model", config, params)
         vocabulary.save(Path(model_dir) / "model")
         return outcome
     save_model(
         Path(model_dir) / "model",
         config=config,
-        params=outcome.params,
+        params=params,
         vocabulary=vocabulary,
         labels=labels,
         settings=TaggerSettings(normaliser=normaliser, single_token_tags=single_token_tags),

@@ -1,75 +1,56 @@
 """Runs that train a student from gold sentences and a teacher's labels."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gin
 import jax
-import numpy as np
 import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from distill_jax.data.distillation import Target, sent_batches, word_batches
-from distill_jax.data.prepared import PreparedDataset
+from distill_jax.data.distillation import encoder_batches, sent_batches, word_batches
+from distill_jax.distill.confidence import Weighting
 from distill_jax.distill.objectives import (
     DistillationWeights,
+    EncoderDistillation,
+    Objective,
     SentDistillation,
     TaggerDistillation,
 )
-from distill_jax.distill.store import TeacherLabels
 from distill_jax.errors import UserError
-from distill_jax.inference import SentPredictor, WordPredictor
+from distill_jax.inference import EncoderPredictor, SentPredictor, WordPredictor
 from distill_jax.interop.model_dir import save_model
 from distill_jax.interop.settings import TaggerSettings
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger, with_word_embeddings
+from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from distill_jax.models.t5 import T5
-from distill_jax.models.t5_config import T5Config
-from distill_jax.runs.common import dev_evaluation, prepared_data, single
-from distill_jax.runs.t5_start import start_t5
+from distill_jax.models.t5_config import T5Config, T5Execution
+from distill_jax.runs.common import dev_evaluation
+from distill_jax.runs.encoder_start import start_encoder_tagger
+from distill_jax.runs.t5_start import TrainingLayout, start_t5
+from distill_jax.runs.targets import recipe_name, student_data, student_targets
+from distill_jax.runs.word_embeddings import initial_word_embeddings
 from distill_jax.sent.format import SenTFormat
+from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.sentscore import DecoderSettings, LabelTrie, Normaliser
-from distill_jax.tagging import LabelSet, Sentence
+from distill_jax.train.distributed import is_first
 from distill_jax.train.loop import Outcome, Schedule, fit
 from distill_jax.train.mesh import make_mesh
 from distill_jax.vocab import Vocabulary
-from distill_jax.word_vocab import WordVocabulary, load_glove
+from distill_jax.word_vocab import WordVocabulary
+
+__all__ = [
+    "distil_t5",
+    "recipe_name",
+    "student_targets",
+    "train_encoder_tagger",
+    "train_tagger",
+]
 
 gin.external_configurable(BiLSTMConfig, module="models")
 gin.external_configurable(DistillationWeights, module="distill")
-
-
-def student_targets(
-    gold: Sequence[Sentence], labels: LabelSet, teacher_labels: TeacherLabels | None
-) -> list[Target]:
-    """Gold sentences with gold tags, the store's others with the teacher's tags.
-
-    A gold sentence that the teacher labelled too keeps its gold tags and gets the teacher's scores
-    (PAPERS, P1: y* is the gold tag on gold words, the KL term is on all words). Sentences without
-    words are left out. Raises `UserError` if a gold sentence has no tags.
-    """
-    stored = {} if teacher_labels is None else {label.words: label for label in teacher_labels}
-    targets = []
-    for number, sentence in enumerate(gold):
-        if sentence.tags is None:
-            raise UserError(
-                f"gold sentence {number} ({' '.join(sentence.words[:8])}…) has no tags; "
-                "a student's task must have tags"
-            )
-        tags = labels.encode_iob2(sentence.tags)
-        label = stored.get(sentence.words)
-        scores = None if label is None else label.log_posteriors
-        targets.append(Target(sentence.words, tags, scores))
-    # Only now: a gold sentence may occur twice.
-    labelled = {sentence.words for sentence in gold}
-    targets += [
-        Target(label.words, label.tag_ids, label.log_posteriors)
-        for label in stored.values()
-        if label.words not in labelled
-    ]
-    return [target for target in targets if target.words]
 
 
 @gin.configurable
@@ -80,10 +61,14 @@ def train_tagger(
     batch_size: int = gin.REQUIRED,
     optimizer: optax.GradientTransformation = gin.REQUIRED,
     schedule: Schedule = gin.REQUIRED,
-    teacher_labels: str | None = None,
+    teacher_labels: str | Sequence[str] | None = None,
+    confidence_weighting: Weighting = "none",
+    teacher: str | None = None,
+    silver_split: str | None = "silver",
     model: Callable[..., BiLSTMConfig] = BiLSTMConfig,
     distillation: DistillationWeights | None = None,
     embedding_file: str | None = None,
+    teacher_embedding: str | None = None,
     min_word_count: int = 1,
     train_split: str = "train",
     eval_split: str = "valid",
@@ -96,31 +81,62 @@ def train_tagger(
     Args:
         mixture_or_task_name: the tagging task whose `train_split` holds the gold sentences and whose
             `eval_split` selects the model by F1.
-        teacher_labels: a store written by `distill-jax label`; None trains on gold alone.
+        teacher_labels: a store written by `distill-jax label`; several of the same sentences by
+            different teachers, whose posteriors are averaged; None trains on gold alone.
+        confidence_weighting: how silver sentences are weighted by the teacher's confidence: `none`,
+            `top_posterior` or `entropy` (`distill.confidence`).
+        teacher: in place of a store, the model directory of a T5 that tags the task's `silver_split`
+            and scores all sentences within the step (`distill.online`).
         model: a `BiLSTMConfig` without the sizes that the data decide.
         distillation: λ, τ and their options; `kl_weight` 0 is training on pseudo-labels.
         embedding_file: word vectors in GloVe's text format; their width must be `word_dim`.
+        teacher_embedding: in place of it, a T5's directory, whose token embedding is reduced to
+            `word_dim` dimensions by SVD (`runs.word_embeddings`).
         min_word_count: rarer words share the unknown word's vector.
     """
-    gold, dev, labels = _gold_and_dev(mixture_or_task_name, train_split, eval_split)
-    store = _open_store(teacher_labels, labels, mixture_or_task_name)
-    targets = student_targets(gold, labels, store)
+    data = student_data(
+        mixture_or_task_name,
+        train_split,
+        eval_split,
+        teacher_labels,
+        confidence_weighting,
+        teacher=teacher,
+        silver_split=silver_split if teacher is not None else None,
+    )
+    labels = data.labels
     vocabulary = WordVocabulary.build(
-        (target.words for target in targets), min_count=min_word_count
+        (target.words for target in data.targets), min_count=min_word_count
     )
     config = model(
         num_words=vocabulary.num_words, num_chars=vocabulary.num_chars, num_tags=labels.num_tags
     )
     module = BiLSTMTagger(config)
-    objective = TaggerDistillation(module, distillation or DistillationWeights())
+    objective: Objective = TaggerDistillation(module, distillation or DistillationWeights())
+    if data.teacher is not None:
+        objective = data.teacher.online(objective)
     initial_params = None
-    if embedding_file is not None:
-        initial_params = _with_embeddings(objective, config, vocabulary, embedding_file, seed)
+    embeddings = initial_word_embeddings(
+        vocabulary,
+        config.word_dim,
+        embedding_file=embedding_file,
+        teacher_embedding=teacher_embedding,
+        seed=seed,
+    )
+    if embeddings is not None:
+        params = nn.unbox(objective.init(jax.random.key(seed)))
+        initial_params = with_word_embeddings(params, embeddings)
     predictor = WordPredictor(module, vocabulary, labels, batch_size=eval_batch_size)
     outcome = fit(
         objective,
-        word_batches(targets, vocabulary, labels.num_tags, batch_size=batch_size, seed=seed),
-        dev_evaluation(predictor, dev),
+        word_batches(
+            data.targets,
+            vocabulary,
+            labels.num_tags,
+            batch_size=batch_size,
+            seed=seed,
+            teacher=None if data.teacher is None else data.teacher.sent_format,
+        ),
+        dev_evaluation(predictor, data.dev),
         model_dir=model_dir,
         optimizer=optimizer,
         schedule=schedule,
@@ -128,7 +144,10 @@ def train_tagger(
         mesh=make_mesh() if mesh is None else mesh,
         seed=seed,
         initial_params=initial_params,
+        frozen=data.frozen,
     )
+    if not is_first():
+        return outcome
     save_model(
         Path(model_dir) / "model",
         config=config,
@@ -137,7 +156,103 @@ def train_tagger(
         labels=labels,
         role="student",
         metrics=outcome.metrics,
-        training=_facts(mixture_or_task_name, gold, targets, outcome, distillation, store),
+        training=data.facts(outcome, distillation),
+    )
+    return outcome
+
+
+@gin.configurable
+def train_encoder_tagger(
+    *,
+    model_dir: str = gin.REQUIRED,
+    mixture_or_task_name: str = gin.REQUIRED,
+    batch_size: int = gin.REQUIRED,
+    optimizer: optax.GradientTransformation = gin.REQUIRED,
+    schedule: Schedule = gin.REQUIRED,
+    teacher_labels: str | Sequence[str] | None = None,
+    confidence_weighting: Weighting = "none",
+    teacher: str | None = None,
+    silver_split: str | None = "silver",
+    initial_checkpoint_path: str | None = None,
+    encoder_layers: Sequence[int] | None = None,
+    model: Callable[..., EncoderTaggerConfig] | None = None,
+    vocabulary: Vocabulary | None = None,
+    max_input_tokens: int = 512,
+    distillation: DistillationWeights | None = None,
+    train_split: str = "train",
+    eval_split: str = "valid",
+    eval_batch_size: int = 32,
+    mesh: Mesh | None = None,
+    seed: int = 0,
+) -> Outcome:
+    """Trains an encoder tagger from the targets of `train_tagger`; leaves it in `MODEL_DIR/model`.
+
+    Args:
+        initial_checkpoint_path: a T5's directory (a teacher's, say), whose embedding, encoder and
+            vocabulary the student starts from; None: random weights.
+        encoder_layers: the layers it takes from there, counted from 0; None: all.
+        model: without a checkpoint, an `EncoderTaggerConfig` without the sizes that the data decide.
+        vocabulary: the student's subwords; None: the checkpoint's.
+        max_input_tokens: longer sentences are split into windows, in training as in prediction.
+
+    The other arguments are as in `train_tagger`.
+    """
+    data = student_data(
+        mixture_or_task_name,
+        train_split,
+        eval_split,
+        teacher_labels,
+        confidence_weighting,
+        teacher=teacher,
+        silver_split=silver_split if teacher is not None else None,
+    )
+    labels = data.labels
+    config, initial_params, vocabulary = start_encoder_tagger(
+        initial_checkpoint_path, encoder_layers, model, vocabulary, labels.num_tags, seed
+    )
+    module = EncoderTagger(config)
+    predictor = EncoderPredictor(
+        module,
+        vocabulary,
+        labels,
+        batch_size=eval_batch_size,
+        max_input_tokens=max_input_tokens,
+    )
+    objective: Objective = EncoderDistillation(module, distillation or DistillationWeights())
+    if data.teacher is not None:
+        objective = data.teacher.online(objective)
+    outcome = fit(
+        objective,
+        encoder_batches(
+            data.targets,
+            SubwordFormat(vocabulary),
+            labels.num_tags,
+            batch_size=batch_size,
+            seed=seed,
+            max_input_tokens=max_input_tokens,
+            teacher=None if data.teacher is None else data.teacher.sent_format,
+        ),
+        dev_evaluation(predictor, data.dev),
+        model_dir=model_dir,
+        optimizer=optimizer,
+        schedule=schedule,
+        batch_size=batch_size,
+        mesh=make_mesh() if mesh is None else mesh,
+        seed=seed,
+        initial_params=initial_params,
+        frozen=data.frozen,
+    )
+    if not is_first():
+        return outcome
+    save_model(
+        Path(model_dir) / "model",
+        config=config,
+        params=outcome.params,
+        vocabulary=vocabulary,
+        labels=labels,
+        role="student",
+        metrics=outcome.metrics,
+        training=data.facts(outcome, distillation),
     )
     return outcome
 
@@ -151,14 +266,22 @@ def distil_t5(
     batch_size: int = gin.REQUIRED,
     optimizer: optax.GradientTransformation = gin.REQUIRED,
     schedule: Schedule = gin.REQUIRED,
-    teacher_labels: str | None = None,
+    teacher_labels: str | Sequence[str] | None = None,
+    confidence_weighting: Weighting = "none",
+    teacher: str | None = None,
+    silver_split: str | None = "silver",
     initial_checkpoint_path: str | None = None,
+    encoder_layers: Sequence[int] | None = None,
+    decoder_layers: Sequence[int] | None = None,
     model: Callable[..., T5Config] | None = None,
     vocabulary: Vocabulary | None = None,
     initialiser: Callable[[Any, T5Config], Any] | None = None,
     distillation: DistillationWeights | None = None,
     normaliser: Normaliser = "trie",
     single_token_tags: bool = False,
+    token_level: bool = False,
+    logit_chunks: int = 1,
+    execution: T5Execution | None = None,
     train_split: str = "train",
     eval_split: str = "valid",
     eval_batch_size: int = 32,
@@ -168,27 +291,55 @@ def distil_t5(
     """Trains a T5 student from the same targets as `train_tagger`; leaves it in `MODEL_DIR/model`.
 
     The student may have another vocabulary than the teacher. `normaliser` is that of the student's
-    scores in the KL term and of the model it leaves. The other arguments are as in `train_t5`.
+    scores in the KL term and of the model it leaves. With `encoder_layers` or `decoder_layers` the
+    student has only those layers of the checkpoint, counted from 0 (None: all). With `token_level` the
+    KL term is that between the next-token distributions of student and `teacher`, which must have the
+    same vocabulary, on gold tags and those of `teacher_labels`. The other arguments are as in
+    `train_tagger` and `train_t5`.
     """
-    gold, dev, labels = _gold_and_dev(mixture_or_task_name, train_split, eval_split)
-    store = _open_store(teacher_labels, labels, mixture_or_task_name)
-    targets = student_targets(gold, labels, store)
-    config, initial_params, vocabulary = start_t5(
-        initial_checkpoint_path, model, vocabulary, initialiser, seed
+    if token_level and teacher is None:
+        raise UserError("token-level distillation needs the teacher itself; give TEACHER")
+    data = student_data(
+        mixture_or_task_name,
+        train_split,
+        eval_split,
+        teacher_labels,
+        confidence_weighting,
+        teacher=teacher,
+        silver_split=silver_split if teacher is not None and not token_level else None,
     )
-    module = T5(config)
+    labels = data.labels
+    config, initial_params, vocabulary = start_t5(
+        initial_checkpoint_path,
+        model,
+        vocabulary,
+        initialiser,
+        seed,
+        encoder_layers=encoder_layers,
+        decoder_layers=decoder_layers,
+    )
+    layout = TrainingLayout(config, execution)
+    module = T5(layout.config)
     sent_format = SenTFormat(
         vocabulary, labels, single_token_tags=single_token_tags, rows=config.vocab_size
     )
-    objective = SentDistillation(
+    weights = distillation or DistillationWeights()
+    objective: Objective = SentDistillation(
         module,
         LabelTrie.compile(sent_format.tag_token_ids),
         tuple(sent_format.sentinel_ids.tolist()),
-        distillation or DistillationWeights(),
+        weights,
         normaliser,
+        logit_chunks,
     )
+    if data.teacher is not None and token_level:
+        objective = data.teacher.token_by_token(
+            module, vocabulary, weights, single_token_tags=single_token_tags
+        )
+    elif data.teacher is not None:
+        objective = data.teacher.online(objective, sent_format, start_id=config.decoder_start_id)
     predictor = SentPredictor(
-        module,
+        T5(layout.unstacked),
         sent_format,
         decoder=DecoderSettings(normaliser=normaliser),
         batch_size=eval_batch_size,
@@ -196,91 +347,35 @@ def distil_t5(
     outcome = fit(
         objective,
         sent_batches(
-            targets,
+            data.targets,
             sent_format,
             batch_size=batch_size,
             seed=seed,
             feature_lengths=dict(task_feature_lengths),
             start_id=config.decoder_start_id,
+            teacher=None if data.teacher is None or token_level else data.teacher.sent_format,
         ),
-        dev_evaluation(predictor, dev),
+        layout.evaluation(dev_evaluation(predictor, data.dev)),
         model_dir=model_dir,
         optimizer=optimizer,
         schedule=schedule,
         batch_size=batch_size,
         mesh=make_mesh() if mesh is None else mesh,
         seed=seed,
-        initial_params=initial_params,
+        initial_params=layout.initial(initial_params),
+        frozen=data.frozen,
     )
+    if not is_first():
+        return outcome
     save_model(
         Path(model_dir) / "model",
         config=config,
-        params=outcome.params,
+        params=layout.final(outcome.params),
         vocabulary=vocabulary,
         labels=labels,
         settings=TaggerSettings(normaliser=normaliser, single_token_tags=single_token_tags),
         role="student",
         metrics=outcome.metrics,
-        training=_facts(mixture_or_task_name, gold, targets, outcome, distillation, store),
+        training=data.facts(outcome, distillation),
     )
     return outcome
-
-
-def _gold_and_dev(
-    task: str, train_split: str, eval_split: str
-) -> tuple[list[Sentence], list[Sentence], LabelSet]:
-    gold: PreparedDataset = single(prepared_data(task, train_split), "MIXTURE_OR_TASK_NAME")
-    dev = single(prepared_data(task, eval_split), "MIXTURE_OR_TASK_NAME")
-    if gold.labels is None:
-        raise UserError(f"{task!r} is plain text; a student's task must have tags")
-    return list(gold), list(dev), gold.labels
-
-
-def _open_store(path: str | None, labels: LabelSet, task: str) -> TeacherLabels | None:
-    if path is None:
-        return None
-    store = TeacherLabels(path)
-    store.check_labels(labels, f"task {task!r}")
-    return store
-
-
-def _with_embeddings(
-    objective: TaggerDistillation,
-    config: BiLSTMConfig,
-    vocabulary: WordVocabulary,
-    embedding_file: str,
-    seed: int,
-) -> Any:
-    params = nn.unbox(objective.init(jax.random.key(seed)))
-    rng = np.random.default_rng(seed)
-    return with_word_embeddings(
-        params, load_glove(embedding_file, vocabulary, config.word_dim, rng)
-    )
-
-
-def _facts(
-    task: str,
-    gold: Sequence[Sentence],
-    targets: Sequence[Target],
-    outcome: Outcome,
-    distillation: DistillationWeights | None,
-    store: TeacherLabels | None,
-) -> dict[str, Any]:
-    """How the student was trained, for its model card; choices the paper leaves open included."""
-    weights = distillation or DistillationWeights()
-    return {
-        "task": task,
-        "gold_sentences": len(gold),
-        "silver_sentences": len(targets) - len(gold),
-        "recipe": recipe_name(store is not None, weights),
-        "distillation": None if store is None else dataclasses.asdict(weights),
-        "steps": outcome.best_step,
-        "seconds": outcome.seconds,
-    }
-
-
-def recipe_name(has_teacher: bool, distillation: DistillationWeights) -> str:
-    """`gold`, `pseudo` or `kd`."""
-    if not has_teacher:
-        return "gold"
-    return "kd" if distillation.kl_weight else "pseudo"

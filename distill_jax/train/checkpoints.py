@@ -1,5 +1,7 @@
 """Orbax checkpoints of a run: the latest state for going on, the best parameters for keeping."""
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,6 +12,7 @@ import orbax.checkpoint as ocp
 
 from distill_jax.errors import UserError
 from distill_jax.files import sha256_json
+from distill_jax.train import distributed
 from distill_jax.train.state import TrainState
 
 _CHECKSUM, _FACTS_HASH = "checksum", "facts_sha256"
@@ -19,16 +22,21 @@ class RunCheckpoints:
     """The checkpoints below `MODEL_DIR/checkpoints`; a context manager, since they hold threads.
 
     `latest/` holds the whole `TrainState`, the progress of model selection and the operative Gin
-    config, saved asynchronously. `best/` holds the parameters with the best dev score, and until
-    the next checkpoint those that the newest checkpoint counts on: a run that goes on from there
-    must find them, even if a later evaluation found better ones.
+    config, saved asynchronously: the newest and, in case that one is damaged, the one before it.
+    `best/` holds the parameters with the best dev score, and those that any checkpoint counts on: a
+    run that goes on from it must find them, even if a later evaluation found better ones. What is
+    damaged is moved to `damaged/`, once something better has been found.
+
+    `notes` are lines for the person who watches.
     """
 
-    def __init__(self, directory: Path, *, keep: int = 1) -> None:
+    def __init__(self, directory: Path, *, keep: int = 2) -> None:
         directory = directory.absolute()
         self._latest = _manager(directory / "latest", "state", keep)
         self._best = _manager(directory / "best", "params", None)
-        self._counted_on = 0
+        self._damaged = directory / "damaged"
+        self._counted_on: dict[int, int] = {}
+        self.notes: list[str] = []
 
     def save(self, state: TrainState, run: dict[str, Any]) -> None:
         """Starts saving the state with JSON facts about the run; returns before it is written.
@@ -41,7 +49,7 @@ class RunCheckpoints:
         # Or a crash could leave a checkpoint that counts on parameters which are not there.
         self._best.wait_until_finished()
         _save(self._latest, step, "state", state, run)
-        self._counted_on = run["selection"]["best_step"]
+        self._counted_on[step] = run["selection"]["best_step"]
 
     def save_best(self, step: int, params: Any, run: dict[str, Any]) -> None:
         """Starts saving parameters better than all before them, with JSON facts."""
@@ -52,18 +60,38 @@ class RunCheckpoints:
         """The step of the newest complete checkpoint."""
         return self._latest.latest_step()
 
-    def restore(self, places: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """The newest state, placed as the shardings of `places` say, and the facts saved with it.
+    def facts(self) -> dict[str, Any] | None:
+        """What was saved about the run with the newest checkpoint whose facts can be read."""
+        for step in sorted(self._latest.all_steps(), reverse=True):
+            run = self._facts_of(step)
+            if run is not None:
+                return run
+        return None
 
-        Raises `UserError` if it does not match `places` (another model or optimizer), cannot be
-        read, or has changed since it was written; never falls back to a fresh state.
+    def restore(self, places: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """The newest sound state, placed as the shardings of `places` say, and its facts.
+
+        Where the newest one cannot be read or has changed since it was written, the one before it is
+        taken, and `notes` says so. Raises `UserError` if there is none, or none is sound and matches
+        `places` (another model or optimizer does not); never falls back to a fresh state.
         """
-        step = self._latest.latest_step()
-        if step is None:
+        steps = sorted(self._latest.all_steps(), reverse=True)
+        if not steps:
             raise UserError(f"{self._latest.directory}: there is no checkpoint; train first")
-        state, run = _restore(self._latest, step, "state", places)
-        self._counted_on = run["selection"]["best_step"]
-        return state, run
+        refused: dict[int, UserError] = {}
+        for step in steps:
+            found = None
+            try:
+                found = _restore(self._latest, step, "state", places)
+            except UserError as error:
+                refused[step] = error
+            # One process alone may have been unable to read its part.
+            if distributed.all_true(f"checkpoint {step}", found is not None) and found:
+                self._put_aside(refused, step)
+                self._count_on(step, found[1])
+                return found
+            refused.setdefault(step, _damaged(self._path(step), "another process cannot read it"))
+        raise refused[steps[0]]
 
     def restore_best(self, step: int, places: Any) -> tuple[Any, dict[str, Any]]:
         """The parameters saved as best at `step` and the facts saved with them.
@@ -77,11 +105,16 @@ class RunCheckpoints:
             )
         return _restore(self._best, step, "params", places)
 
-    def prune(self) -> None:
-        """Waits until all is on disk; drops best parameters that no checkpoint counts on."""
+    def prune(self, needed: int = 0) -> None:
+        """Waits until all is on disk; drops best parameters that no checkpoint counts on.
+
+        Those of step `needed` are kept as well.
+        """
         self.wait()
+        there = set(self._latest.all_steps())
+        counted_on = {needed} | {best for step, best in self._counted_on.items() if step in there}
         for step in self._best.all_steps():
-            if step != self._counted_on:
+            if step not in counted_on:
                 self._best.delete(step)
 
     def wait(self) -> None:
@@ -105,6 +138,10 @@ class RunCheckpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if distributed.is_distributed() and not isinstance(
+            error, (UserError, SystemExit, type(None))
+        ):
+            return  # a process may be gone, and closing would wait for it
         try:
             self.close()
         except Exception:
@@ -112,11 +149,52 @@ class RunCheckpoints:
             if error is None:
                 raise
 
+    def _path(self, step: int) -> str:
+        return f"{self._latest.directory}/{step}"
+
+    def _facts_of(self, step: int) -> dict[str, Any] | None:
+        try:
+            arguments = ocp.args.Composite(run=ocp.args.JsonRestore())
+            run = dict(self._latest.restore(step, args=arguments)["run"])
+        except Exception:  # as in `_restore`, which says what is wrong
+            return None
+        if run.pop(_FACTS_HASH, None) != sha256_json(run):
+            return None
+        run.pop(_CHECKSUM, None)
+        return run
+
+    def _put_aside(self, refused: Mapping[int, UserError], step: int) -> None:
+        """Moves checkpoints that are no good out of the way of those to come."""
+        if not refused:
+            return
+        for bad, error in refused.items():
+            reason = str(error).partition(": ")[2].partition("; ")[0]
+            self.notes.append(
+                f"{self._path(bad)}: {reason}; moved to {self._damaged}, going on from the checkpoint "
+                f"before it, of step {step}"
+            )
+            if distributed.is_first():
+                self._damaged.mkdir(exist_ok=True)
+                shutil.rmtree(self._damaged / str(bad), ignore_errors=True)
+                shutil.move(self._path(bad), self._damaged / str(bad))
+        distributed.barrier("damaged checkpoints moved")
+        self._latest.reload()
+
+    def _count_on(self, step: int, run: Mapping[str, Any]) -> None:
+        facts = {other: self._facts_of(other) for other in self._latest.all_steps() if other < step}
+        facts[step] = dict(run)
+        self._counted_on = {
+            number: found["selection"]["best_step"] for number, found in facts.items() if found
+        }
+
 
 def _manager(directory: Path, item: str, keep: int | None) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(
         directory,
-        options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+        # What a kill left half-written has a temporary name, and is removed.
+        options=ocp.CheckpointManagerOptions(
+            max_to_keep=keep, create=True, cleanup_tmp_directories=True
+        ),
         # Named here, so that metadata can be read before anything is saved or restored.
         item_handlers={item: ocp.StandardCheckpointHandler(), "run": ocp.JsonCheckpointHandler()},
     )

@@ -12,6 +12,7 @@ trains it again.
 
 import contextlib
 import dataclasses
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,9 +29,10 @@ from jax.sharding import Mesh, PartitionSpec
 
 from distill_jax.distill.objectives import Batch, Objective
 from distill_jax.errors import UserError
-from distill_jax.train.loop import Outcome, Schedule, _feed, _Selection
-from distill_jax.train.mesh import batch_sharding
-from distill_jax.train.state import TrainState, _initialiser
+from distill_jax.train.feed import Feed
+from distill_jax.train.loop import Outcome, Schedule, Selection
+from distill_jax.train.mesh import batch_axes, batch_sharding
+from distill_jax.train.state import TrainState, state_initialiser
 from distill_jax.train.step import make_step
 
 Settings = Mapping[str, Any]
@@ -57,7 +59,7 @@ class Member:
 
 def members_on_mesh(count: int, mesh: Mesh) -> int:
     """The length of the member axis: `count`, rounded up so that it divides over the mesh."""
-    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+    parts = math.prod(mesh.shape[axis] for axis in batch_axes(mesh))
     return -(-count // parts) * parts
 
 
@@ -79,7 +81,7 @@ def map_members(
         size = None if at_once == 1 else at_once
         return lax.map(lambda each: function(*each), arguments, batch_size=size)
 
-    split = PartitionSpec(("data", "fsdp"))
+    split = PartitionSpec(batch_axes(mesh))
     return jax.shard_map(on_device, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
 
 
@@ -159,7 +161,7 @@ def fit_many(
     )
     tracks = [_Track() for _ in members]
     done, pending = 0, None
-    with contextlib.closing(_feed(batches, 0, schedule.train_steps, mesh)) as feed:
+    with contextlib.closing(Feed(batches, 0, schedule.train_steps, mesh)) as feed:
         while done < schedule.train_steps and not all(t.stopped for t in tracks):
             state, metrics = step_fn(state, next(feed), keys, settings)
             if pending is not None:
@@ -193,7 +195,7 @@ def fit_many(
 class _Track:
     """Model selection of one member."""
 
-    selection: _Selection = dataclasses.field(default_factory=_Selection)
+    selection: Selection = dataclasses.field(default_factory=Selection)
     params: Any = None
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     best_step: int = 0
@@ -234,7 +236,7 @@ def _create_states(
     sharding: Any,
 ) -> TrainState:
     def init(key: jax.Array, settings: Settings) -> TrainState:
-        return nn.unbox(_initialiser(objective_of(settings), optimizer)(key))
+        return nn.unbox(state_initialiser(objective_of(settings), optimizer)(key))
 
     given = [member.initial_params for member in members]
     if all(params is None for params in given):

@@ -4,97 +4,164 @@ One table decides how everything is partitioned; GSPMD does the rest through `ja
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gin
 import jax
 import numpy as np
 from flax import linen as nn
+from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from distill_jax.errors import UserError
+from distill_jax.models.partitioning import Rules, mesh_spec
 
-MESH_AXES = ("data", "fsdp", "model")
-
-Rules = Sequence[tuple[str, str | tuple[str, ...] | None]]
+MESH_AXES = ("slice", "data", "fsdp", "model")
 
 LOGICAL_AXIS_RULES: Rules = (
-    ("batch", ("data", "fsdp")),
+    # Of activations; where `batch` takes `fsdp`, `embed` finds it taken and stays whole.
+    ("batch", ("slice", "data", "fsdp")),
+    ("length", None),
+    ("kv", None),
+    # Of parameters and of activations.
     ("vocab", "model"),
     ("mlp", "model"),
     ("heads", "model"),
     ("joined_kv", "model"),
     ("embed", "fsdp"),
-    ("kv", None),
-    ("length", None),
     ("relpos_buckets", None),
+    ("layers", None),
 )
-"""Logical axis → mesh axis: tensor parallelism over `model`, parameters spread over `fsdp`."""
+"""Logical axis → mesh axis: tensor parallelism over `model`, parameters spread over `fsdp`.
+
+Slices, between which the network is slow, exchange gradients only.
+"""
+
+
+@gin.configurable
+def logical_axis_rules(
+    overrides: Mapping[str, str | Sequence[str] | None] | None = None,
+) -> Rules:
+    """`LOGICAL_AXIS_RULES` with some of its rows replaced, or with rows added behind.
+
+    Bind `logical_axis_rules.overrides = {'embed': None}`, say; within a Gin scope (`teacher/…`) for
+    another model of the same program. Raises `UserError` if a mesh axis is unknown.
+    """
+    overrides = dict(overrides or {})
+    rules = []
+    for name, axes in overrides.items():
+        for axis in (axes,) if isinstance(axes, str) else axes or ():
+            if axis not in MESH_AXES:
+                raise UserError(
+                    f"logical_axis_rules: {name!r} goes to the mesh axis {axis!r}, which does not "
+                    f"exist; use {', '.join(MESH_AXES)} or None"
+                )
+        rules.append((name, axes if axes is None or isinstance(axes, str) else tuple(axes)))
+    replaced = dict(rules)
+    kept = [(name, replaced.pop(name, axes)) for name, axes in LOGICAL_AXIS_RULES]
+    return (*kept, *replaced.items())
 
 
 @gin.configurable
 def make_mesh(
-    data: int = -1, fsdp: int = 1, model: int = 1, devices: Sequence[jax.Device] | None = None
+    data: int = -1,
+    fsdp: int = 1,
+    model: int = 1,
+    devices: Sequence[jax.Device] | None = None,
+    num_slices: int = 1,
 ) -> Mesh:
     """A mesh over all devices; -1 for `data` takes what the other axes leave.
 
-    Raises `UserError` if an axis is below 1 or the axes do not multiply to the number of devices.
+    `data`, `fsdp` and `model` count devices of one slice; `num_slices` counts the slices (or hosts
+    of GPUs) that a slower network joins. Raises `UserError` if an axis is below 1, or the axes do
+    not multiply to the number of devices, or the slices are not so many.
     """
     devices = jax.devices() if devices is None else devices
-    if min(fsdp, model) < 1 or (data < 1 and data != -1):
+    if min(fsdp, model, num_slices) < 1 or (data < 1 and data != -1):
         raise UserError(
-            f"make_mesh: data {data}, fsdp {fsdp}, model {model}: each axis must be at least 1; "
-            "only data may be -1, which takes what the other axes leave"
+            f"make_mesh: data {data}, fsdp {fsdp}, model {model}, num_slices {num_slices}: each must "
+            "be at least 1; only data may be -1, which takes what the other axes leave"
         )
     if data == -1:
-        data = len(devices) // (fsdp * model) or 1
-    shape = (data, fsdp, model)
+        data = len(devices) // (num_slices * fsdp * model) or 1
+    shape = (num_slices, data, fsdp, model)
     if math.prod(shape) != len(devices):
+        slices = f"num_slices {num_slices} x " if num_slices > 1 else ""
         raise UserError(
-            f"make_mesh: data {data} x fsdp {fsdp} x model {model} is {math.prod(shape)} devices "
-            f"but there are {len(devices)}; choose axes whose product is the number of devices"
+            f"make_mesh: data {data} x {slices}fsdp {fsdp} x model {model} is {math.prod(shape)} "
+            f"devices but there are {len(devices)}; choose axes whose product is the number of "
+            "devices"
         )
-    return Mesh(np.array(devices).reshape(shape), MESH_AXES)
+    return Mesh(_arrange(shape, devices), MESH_AXES)
 
 
-def state_shardings(tree: Any, mesh: Mesh, rules: Rules = LOGICAL_AXIS_RULES) -> Any:
+def _arrange(shape: tuple[int, int, int, int], devices: Sequence[Any]) -> np.ndarray:
+    """Devices so that the mesh's inner axes lie on the fast network, its first on the slow one."""
+    num_slices, *inner = shape
+    if devices[0].platform == "cpu":
+        return np.array(devices).reshape(shape)
+    found = len({getattr(device, "slice_index", 0) for device in devices})
+    by_process = num_slices > 1 and found == 1
+    if by_process:
+        found = len({device.process_index for device in devices})
+    # A GPU's slices are what its driver calls so; only a TPU's are sure to need an axis.
+    if found != num_slices and (num_slices > 1 or devices[0].platform == "tpu"):
+        raise UserError(
+            f"make_mesh: num_slices is {num_slices} but the devices are {found} slices or hosts; "
+            f"bind make_mesh.num_slices = {found}"
+        )
+    if num_slices == 1:
+        return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    return mesh_utils.create_hybrid_device_mesh(
+        (1, *inner),
+        (num_slices, 1, 1, 1),
+        devices,
+        process_is_granule=by_process,
+        allow_split_physical_axes=True,
+    )
+
+
+def state_shardings(tree: Any, mesh: Mesh, rules: Rules | None = None) -> Any:
     """A `NamedSharding` for every leaf of a tree whose leaves carry logical axis names.
 
     `tree` holds abstract arrays, boxed with their names (`flax.linen.with_logical_partitioning`).
     An axis that does not divide evenly, or a leaf whose rank is not that of its names (factored
-    optimizer statistics), stays whole: correct, only less spread.
+    optimizer statistics), stays whole: correct, only less spread. `rules` are those that Gin binds
+    if None.
     """
+    rules = logical_axis_rules() if rules is None else rules
 
     def sharding(leaf: Any) -> NamedSharding:
         names = leaf.names if isinstance(leaf, nn.LogicallyPartitioned) else ()
         shape = leaf.unbox().shape if isinstance(leaf, nn.LogicallyPartitioned) else leaf.shape
         if len(names) != len(shape):
             return NamedSharding(mesh, PartitionSpec())
-        spec = nn.logical_to_mesh_axes(names, rules=rules)
-        return NamedSharding(mesh, PartitionSpec(*map(_divisible(mesh), spec, shape)))
+        return NamedSharding(mesh, mesh_spec(names, shape, mesh, rules))
 
     return jax.tree.map(sharding, tree, is_leaf=lambda leaf: isinstance(leaf, nn.Partitioned))
 
 
-def _divisible(mesh: Mesh) -> Any:
-    def keep(axes: Any, size: int) -> Any:
-        names = (axes,) if isinstance(axes, str) else tuple(axes or ())
-        return axes if size % math.prod(mesh.shape[name] for name in names) == 0 else None
+def batch_axes(mesh: Mesh, rules: Rules | None = None) -> tuple[str, ...]:
+    """The mesh axes that split a batch, of whatever size."""
+    rules = logical_axis_rules() if rules is None else rules
+    axes = mesh_spec(("batch",), (0,), mesh, rules)[0]
+    return (axes,) if isinstance(axes, str) else tuple(axes or ())
 
-    return keep
 
-
-def batch_sharding(mesh: Mesh) -> NamedSharding:
+def batch_sharding(mesh: Mesh, rules: Rules | None = None) -> NamedSharding:
     """Splits the leading axis of a batch over the data-parallel axes."""
-    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    return NamedSharding(mesh, PartitionSpec(batch_axes(mesh, rules) or None))
 
 
-def check_batch_size(batch_size: int, mesh: Mesh) -> None:
-    """Raises `UserError` if a batch does not divide over the mesh."""
-    parts = mesh.shape["data"] * mesh.shape["fsdp"]
-    if batch_size < 1 or batch_size % parts:
+def check_batch_size(
+    batch_size: int, mesh: Mesh, *, accumulate: int = 1, rules: Rules | None = None
+) -> None:
+    """Raises `UserError` if a batch, or each of `accumulate` parts, does not divide over the mesh."""
+    parts = math.prod(mesh.shape[axis] for axis in batch_axes(mesh, rules))
+    if batch_size < 1 or batch_size % (parts * accumulate):
+        times = f" in {accumulate} micro-batches" if accumulate > 1 else ""
         raise UserError(
             f"BATCH_SIZE {batch_size} does not divide over the {parts} data-parallel devices of "
-            f"the mesh; use a multiple of {parts}"
+            f"the mesh{times}; use a multiple of {parts * accumulate}"
         )

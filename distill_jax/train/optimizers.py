@@ -1,9 +1,15 @@
 """Optimizers and learning-rate schedules, from optax, under names that Gin files use."""
 
+from typing import Any
+
 import gin
+import jax
 import optax
+from flax import linen as nn
 
 from distill_jax.errors import UserError
+from distill_jax.models.stacking import STACKED
+from distill_jax.train.learning_rate import with_learning_rate
 
 
 @gin.configurable
@@ -42,7 +48,8 @@ def adamw(
 ) -> optax.GradientTransformation:
     """AdamW after clipping by the global norm."""
     steps = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
-    return optax.chain(*steps, optax.adamw(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay))
+    chain = optax.chain(*steps, optax.adamw(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay))
+    return with_learning_rate(chain, learning_rate)
 
 
 @gin.configurable
@@ -55,15 +62,58 @@ def adafactor(
 ) -> optax.GradientTransformation:
     """Adafactor as T5 uses it: factored second moments, steps relative to the parameter's scale.
 
-    Second moments are factored over two axes of at least `min_dim_size_to_factor` each.
+    Second moments are factored over two axes of at least `min_dim_size_to_factor` each. Layers that
+    are stacked (`models.stacking`) are each scaled alone, as if they were not.
     """
     steps = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
-    return optax.chain(
-        *steps,
-        optax.adafactor(
-            learning_rate,
-            decay_rate=decay_rate,
-            multiply_by_parameter_scale=multiply_by_parameter_scale,
-            min_dim_size_to_factor=min_dim_size_to_factor,
-        ),
+    scaled = optax.adafactor(
+        learning_rate,
+        decay_rate=decay_rate,
+        multiply_by_parameter_scale=multiply_by_parameter_scale,
+        min_dim_size_to_factor=min_dim_size_to_factor,
     )
+    return with_learning_rate(optax.chain(*steps, per_layer(scaled)), learning_rate)
+
+
+def per_layer(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Applies an optimizer that looks at whole arrays to each layer of stacked ones by itself.
+
+    Where nothing is stacked it is that optimizer, with its state.
+    """
+    mapped = optax.GradientTransformation(
+        jax.vmap(optimizer.init),
+        lambda updates, state, params=None: jax.vmap(optimizer.update)(updates, state, params),
+    )
+
+    def choose(tree: Any) -> optax.GradientTransformation:
+        groups = set(jax.tree.leaves(_groups(tree)))
+        if groups <= {_SINGLE}:
+            return optimizer
+        transforms = {group: optimizer if group == _SINGLE else mapped for group in groups}
+        return optax.partition(transforms, _groups)
+
+    return optax.GradientTransformation(
+        lambda params: choose(params).init(params),
+        lambda updates, state, params=None: choose(updates).update(updates, state, params),
+    )
+
+
+_SINGLE = "single"
+
+
+def _groups(tree: Any) -> Any:
+    """For every leaf or box, whether it is stacked, and how many layers then.
+
+    Those of one number are mapped over together; encoder and decoder may have different ones.
+    """
+    stacked = jax.tree_util.DictKey(STACKED)
+
+    def is_box(leaf: Any) -> bool:
+        return isinstance(leaf, nn.Partitioned)
+
+    def group(path: tuple[Any, ...], leaf: Any) -> str:
+        value = leaf.unbox() if is_box(leaf) else leaf
+        return f"{STACKED}_{value.shape[0]}" if stacked in path else _SINGLE
+
+    # A box goes as a whole: one around a masked array would be of no shape.
+    return jax.tree_util.tree_map_with_path(group, tree, is_leaf=is_box)

@@ -18,10 +18,22 @@ class RunLog:
     """Writes metrics of a run to `metrics.jsonl`, to TensorBoard's `events…` and to the terminal.
 
     On resume, lines of steps after `first_step` are dropped from the JSONL file, so that it reads
-    as if the run had never stopped. `terminal` None is standard error.
+    as if the run had never stopped. `terminal` None is standard error. Of several processes only the
+    first writes; in the others (`writes` False) nothing happens.
     """
 
-    def __init__(self, directory: Path, *, first_step: int, terminal: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        first_step: int,
+        terminal: TextIO | None = None,
+        writes: bool = True,
+    ) -> None:
+        self._start = time.monotonic()
+        self._writes = writes
+        if not writes:
+            return
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / "metrics.jsonl"
         kept = list(_lines_until(path, first_step))
@@ -36,13 +48,14 @@ class RunLog:
             filename_suffix=f".{first_step}",
         )
         self._terminal = sys.stderr if terminal is None else terminal
-        self._start = time.monotonic()
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         """Records scalars of one kind (`train`, `dev`) at a step.
 
         JSON has no number for what is not finite: it is null there, and left out of TensorBoard.
         """
+        if not self._writes:
+            return
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._file.write(json.dumps({"step": step, "kind": kind, **finite}) + "\n")
         self._file.flush()
@@ -52,6 +65,8 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """One line for the person who watches, with the time since the start."""
+        if not self._writes:
+            return
         elapsed = time.monotonic() - self._start
         print(f"[{elapsed:7.1f}s] {text}", file=self._terminal, flush=True)
 
@@ -64,8 +79,9 @@ class RunLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
-        self._events.close()
+        if self._writes:
+            self._file.close()
+            self._events.close()
 
 
 def _lines_until(path: Path, last_step: int) -> Iterator[str]:

@@ -12,6 +12,7 @@ from flax import struct
 from jax.sharding import Mesh
 
 from distill_jax.distill.objectives import Objective
+from distill_jax.models.partitioning import Rules
 from distill_jax.train.mesh import state_shardings
 
 
@@ -24,14 +25,20 @@ class TrainState(struct.PyTreeNode):
 
 
 def abstract_state(
-    objective: Objective, optimizer: optax.GradientTransformation, mesh: Mesh
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    rules: Rules | None = None,
 ) -> TrainState:
-    """Shapes, dtypes and shardings of a state, as `jax.ShapeDtypeStruct`s: nothing is allocated."""
-    boxed = jax.eval_shape(_initialiser(objective, optimizer), jax.random.key(0))
+    """Shapes, dtypes and shardings of a state, as `jax.ShapeDtypeStruct`s: nothing is allocated.
+
+    `rules` say where logical axes live; None takes those that Gin binds.
+    """
+    boxed = jax.eval_shape(state_initialiser(objective, optimizer), jax.random.key(0))
     return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         nn.unbox(boxed),
-        state_shardings(boxed, mesh),
+        state_shardings(boxed, mesh, rules),
     )
 
 
@@ -46,16 +53,17 @@ def create_state(
     mesh: Mesh,
     seed: int,
     initial_params: Any = None,
+    rules: Rules | None = None,
 ) -> TrainState:
     """Initialises a state, sharded from birth: the same values whatever the mesh.
 
     `initial_params` (arrays, say of a checkpoint) replace the random ones. They are copied, since
     the step donates its state, and an array that shared its memory would be overwritten.
     """
-    places = abstract_state(objective, optimizer, mesh)
+    places = abstract_state(objective, optimizer, mesh, rules)
     shardings = shardings_of(places)
     if initial_params is None:
-        init = _initialiser(objective, optimizer)
+        init = state_initialiser(objective, optimizer)
         made = jax.jit(lambda key: nn.unbox(init(key)), out_shardings=shardings)
         return made(jax.random.key(seed))
     params = jax.tree.map(
@@ -68,9 +76,11 @@ def create_state(
     return TrainState(step, params, opt_state)
 
 
-def _initialiser(
+def state_initialiser(
     objective: Objective, optimizer: optax.GradientTransformation
 ) -> Callable[[jax.Array], TrainState]:
+    """Key → a random state, its leaves boxed with their logical axes."""
+
     def init(key: jax.Array) -> TrainState:
         params = objective.init(key)
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))

@@ -56,6 +56,15 @@ def test_gold_and_teacher(store: TeacherLabels) -> None:
         np.testing.assert_allclose(target.scores, np.log(1 / 3), rtol=1e-3)  # type: ignore[arg-type]
 
 
+def test_silver_is_weighted_by_the_teachers_confidence(store: TeacherLabels) -> None:
+    targets = student_targets(GOLD, LABELS, store, "top_posterior")
+    # Gold counts whole, whatever the teacher thinks of it; its posteriors are uniform over 3 tags.
+    assert [target.weight for target in targets[:3]] == [1, 1, 1]
+    assert [target.weight for target in targets[3:]] == pytest.approx([1 / 3] * 2, rel=1e-3)
+    uniform = student_targets(GOLD, LABELS, store, "entropy")[3:]
+    assert [target.weight for target in uniform] == pytest.approx([0, 0], abs=1e-3)
+
+
 def test_gold_needs_tags(store: TeacherLabels) -> None:
     with pytest.raises(UserError, match=r"gold sentence 1 \(x y…\) has no tags"):
         student_targets([GOLD[0], Sentence(("x", "y"))], LABELS, store)

@@ -1,4 +1,5 @@
-"""Checkpoints that do not fit or are damaged are refused in one line, never silently replaced."""
+"""A damaged checkpoint is passed over for the one before, with a line that says so; where none is
+sound, or they do not fit, the run is refused in one line, never silently begun anew."""
 
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from distill_jax.train.checkpoints import RunCheckpoints
 from distill_jax.train.mesh import make_mesh
 from distill_jax.train.optimizers import adafactor, adamw
 from distill_jax.train.state import TrainState, abstract_state, create_state
-from tests.train.toy import Regression, assert_same, never, run
+from tests.train.toy import Regression, assert_same, metrics, never, run
 
 MESH = {"data": 2, "fsdp": 2, "model": 2}
 
@@ -60,13 +61,13 @@ def test_what_is_saved_comes_back_on_any_mesh(tmp_path: Path) -> None:
         assert run_facts == facts() | {"text": "a\nb"}
 
 
-def test_only_the_newest_is_kept(tmp_path: Path) -> None:
+def test_the_newest_and_the_one_before_are_kept(tmp_path: Path) -> None:
     state = new_state()
     with RunCheckpoints(tmp_path) as checkpoints:
         for step in (1, 2, 2, 3):
             checkpoints.save(at(state, step), facts())
         checkpoints.wait()
-        assert [path.name for path in (tmp_path / "latest").iterdir()] == ["3"]
+        assert {path.name for path in (tmp_path / "latest").iterdir()} == {"2", "3"}
 
 
 def test_best_parameters_are_kept_as_long_as_a_checkpoint_counts_on_them(tmp_path: Path) -> None:
@@ -93,6 +94,9 @@ def test_best_parameters_are_kept_as_long_as_a_checkpoint_counts_on_them(tmp_pat
         checkpoints.save_best(4, other, {"step": 4})
         checkpoints.save(at(state, 4), facts(best_step=4))
         checkpoints.prune()
+        assert there() == {2, 4}  # the checkpoint before the newest counts on step 2
+        checkpoints.save(at(state, 5), facts(best_step=4))
+        checkpoints.prune(needed=4)
         assert there() == {4}
         assert_same(checkpoints.restore_best(4, places().params)[0], other)
 
@@ -139,22 +143,70 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
+def empty(path: Path) -> None:
+    shutil.rmtree(path)
+    path.mkdir()
+
+
+DAMAGED = ["state/d/*", "state/_METADATA", "run/metadata"]
+
+
+def goes_on_from_step_9(copy: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The run ends as the undamaged one did, and says in one line why it went back."""
+    best = {path.name for path in (trained / "checkpoints/best").iterdir()}
+    capsys.readouterr()
+    outcome = run(copy)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if "checkpoint is " in line] == [lines[0]]
+    assert "latest/12: this checkpoint is " in lines[0]
+    assert lines[0].endswith("going on from the checkpoint before it, of step 9")
+    assert "steps 9 to 12, resumed" in lines[1]
+    assert (copy / "checkpoints/damaged/12").exists()
+    assert (outcome.steps, str(outcome.best_step)) == (12, *best)
+    assert metrics(copy) == metrics(trained)
+    assert_same(restored(copy), restored(trained))
+
+
+def restored(directory: Path) -> TrainState:
+    mesh = make_mesh(devices=jax.devices()[:2])
+    with RunCheckpoints(directory / "checkpoints") as checkpoints:
+        assert checkpoints.latest_step() == 12
+        return checkpoints.restore(abstract_state(Regression(), adamw(0.05), mesh))[0]
+
+
 @late_report
 @pytest.mark.parametrize("damage", [halve, flip_a_bit, Path.unlink])
-@pytest.mark.parametrize("name", ["state/d/*", "state/_METADATA", "run/metadata"])
-def test_a_damaged_checkpoint_is_refused(
-    damage: Callable[[Path], None], name: str, copy: Path
+@pytest.mark.parametrize("name", DAMAGED)
+def test_the_one_before_a_damaged_checkpoint_is_used(
+    damage: Callable[[Path], None],
+    name: str,
+    copy: Path,
+    trained: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (path,) = (copy / "checkpoints/latest/12").glob(name)
     damage(path)
-    refused(copy, r"latest/12: this checkpoint is ")
+    goes_on_from_step_9(copy, trained, capsys)
 
 
 @late_report
-def test_an_empty_checkpoint_is_refused(copy: Path) -> None:
-    shutil.rmtree(copy / "checkpoints/latest/12")
-    (copy / "checkpoints/latest/12").mkdir()
-    refused(copy, r"latest/12: this checkpoint is damaged")
+@pytest.mark.parametrize("name", ["", "state", "state/d", "run"])
+def test_the_one_before_an_empty_checkpoint_is_used(
+    name: str, copy: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty(copy / "checkpoints/latest/12" / name)
+    goes_on_from_step_9(copy, trained, capsys)
+
+
+@late_report
+@pytest.mark.parametrize("damage", [halve, flip_a_bit, Path.unlink])
+@pytest.mark.parametrize("name", DAMAGED)
+def test_without_a_sound_checkpoint_the_run_is_refused(
+    damage: Callable[[Path], None], name: str, copy: Path
+) -> None:
+    for path in (copy / "checkpoints/latest").glob(f"*/{name}"):
+        damage(path)
+    refused(copy, r"latest/12: this checkpoint is ")
 
 
 @late_report

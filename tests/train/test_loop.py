@@ -54,6 +54,7 @@ def saved(
         state, facts = checkpoints.restore(places(optimizer))
     for changing in (facts, facts["window"]):
         changing.pop("seconds")
+    facts["window"].pop("waited")
     assert facts.pop("gin").startswith("# Parameters for ")
     return state, facts
 
@@ -150,6 +151,40 @@ def test_a_run_may_go_on_on_another_mesh(
     )
     assert losses == pytest.approx(expected, rel=1e-4)
     assert outcome.steps == 12
+
+
+@pytest.mark.parametrize(
+    "shape", [{"data": 2, "fsdp": 2, "model": 2}, {"data": 1, "fsdp": 4, "model": 2}]
+)
+def test_a_run_goes_on_on_another_mesh_with_the_next_batch(
+    shape: dict[str, int], tmp_path: Path
+) -> None:
+    """From 8 devices that split the batch to others, which split the parameters too."""
+    expected = run(tmp_path / "a", mesh=make_mesh(data=8))
+    with pytest.raises(Stop):
+        run(tmp_path / "b", failing_at(4, stop), mesh=make_mesh(data=8))
+    asked: list[int] = []
+    run(tmp_path / "b", mesh=make_mesh(**shape), data=toy.make_data(recording(asked)))
+    assert asked == [6, 7, 8, 9, 10, 11]  # stopped at step 8, its newest checkpoint is of step 6
+    a, b = ([line for line in metrics(tmp_path / name) if line["kind"] == "train"] for name in "ab")
+    assert [line["step"] for line in b] == [line["step"] for line in a] == [5, 10]
+    for name in ("loss", "size", "grad_norm"):
+        assert [line[name] for line in b] == pytest.approx([line[name] for line in a], rel=1e-4)
+    with RunCheckpoints(tmp_path / "b/checkpoints") as checkpoints:
+        state, _ = checkpoints.restore(places())
+    with RunCheckpoints(tmp_path / "a/checkpoints") as checkpoints:
+        other, _ = checkpoints.restore(places())
+    for found, value in zip(jax.tree.leaves(state), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-5)
+    assert expected.steps == 12
+
+
+def recording(asked: list[int]) -> Callable[[int, Any], Any]:
+    def change(number: int, batch: Any) -> Any:
+        asked.append(number)
+        return batch
+
+    return change
 
 
 def test_a_finished_run_is_not_trained_again(

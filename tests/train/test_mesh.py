@@ -1,11 +1,14 @@
 """What lies where on the mesh, and meshes and batches that do not fit."""
 
+import dataclasses
 from typing import Any
 
+import gin
 import jax
 import numpy as np
 import optax
 import pytest
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from distill_jax.distill.objectives import (
@@ -16,8 +19,16 @@ from distill_jax.distill.objectives import (
 )
 from distill_jax.errors import UserError
 from distill_jax.models.bilstm import BiLSTMTagger
+from distill_jax.models.partitioning import constrain, partitioning
 from distill_jax.models.t5 import T5
-from distill_jax.train.mesh import check_batch_size, make_mesh
+from distill_jax.train.mesh import (
+    LOGICAL_AXIS_RULES,
+    _arrange,
+    batch_sharding,
+    check_batch_size,
+    logical_axis_rules,
+    make_mesh,
+)
 from distill_jax.train.optimizers import adafactor, adamw
 from distill_jax.train.state import abstract_state, create_state
 from tests.tiny import BILSTM_CONFIG, T5_CONFIG
@@ -40,10 +51,15 @@ def t5(**changes: Any) -> LanguageModel:
 
 
 def test_make_mesh_gives_data_what_the_other_axes_leave() -> None:
-    assert dict(make_mesh().shape) == {"data": 8, "fsdp": 1, "model": 1}
-    assert dict(make_mesh(fsdp=2, model=2).shape) == {"data": 2, "fsdp": 2, "model": 2}
-    one = make_mesh(devices=jax.devices()[:1])
-    assert dict(one.shape) == {"data": 1, "fsdp": 1, "model": 1}
+    def shape(**options: Any) -> tuple[int, ...]:
+        mesh = make_mesh(**options)
+        assert mesh.axis_names == ("slice", "data", "fsdp", "model")
+        return mesh.devices.shape
+
+    assert shape() == (1, 8, 1, 1)
+    assert shape(fsdp=2, model=2) == (1, 2, 2, 2)
+    assert shape(num_slices=2, model=2) == (2, 2, 1, 2)
+    assert shape(devices=jax.devices()[:1]) == (1, 1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +73,9 @@ def test_make_mesh_gives_data_what_the_other_axes_leave() -> None:
         {"fsdp": -1},
         {"data": 0},
         {"data": -2, "fsdp": -2, "model": 2},
+        {"num_slices": 3},
+        {"num_slices": 0},
+        {"data": 8, "num_slices": 2},
     ],
 )
 def test_a_mesh_that_does_not_fit_the_devices_is_refused(axes: dict[str, int]) -> None:
@@ -148,3 +167,92 @@ def test_given_parameters_are_placed_as_float32_copies(convert: Any) -> None:
     half = jax.tree.map(lambda leaf: leaf.astype(jax.numpy.bfloat16), given)
     state = create_state(Regression(), adamw(1e-3), mesh, 0, half)
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 8, "accumulate": 2}, "8 data-parallel devices .* in 2 .* multiple of 16"),
+        ({"batch_size": 4}, "4 does not divide .* use a multiple of 8"),
+    ],
+)
+def test_slices_and_micro_batches_split_the_batch_too(
+    options: dict[str, int], message: str
+) -> None:
+    mesh = make_mesh(num_slices=2, data=2, fsdp=2)
+    check_batch_size(16, mesh, accumulate=2)
+    with pytest.raises(UserError, match=message):
+        check_batch_size(mesh=mesh, **options)
+
+
+def test_rules_from_gin_decide_where_state_and_batch_lie() -> None:
+    gin.parse_config("logical_axis_rules.overrides = {'embed': None, 'batch': ('data',)}")
+    gin.parse_config("teacher/logical_axis_rules.overrides = {'mlp': ('fsdp', 'model')}")
+    found = specs(t5(), (2, 2, 2), adamw(1e-3))
+    assert found["params/decoder/layers_0/mlp/wi_0/kernel"] == ((16, 24), P(None, "model"))
+    mesh = make_mesh(2, 2, 2)
+    assert batch_sharding(mesh).spec == P(("data",))
+    check_batch_size(2, mesh)
+    with gin.config_scope("teacher"):
+        teacher = dict(logical_axis_rules())
+    assert teacher["mlp"] == ("fsdp", "model")
+    assert teacher["embed"] == "fsdp"
+    # Rules given win over Gin's.
+    assert batch_sharding(mesh, LOGICAL_AXIS_RULES).spec == P(("slice", "data", "fsdp"))
+
+
+def test_rules_keep_their_order_and_new_ones_follow() -> None:
+    rules = logical_axis_rules({"tags": "model", "vocab": ["model", "fsdp"]})
+    assert [name for name, _ in rules[:-1]] == [name for name, _ in LOGICAL_AXIS_RULES]
+    assert rules[-1] == ("tags", "model")
+    assert dict(rules)["vocab"] == ("model", "fsdp")
+    with pytest.raises(UserError, match="'embed' goes to the mesh axis 'modle', which does not"):
+        logical_axis_rules({"embed": "modle"})
+
+
+def test_activations_are_placed_only_within_a_mesh_and_rules() -> None:
+    mesh = make_mesh(2, 2, 2)
+    x = jax.numpy.zeros((8, 3, 6))
+
+    def place(mesh: Any) -> Any:
+        def run(x: jax.Array) -> jax.Array:
+            with partitioning(mesh, LOGICAL_AXIS_RULES):
+                return constrain(x + 1, "batch", "length", "mlp")
+
+        return jax.jit(run)(x).sharding
+
+    expected = NamedSharding(mesh, P(("data", "fsdp"), None, "model"))
+    assert place(mesh).is_equivalent_to(expected, 3)
+    assert place(None) == x.sharding
+    assert constrain(x, "batch", "length", "mlp") is x
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeDevice:
+    """What arranging devices looks at."""
+
+    id: int
+    slice_index: int
+    process_index: int
+    platform: str = "gpu"
+    device_kind: str = "a GPU"
+
+
+@pytest.mark.parametrize("granule", ["slice_index", "process_index"])
+def test_slices_become_the_outermost_axis(granule: str) -> None:
+    devices = [
+        FakeDevice(i, **({"slice_index": 0, "process_index": 0} | {granule: i % 2}))
+        for i in range(8)
+    ]
+    found = _arrange((2, 1, 2, 2), devices)
+    assert found.shape == (2, 1, 2, 2)
+    for index, one in enumerate(found):
+        assert {getattr(device, granule) for device in one.flat} == {index}
+    assert {device.id for device in found.flat} == set(range(8))
+
+
+def test_a_number_of_slices_that_is_not_the_devices_is_refused() -> None:
+    devices = [FakeDevice(i, i % 2, i % 2, "tpu") for i in range(8)]
+    for slices in (1, 4):
+        with pytest.raises(UserError, match=r"the devices are 2 slices.*num_slices = 2"):
+            _arrange((slices, 8 // slices, 1, 1), devices)

@@ -1,13 +1,22 @@
 """Learning rates in closed form, and what the optimizers do to one parameter."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import PartitionSpec as P
 
+from distill_jax.distill.objectives import LanguageModel
 from distill_jax.errors import UserError
+from distill_jax.models.stacking import stack_layers, unstack_layers
+from distill_jax.models.t5 import T5
+from distill_jax.train.mesh import make_mesh
 from distill_jax.train.optimizers import adafactor, adamw, constant, warmup_cosine
+from distill_jax.train.state import abstract_state, create_state, shardings_of
+from tests.tiny import T5_CONFIG
 
 
 def test_warmup_cosine_in_closed_form() -> None:
@@ -87,3 +96,59 @@ def test_adafactor_keeps_rows_and_columns_instead_of_a_matrix() -> None:
         for options in ({}, {"min_dim_size_to_factor": 8})
     ]
     assert sizes[0] > 8 * 16 > sizes[1] > 8 + 16
+
+
+@pytest.mark.parametrize("make", [adafactor, adamw])
+def test_stacked_layers_are_updated_as_layers_of_their_own(make: Any) -> None:
+    """Adafactor looks at whole arrays: root mean squares, rows and columns."""
+    rng = np.random.default_rng(0)
+
+    def tree(scale: float) -> dict[str, Any]:
+        def draw(*shape: int) -> np.ndarray:
+            return (scale * rng.normal(size=shape)).astype(np.float32)
+
+        layers = {
+            f"layers_{i}": {"kernel": 10.0**i * draw(6, 4), "scale": draw(4)} for i in range(3)
+        }
+        return {
+            "encoder": {**layers, "norm": draw(4)},
+            "decoder": {"layers_0": {"kernel": draw(6, 4)}},
+            "embedding": draw(9, 4),
+        }
+
+    options = {"min_dim_size_to_factor": 4} if make is adafactor else {}
+    optimizer = make(optax.constant_schedule(0.1), **options)
+    params, gradients = tree(1.0), [tree(0.1), tree(3.0)]
+    results = []
+    for convert in (dict, stack_layers):
+        current = convert(params)
+        state = optimizer.init(current)
+        for gradient in gradients:
+            updates, state = optimizer.update(convert(gradient), state, current)
+            current = optax.apply_updates(current, updates)
+        results.append(unstack_layers(current))
+    assert jax.tree.structure(results[0]) == jax.tree.structure(results[1])
+    for a, b in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_state_of_stacked_layers_lies_where_they_do() -> None:
+    config = T5_CONFIG.replace(d_model=16, d_ff=24, scan_layers=True, num_decoder_layers=2)
+    optimizer = adafactor(1e-3, min_dim_size_to_factor=8)
+    mesh = make_mesh(data=2, fsdp=2, model=2)
+    objective = LanguageModel(T5(config))
+    places = abstract_state(objective, optimizer, mesh)
+    found = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): (leaf.shape, leaf.sharding.spec)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(places)
+    }
+    name = "decoder/layers/mlp/wi_0/kernel"
+    assert found[f"params/{name}"] == ((2, 16, 24), P(None, "fsdp", "model"))
+    statistics = {path: place for path, place in found.items() if path.endswith(name)}
+    assert ((2, 16), P()) in statistics.values()  # of rows, each layer its own
+    assert ((2, 24), P()) in statistics.values()
+    state = create_state(objective, optimizer, mesh, 0)
+    assert jax.tree.map(lambda leaf: leaf.sharding, state) == shardings_of(places)
+    given = jax.tree.map(np.asarray, state.params)
+    again = create_state(objective, optimizer, mesh, 0, given)
+    assert jax.tree.structure(again) == jax.tree.structure(state)

@@ -27,7 +27,15 @@ from distill_jax.train.optimizers import adamw
 
 BATCH = 8
 ROWS, EMBED, MLP = 16, 8, 16
-TIMES = ("steps_per_second", "seconds")
+TIMES = (
+    "steps_per_second",
+    "step_seconds",
+    "examples_per_second",
+    "target_tokens_per_second",
+    "input_wait_seconds",
+    "compile_seconds",
+    "seconds",
+)
 
 
 @dataclasses.dataclass(frozen=True)

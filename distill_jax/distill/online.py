@@ -1,0 +1,263 @@
+"""Objectives with the teacher in the step: its forward pass takes the place of a label store.
+
+The teacher's parameters are frozen: an argument of the step beside the student's state, sharded as the
+teacher's own training would have them, never a constant of the program and never in a checkpoint. An
+objective here does not compute a loss until `bind` has given it those parameters, inside the step.
+"""
+
+import dataclasses
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Int
+
+from distill_jax.distill.losses import language_model_loss
+from distill_jax.distill.objectives import (
+    Batch,
+    DistillationWeights,
+    LanguageModel,
+    Objective,
+    Sums,
+)
+from distill_jax.models.t5 import T5
+from distill_jax.sentscore import (
+    DecoderSettings,
+    LabelTrie,
+    Normaliser,
+    SentScoreBatch,
+    decode,
+)
+
+
+class TeacherObjective(Objective, Protocol):
+    """An objective that needs frozen parameters besides the student's."""
+
+    def init_teacher(self, key: jax.Array) -> Any:
+        """Random frozen parameters, boxed with their logical axis names: for shapes and places."""
+
+    def bind(self, teacher_params: Any) -> Objective:
+        """The objective with these frozen parameters, which may be traced."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlineTeacher:
+    """A T5 that tags a batch by SenTScore, greedily, as `distill-jax label` does.
+
+    `trie` is compiled with the teacher's `sentinel_ids`.
+    """
+
+    model: T5
+    trie: LabelTrie
+    sentinel_ids: tuple[int, ...]
+    normaliser: Normaliser = "vocab"
+
+    def label(self, params: Any, batch: Batch) -> dict[str, jax.Array]:
+        """The batch with the teacher's scores, and its tags where none are known.
+
+        Args:
+            params: the teacher's.
+            batch: of a student, with `teacher_tokens` int32[B, S] (the teacher's SenT′ input),
+                `num_words` int32[B] and `known_tags` bool[B] (rows whose `tags` are to stay).
+
+        Returns:
+            The batch with `tags`, `teacher_scores` and `kl_weights` (those of the tags) replaced.
+        """
+        length = batch["tags"].shape[1]
+        words = min(length, len(self.sentinel_ids) - 1)
+        tokens_BxS = batch["teacher_tokens"]
+        found = decode(
+            self.model,
+            params,
+            SentScoreBatch(
+                tokens_BxS,
+                tokens_BxS != 0,
+                batch["num_words"],
+                jnp.asarray(self.sentinel_ids[: words + 1], jnp.int32),
+            ),
+            self.trie,
+            DecoderSettings(normaliser=self.normaliser),
+        )
+        assert found.tags is not None and found.log_likelihoods is not None, "sentscore gives both"
+        rest = (0, length - words)
+        tags_BxL = jnp.pad(found.tags, ((0, 0), rest))
+        scores_BxLxK = jnp.pad(found.log_likelihoods, ((0, 0), rest, (0, 0)))
+        return {
+            **batch,
+            "tags": jnp.where(batch["known_tags"][:, None], batch["tags"], tags_BxL),
+            "teacher_scores": lax.stop_gradient(scores_BxLxK),
+            "kl_weights": batch["tag_weights"],
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetWriter:
+    """Writes SenT′ targets of a T5 student from tags that only the step knows.
+
+    `tag_token_ids` and `sentinel_ids` are those of the student's `SenTFormat`.
+    """
+
+    tag_token_ids: tuple[tuple[int, ...], ...]
+    sentinel_ids: tuple[int, ...]
+    eos_id: int
+    start_id: int = 0
+
+    def write(
+        self, tags_BxL: Int[Array, "batch length"], num_words_B: Int[Array, " batch"]
+    ) -> dict[str, jax.Array]:
+        """`s₀ t₁ s₁ … t_L s_L </s>` of each row, as `data.seq2seq.join_pairs` lays out one pair.
+
+        Returns:
+            `decoder_input_tokens`, `decoder_target_tokens` and `decoder_segment_ids`, int32[B, T],
+            with T what L words with the longest tag take.
+        """
+        batch, words = tags_BxL.shape
+        longest = max(map(len, self.tag_token_ids))
+        tokens_KxM = np.zeros((len(self.tag_token_ids), longest), np.int32)
+        for row, ids in zip(tokens_KxM, self.tag_token_ids, strict=True):
+            row[: len(ids)] = ids
+        sizes_K = jnp.asarray([len(ids) for ids in self.tag_token_ids])
+        there_BxL = jnp.arange(words) < num_words_B[:, None]
+        sizes_BxL = jnp.where(there_BxL, sizes_K[tags_BxL], 0)
+        # After s0 each word takes its tag's tokens and a sentinel.
+        ends_BxL = jnp.cumsum(jnp.where(there_BxL, sizes_BxL + 1, 0), axis=1)
+        starts_BxL = 1 + ends_BxL - jnp.where(there_BxL, sizes_BxL + 1, 0)
+        length = words * (longest + 1) + 2
+        within_BxLxM = (jnp.arange(longest) < sizes_BxL[..., None]) & there_BxL[..., None]
+        at_BxLxM = jnp.where(within_BxLxM, starts_BxL[..., None] + jnp.arange(longest), length)
+        rows = jnp.arange(batch)[:, None]
+        end_B = 1 + ends_BxL[:, -1]
+        sentinels = jnp.asarray(self.sentinel_ids[1 : words + 1], jnp.int32)
+        # What is behind a sentence goes beyond the end, where it is dropped.
+        targets = jnp.zeros((batch, length), jnp.int32).at[:, 0].set(self.sentinel_ids[0])
+        targets = targets.at[rows[..., None], at_BxLxM].set(
+            jnp.asarray(tokens_KxM)[tags_BxL], mode="drop"
+        )
+        targets = targets.at[rows, jnp.where(there_BxL, starts_BxL + sizes_BxL, length)].set(
+            jnp.broadcast_to(sentinels, (batch, words)), mode="drop"
+        )
+        targets = targets.at[jnp.arange(batch), end_B].set(self.eos_id)
+        segments = (jnp.arange(length) <= end_B[:, None]).astype(jnp.int32)
+        shifted = jnp.pad(targets[:, :-1], ((0, 0), (1, 0)), constant_values=self.start_id)
+        return {
+            "decoder_input_tokens": jnp.where(segments > 0, shifted, 0),
+            "decoder_target_tokens": targets,
+            "decoder_segment_ids": segments,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlineDistillation:
+    """A student's objective whose tags and scores come from the teacher within the step.
+
+    `student` is the objective of any kind of student; `writer` is needed for a T5
+    (`SentDistillation`), whose targets are written from the tags. Batch: the student's, with what
+    `OnlineTeacher.label` reads.
+    """
+
+    student: Objective
+    teacher: OnlineTeacher
+    writer: TargetWriter | None = None
+
+    def init(self, key: jax.Array) -> Any:
+        return self.student.init(key)
+
+    def init_teacher(self, key: jax.Array) -> Any:
+        return LanguageModel(self.teacher.model).init(key)
+
+    def loss(self, params: Any, batch: Batch, key: jax.Array | None) -> Sums:
+        raise TypeError("the teacher's parameters are missing: bind them first")
+
+    def bind(self, teacher_params: Any) -> Objective:
+        def loss(params: Any, batch: Batch, key: jax.Array | None) -> Sums:
+            labelled = self.teacher.label(teacher_params, batch)
+            if self.writer is not None:
+                words = len(self.writer.sentinel_ids) - 1
+                labelled |= self.writer.write(labelled["tags"][:, :words], batch["num_words"])
+                # A row's weight is that of its words, and it has at least one.
+                row_weights = batch["tag_weights"][:, :1]
+                labelled["decoder_loss_weights"] = row_weights * (
+                    labelled["decoder_segment_ids"] > 0
+                )
+            return self.student.loss(params, labelled, key)
+
+        return _Bound(self, loss)
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenDistillation:
+    """T5 → T5 token by token: CE(y, q) + λ KL(p* ‖ q) on the tokens of the SenT′ targets.
+
+    p*_t = softmax(z_t / τ) with z_t the teacher's logits for token t of the target, given the tokens before
+    it, and q_t the student's (Hinton et al. 2015, arXiv 1503.02531; word-level distillation of Kim &
+    Rush 2016, arXiv 1606.07947). The two must share vocabulary, label texts and sentinels. Both terms are
+    means over tokens; where one model has more embedding rows, rows that the other lacks are left
+    out of the KL, and both distributions are over the rest.
+
+    Batch: that of `LanguageModel`, with the targets to learn (gold, or the teacher's tags).
+    """
+
+    model: T5
+    teacher: T5
+    distillation: DistillationWeights
+
+    def init(self, key: jax.Array) -> Any:
+        return LanguageModel(self.model).init(key)
+
+    def init_teacher(self, key: jax.Array) -> Any:
+        return LanguageModel(self.teacher).init(key)
+
+    def loss(self, params: Any, batch: Batch, key: jax.Array | None) -> Sums:
+        raise TypeError("the teacher's parameters are missing: bind them first")
+
+    def bind(self, teacher_params: Any) -> Objective:
+        rows = min(self.model.config.vocab_size, self.teacher.config.vocab_size)
+
+        def loss(params: Any, batch: Batch, key: jax.Array | None) -> Sums:
+            dropout = (
+                {"deterministic": True}
+                if key is None
+                else {
+                    "deterministic": False,
+                    "rngs": {"dropout": key},
+                }
+            )
+            inputs = (
+                batch["encoder_input_tokens"],
+                batch["encoder_segment_ids"],
+                batch["decoder_input_tokens"],
+                batch["decoder_segment_ids"],
+            )
+            logits_BxTxV = self.model.apply({"params": params}, *inputs, **dropout)
+            weights_BxT = batch.get("decoder_loss_weights", batch["decoder_segment_ids"] > 0)
+            language = language_model_loss(
+                logits_BxTxV, batch["decoder_target_tokens"], weights_BxT
+            )
+            sums: Sums = {
+                "loss": language["loss"],
+                "nll": language["nll"],
+                "token_accuracy": language["correct"],
+            }
+            if not self.distillation.has_kl:
+                return sums
+            teacher_BxTxV = self.teacher.apply({"params": teacher_params}, *inputs)
+            kl = self.distillation.kl(
+                logits_BxTxV[..., :rows], teacher_BxTxV[..., :rows], weights_BxT
+            )
+            total, weight = language["loss"]
+            return sums | {"loss": (total + self.distillation.kl_weight * kl[0], weight), "kl": kl}
+
+        return _Bound(self, loss)
+
+
+class _Bound:
+    """An objective with its teacher."""
+
+    def __init__(self, objective: Objective, loss: Any) -> None:
+        self._objective = objective
+        self.loss = loss
+
+    def init(self, key: jax.Array) -> Any:
+        return self._objective.init(key)

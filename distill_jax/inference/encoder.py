@@ -1,0 +1,144 @@
+"""Tagging with an encoder tagger: one forward pass a window, then the best legal sBIO sequence."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from distill_jax.errors import UserError
+from distill_jax.inference.base import Progress, check_numbers
+from distill_jax.inference.batches import batches_by_length, padded_batch_size, round_up
+from distill_jax.inference.prediction import Prediction
+from distill_jax.models.encoder_tagger import EncoderTagger
+from distill_jax.sent.format import check_vocabulary_fits
+from distill_jax.sent.subwords import SubwordFormat
+from distill_jax.sent.windows import Window, merge_windows, windows
+from distill_jax.tagging import LabelSet
+from distill_jax.tagging.legal import constrained_tags
+from distill_jax.vocab import Vocabulary
+
+WORD_BUCKETS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+TOKEN_BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+
+
+class EncoderPredictor:
+    """An encoder tagger over a subword vocabulary and a label set.
+
+    Sentences of more than `max_input_tokens` tokens are split into windows that share
+    `overlap_words` words (fewer where they do not fit); each word's scores are those of the window
+    in which it has most context, and the tags are the best legal sequence under the merged scores.
+    """
+
+    def __init__(
+        self,
+        model: EncoderTagger,
+        vocabulary: Vocabulary,
+        labels: LabelSet,
+        *,
+        batch_size: int = 32,
+        max_input_tokens: int = 512,
+        overlap_words: int = 16,
+    ) -> None:
+        check_vocabulary_fits(vocabulary, model.config.vocab_size)
+        if model.config.num_tags != labels.num_tags:
+            raise UserError(
+                f"the model predicts {model.config.num_tags} tags but the label set has "
+                f"{labels.num_tags}; they do not belong together"
+            )
+        self.labels = labels
+        self._format = SubwordFormat(vocabulary)
+        self._batch_size = batch_size
+        self._max_input_tokens = max_input_tokens
+        self._overlap_words = overlap_words
+        self._warm: set[tuple[int, int, int]] = set()
+
+        @jax.jit
+        def log_probabilities(params: Any, tokens: jax.Array, first: jax.Array) -> jax.Array:
+            return jax.nn.log_softmax(model.apply({"params": params}, tokens, first))
+
+        self._log_probabilities = log_probabilities
+
+    def predict(
+        self, params: Any, sentences: Sequence[Sequence[str]], progress: Progress | None = None
+    ) -> list[Prediction]:
+        """See `Predictor.predict`; u is the log-probability of each tag, words independent."""
+        split = [self.windows(words) for words in sentences]
+        pieces = self._pieces(sentences, split)
+        starts = [window.start == 0 for parts in split for window in parts]
+        scores = [np.zeros((0, self.labels.num_tags), np.float32)] * len(pieces)
+        if progress is not None:
+            progress(sum(not words for words in sentences))
+        for shape, members in self._plan(pieces):
+            tokens, first = self._empty(shape)
+            for row, index in enumerate(members):
+                ids, at = pieces[index]
+                tokens[row, : len(ids)], first[row, : len(at)] = ids, at
+            self._warm.add(shape)
+            found = np.asarray(self._log_probabilities(params, tokens, first))
+            check_numbers(found[: len(members)])
+            for row, index in enumerate(members):
+                scores[index] = found[row, : len(pieces[index][1])]
+            if progress is not None:
+                progress(sum(starts[index] for index in members))
+        remaining = iter(scores)
+        return [self._merged(parts, [next(remaining) for _ in parts]) for parts in split]
+
+    def warm_up(self, params: Any, sentences: Sequence[Sequence[str]]) -> int:
+        """See `Predictor.warm_up`."""
+        pieces = self._pieces(sentences, [self.windows(words) for words in sentences])
+        shapes = {shape for shape, _ in self._plan(pieces)} - self._warm
+        for shape in sorted(shapes):
+            jax.block_until_ready(self._log_probabilities(params, *self._empty(shape)))
+        self._warm |= shapes
+        return len(shapes)
+
+    def windows(self, words: Sequence[str]) -> list[Window]:
+        """The pieces in which a sentence is tagged: one, where it fits."""
+        overlap = min(self._overlap_words, max(len(words) - 1, 0))
+        return windows(
+            words,
+            max_words=max(len(words), 1),  # only tokens are limited
+            max_tokens=self._max_input_tokens,
+            token_length=self._format.window_length,
+            overlap_words=overlap,
+        )
+
+    def _pieces(
+        self, sentences: Sequence[Sequence[str]], split: Sequence[Sequence[Window]]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [
+            self._format.encode(words[window.start : window.end])
+            for words, parts in zip(sentences, split, strict=True)
+            for window in parts
+        ]
+
+    def _plan(
+        self, pieces: Sequence[tuple[np.ndarray, np.ndarray]]
+    ) -> list[tuple[tuple[int, int, int], np.ndarray]]:
+        """(rows, tokens, words) of each batch, and the pieces it is made of."""
+        tokens = [len(ids) for ids, _ in pieces]
+        groups = batches_by_length(
+            [len(first) for _, first in pieces], self._batch_size, WORD_BUCKETS, then=tokens
+        )
+        return [
+            (
+                (
+                    padded_batch_size(len(members), self._batch_size),
+                    round_up(max(tokens[index] for index in members), TOKEN_BUCKETS),
+                    bucket,
+                ),
+                members,
+            )
+            for bucket, members in groups
+        ]
+
+    @staticmethod
+    def _empty(shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+        rows, tokens, words = shape
+        return np.zeros((rows, tokens), np.int32), np.full((rows, words), -1, np.int32)
+
+    @staticmethod
+    def _merged(parts: Sequence[Window], found: Sequence[np.ndarray]) -> Prediction:
+        scores = found[0] if len(parts) == 1 else merge_windows(parts, found)
+        return Prediction(constrained_tags(scores), scores)

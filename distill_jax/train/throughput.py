@@ -1,0 +1,54 @@
+"""How fast a step is: FLOPs against a chip's peak, and memory in use."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+PEAK_FLOPS = {
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5e": 197e12,
+    "TPU v5": 459e12,
+    "TPU v5p": 459e12,
+    "TPU v6 lite": 918e12,
+    "TPU v6e": 918e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA L4": 121e12,
+    "Tesla T4": 65e12,
+}
+"""`jax.Device.device_kind` → dense bfloat16 (T4: float16) FLOP/s of one device, the vendors' figures."""
+
+
+def peak_flops(device: jax.Device) -> float | None:
+    """The peak of a device in FLOP/s; None if it is not known, as of a CPU."""
+    return PEAK_FLOPS.get(device.device_kind)
+
+
+def flops_of(compiled: Any) -> float | None:
+    """FLOPs that one device spends on a compiled program, as XLA counts them; None if it does not.
+
+    Recomputed activations count, and the body of a loop counts once, so it is too low for a model
+    whose layers are scanned.
+    """
+    try:
+        cost = compiled.cost_analysis()
+    except (NotImplementedError, RuntimeError):
+        return None
+    cost = cost[0] if isinstance(cost, list) and cost else cost
+    flops = float(cost.get("flops", 0.0)) if cost else 0.0
+    return flops if flops > 0 else None
+
+
+def memory_in_use(devices: Sequence[jax.Device]) -> dict[str, float]:
+    """Bytes in use now and at most so far, of the fullest device; empty if the backend does not say."""
+    found = [stats for device in devices if (stats := device.memory_stats())]
+    names = {"memory_bytes": "bytes_in_use", "peak_memory_bytes": "peak_bytes_in_use"}
+    return {
+        ours: float(max(stats[theirs] for stats in found))
+        for ours, theirs in names.items()
+        if found and all(theirs in stats for stats in found)
+    }

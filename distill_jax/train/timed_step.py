@@ -1,0 +1,38 @@
+"""The compiled step, with what it took to compile and what it costs to run."""
+
+import time
+from typing import Any
+
+import jax
+
+from distill_jax.distill.objectives import Batch
+from distill_jax.train.state import TrainState
+from distill_jax.train.throughput import flops_of
+
+
+class TimedStep:
+    """A jitted training step, compiled here once for every shape of batch.
+
+    `compile_seconds` is what compiling took so far, `flops` what one device spends on the step that
+    was dispatched last (None: not known). `frozen` is given to every step behind its key, if it is not None.
+    """
+
+    def __init__(self, step: Any, frozen: Any = None) -> None:
+        self.compile_seconds = 0.0
+        self.flops: float | None = None
+        self._step = step
+        self._frozen = () if frozen is None else (frozen,)
+        self._programs: dict[Any, tuple[Any, float | None]] = {}
+
+    def __call__(
+        self, state: TrainState, batch: Batch, key: jax.Array
+    ) -> tuple[TrainState, dict[str, Any]]:
+        shapes = tuple((name, array.shape, array.dtype) for name, array in batch.items())
+        if shapes not in self._programs:
+            start = time.monotonic()
+            program = self._step.lower(state, batch, key, *self._frozen).compile()
+            self.compile_seconds += time.monotonic() - start
+            self._programs[shapes] = program, flops_of(program)
+        program, self.flops = self._programs[shapes]
+        result: tuple[TrainState, dict[str, Any]] = program(state, batch, key, *self._frozen)
+        return result

@@ -1,0 +1,210 @@
+"""A teacher within the step: the same losses as with its labels made beforehand."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from distill_jax.data.distillation import Target, encoder_batches, sent_batches, word_batches
+from distill_jax.data.seq2seq import join_pairs
+from distill_jax.distill.objectives import (
+    DistillationWeights,
+    EncoderDistillation,
+    LanguageModel,
+    SentDistillation,
+    TaggerDistillation,
+)
+from distill_jax.distill.online import (
+    OnlineDistillation,
+    OnlineTeacher,
+    TargetWriter,
+    TokenDistillation,
+)
+from distill_jax.inference import SentPredictor
+from distill_jax.models.bilstm import BiLSTMTagger
+from distill_jax.models.encoder_tagger import EncoderTagger
+from distill_jax.models.t5 import T5
+from distill_jax.sent.format import SenTFormat
+from distill_jax.sent.subwords import SubwordFormat
+from distill_jax.sentscore import LabelTrie
+from distill_jax.tagging import LabelSet
+from distill_jax.vocab import ByteVocabulary
+from tests.tiny import (
+    BILSTM_CONFIG,
+    ENCODER_CONFIG,
+    LABELS,
+    T5_CONFIG,
+    WORDS,
+    bilstm_params,
+    encoder_params,
+    t5_params,
+)
+
+FORMAT = SenTFormat(ByteVocabulary(), LABELS)
+SENTINELS = tuple(FORMAT.sentinel_ids.tolist())
+TEACHER_PARAMS = t5_params(seed=7)
+TEACHER = OnlineTeacher(
+    T5(T5_CONFIG),
+    LabelTrie.compile(FORMAT.tag_token_ids, sentinel_ids=SENTINELS),
+    SENTINELS,
+)
+WEIGHTS = DistillationWeights(temperature=2.0)
+SENTENCES = (
+    ("to", "berlin"),
+    ("on", "may", "4", "to", "rome", "now"),
+    ("berlin", "on", "monday"),
+    ("x", "y", "z", "on", "may", "4", "a"),
+)
+GOLD_TAGS = np.array([0, 2], np.int32)
+STEP_KEY = jax.random.key(0)
+
+
+def unlabelled() -> list[Target]:
+    """One gold sentence; the others wait for the teacher."""
+    gold = Target(SENTENCES[0], GOLD_TAGS)
+    return [gold] + [
+        Target(words, np.zeros(len(words), np.int32), weight=0.5, known=False)
+        for words in SENTENCES[1:]
+    ]
+
+
+def labelled() -> list[Target]:
+    """The same with the teacher's labels, as a store would give them."""
+    found = SentPredictor(T5(T5_CONFIG), FORMAT).predict(TEACHER_PARAMS, SENTENCES)
+    assert len({tag for one in found for tag in one.tag_ids.tolist()}) > 1
+    tags = [GOLD_TAGS, *(one.tag_ids for one in found[1:])]
+    return [
+        Target(words, tag_ids, one.log_likelihoods, 1.0 if words == SENTENCES[0] else 0.5)
+        for words, tag_ids, one in zip(SENTENCES, tags, found, strict=True)
+    ]
+
+
+def student(kind: str) -> tuple[Any, Any]:
+    """The objective of a student and its parameters."""
+    if kind == "bilstm":
+        return TaggerDistillation(BiLSTMTagger(BILSTM_CONFIG), WEIGHTS), bilstm_params()
+    if kind == "encoder":
+        return EncoderDistillation(EncoderTagger(ENCODER_CONFIG), WEIGHTS), encoder_params()
+    trie = LabelTrie.compile(FORMAT.tag_token_ids)
+    return SentDistillation(T5(T5_CONFIG), trie, SENTINELS, WEIGHTS), t5_params(seed=1)
+
+
+def batch_of(kind: str, targets: list[Target], teacher: SenTFormat | None) -> Any:
+    options: dict[str, Any] = {"batch_size": len(targets), "seed": 0, "teacher": teacher}
+    if kind == "bilstm":
+        return word_batches(targets, WORDS, LABELS.num_tags, **options)[0]
+    if kind == "encoder":
+        subwords = SubwordFormat(ByteVocabulary())
+        return encoder_batches(targets, subwords, LABELS.num_tags, **options)[0]
+    lengths = {"inputs": 200, "targets": 200}
+    return sent_batches(targets, FORMAT, feature_lengths=lengths, **options)[0]
+
+
+@pytest.mark.parametrize("kind", ["bilstm", "encoder", "t5"])
+def test_online_is_as_with_labels_made_beforehand(kind: str) -> None:
+    objective, params = student(kind)
+    writer = TargetWriter(FORMAT.tag_token_ids, SENTINELS, FORMAT.vocabulary.eos_id)
+    online = OnlineDistillation(objective, TEACHER, writer if kind == "t5" else None)
+
+    @jax.jit
+    def step(params: Any, teacher: Any, batch: Any) -> Any:
+        def loss(params: Any) -> Any:
+            sums = online.bind(teacher).loss(params, batch, None)
+            return sums["loss"][0], sums
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    def offline(params: Any, batch: Any) -> Any:
+        sums = objective.loss(params, batch, None)
+        return sums["loss"][0], sums
+
+    found, sums = step(params, TEACHER_PARAMS, batch_of(kind, unlabelled(), FORMAT))
+    before = jax.jit(jax.grad(offline, has_aux=True))
+    expected, expected_sums = before(params, batch_of(kind, labelled(), None))
+    assert sums.keys() == expected_sums.keys() and "kl" in sums
+    for name, pair in sums.items():
+        np.testing.assert_allclose(pair, expected_sums[name], rtol=1e-4, err_msg=name)
+    for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4 * np.abs(two).max())
+
+
+def test_a_student_must_be_given_its_teacher() -> None:
+    objective, params = student("bilstm")
+    online = OnlineDistillation(objective, TEACHER)
+    with pytest.raises(TypeError, match="bind"):
+        online.loss(params, {}, None)
+    assert jax.tree.structure(online.init_teacher(STEP_KEY)) is not None
+    assert jax.tree.structure(jax.eval_shape(online.init, STEP_KEY)) == jax.tree.structure(
+        jax.eval_shape(objective.init, STEP_KEY)
+    )
+
+
+def test_written_targets_are_those_of_the_format() -> None:
+    sent_format = SenTFormat(ByteVocabulary(), LabelSet(("city", "day"), ("abc", "d")))
+    sentinels = tuple(sent_format.sentinel_ids[:7].tolist())
+    writer = TargetWriter(sent_format.tag_token_ids, sentinels, 1, start_id=3)
+    rows = [[0, 2, 1, 0, 3], [3, 1, 1, 2, 2, 2], [], [2]]
+    tags = np.zeros((4, 6), np.int32)
+    for row, ids in zip(tags, rows, strict=True):
+        row[: len(ids)] = ids
+        row[len(ids) :] = 2  # what stands in the padding is not looked at
+    found = jax.jit(writer.write)(jnp.asarray(tags), jnp.array([5, 6, 0, 1]))
+    width = found["decoder_target_tokens"].shape[1]
+    assert width == 6 * 4 + 2
+    for number, ids in enumerate(rows):
+        pair = (np.zeros(1, np.int32), sent_format.encode_target(np.array(ids, np.int32)))
+        expected = join_pairs([pair], {"inputs": 8, "targets": width}, pad_id=0, start_id=3)
+        for name, array in found.items():
+            np.testing.assert_array_equal(array[number], expected[name], err_msg=f"{name} {ids}")
+
+
+def token_batch() -> Any:
+    return batch_of("t5", labelled(), None)
+
+
+def test_tokens_against_numpy() -> None:
+    # The teacher has rows to spare, which the student lacks.
+    wide = T5_CONFIG.replace(vocab_size=392)
+    teacher_params, params, batch = t5_params(wide, seed=7), t5_params(seed=1), token_batch()
+    weights = DistillationWeights(kl_weight=0.5, temperature=2.0)
+    objective = TokenDistillation(T5(T5_CONFIG), T5(wide), weights)
+    sums = jax.jit(lambda p, t: objective.bind(t).loss(p, batch, None))(params, teacher_params)
+    inputs = [
+        batch[name]
+        for name in (
+            "encoder_input_tokens",
+            "encoder_segment_ids",
+            "decoder_input_tokens",
+            "decoder_segment_ids",
+        )
+    ]
+    student_logits = np.asarray(T5(T5_CONFIG).apply({"params": params}, *inputs), np.float64)
+    teacher_logits = np.asarray(T5(wide).apply({"params": teacher_params}, *inputs), np.float64)
+    log_q = np.asarray(jax.nn.log_softmax(student_logits / 2))
+    log_p = np.asarray(jax.nn.log_softmax(teacher_logits[..., :384] / 2))
+    kl = 4 * (np.exp(log_p) * (log_p - log_q)).sum(-1)
+    token_weights = batch["decoder_loss_weights"]
+    np.testing.assert_allclose(sums["kl"][0], (kl * token_weights).sum(), rtol=1e-4)
+    np.testing.assert_allclose(sums["kl"][1], token_weights.sum())
+    plain = LanguageModel(T5(T5_CONFIG)).loss(params, batch, None)
+    np.testing.assert_allclose(sums["loss"][0], plain["loss"][0] + 0.5 * sums["kl"][0], rtol=1e-5)
+    np.testing.assert_allclose(sums["loss"][1], plain["loss"][1])
+
+
+def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it() -> None:
+    model, batch = T5(T5_CONFIG), token_batch()
+    params = jax.tree.map(jnp.asarray, t5_params(seed=1))
+
+    @jax.jit
+    def gradient(weight: jax.Array) -> Any:
+        objective = TokenDistillation(model, model, DistillationWeights(kl_weight=weight))
+        return jax.grad(lambda p: objective.bind(params).loss(p, batch, None)["loss"][0])(params)
+
+    for one, two in zip(
+        jax.tree.leaves(gradient(jnp.float32(0))),
+        jax.tree.leaves(gradient(jnp.float32(5))),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-3 * np.abs(one).max())

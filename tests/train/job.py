@@ -1,0 +1,70 @@
+"""One process of a job that trains the toy: `python -m tests.train.job JSON`.
+
+The JSON object holds `directory`; `mesh`; `processes`, `process` and `port` of a job of several;
+`steps` in all, `save` steps between checkpoints and `pause` seconds that a batch takes to make;
+`rates`, the learning rate that Gin binds in each process. A process may only make its own rows.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import gin
+import grain
+import jax
+import numpy as np
+
+from distill_jax.train import distributed
+from distill_jax.train.feed import RowBatches
+from distill_jax.train.loop import Schedule
+from distill_jax.train.mesh import make_mesh
+from distill_jax.train.optimizers import adamw
+from tests.train.toy import BATCH, make_batch, run, score
+
+
+def main(options: dict[str, Any]) -> None:
+    many = options.get("processes", 1) > 1
+    if many:
+        distributed.initialize(
+            f"127.0.0.1:{options['port']}",
+            options["processes"],
+            options["process"],
+            start_seconds=options.get("start_seconds", 60),
+            heartbeat_seconds=10,
+        )
+    own = BATCH // options.get("processes", 1)
+    first = own * options.get("process", 0)
+
+    def row(number: int) -> dict[str, np.ndarray]:
+        if not first <= number % BATCH < first + own:
+            raise AssertionError(f"row {number} is another process's")
+        if number % BATCH == first:
+            time.sleep(options.get("pause", 0))
+        return {name: array[number % BATCH] for name, array in make_batch(number // BATCH).items()}
+
+    optimizer = None
+    if "rates" in options:
+        gin.parse_config(f"adamw.learning_rate = {options['rates'][options['process']]}")
+        optimizer = adamw()
+    with distributed.ends_together():
+        outcome = run(
+            Path(options["directory"]),
+            score,
+            schedule=Schedule(options.get("steps", 12), 4, options.get("save", 3), 1),
+            data=RowBatches(grain.MapDataset.range(BATCH * 10_000).map(row), BATCH),
+            mesh=make_mesh(**options["mesh"]),
+            optimizer=optimizer,
+        )
+        if distributed.is_first():
+            leaves = jax.tree_util.tree_leaves_with_path(outcome.params)
+            arrays = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+            np.savez(Path(options["directory"]) / "params.npz", **arrays)
+        else:
+            assert outcome.params is None
+        print(json.dumps({"steps": outcome.steps, "best_step": outcome.best_step}), flush=True)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

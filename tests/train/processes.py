@@ -1,0 +1,64 @@
+"""Starts `tests.train.job` in processes of its own, with programs compiled once for all of them."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(cache: str, devices: int, **options: Any) -> subprocess.Popen[str]:
+    """A process that sees so many devices."""
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
+        "--xla_backend_optimization_level=0",
+        "PYTHONPATH": str(ROOT),
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.train.job", json.dumps(options)],
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_job(cache: str, processes: int, devices: int, **options: Any) -> list[Any]:
+    """All processes of a job, with so many devices together."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    own = devices // processes
+    return [
+        start(cache, own, processes=processes, process=number, port=port, **options)
+        for number in range(processes)
+    ]
+
+
+def ended(process: subprocess.Popen[str], timeout: float = 120) -> tuple[int, str]:
+    """Its exit code and what it wrote to standard error."""
+    try:
+        _, error = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, error
+
+
+def wait_for_line(path: Path, step: int, process: Any, timeout: float = 120) -> None:
+    """Waits until the run has logged a step in its `metrics.jsonl`."""
+    deadline = time.monotonic() + timeout
+    while f'"step": {step},' not in (path.read_text() if path.exists() else ""):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"step {step} was not reached"
+        time.sleep(0.05)

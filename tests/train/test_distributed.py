@@ -1,0 +1,120 @@
+"""How a job of several processes is described; what it does is in `test_multihost`."""
+
+import re
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from distill_jax.errors import UserError
+from distill_jax.train import distributed
+from distill_jax.train.distributed import _given, _Job, _missing_in, in_cluster
+from distill_jax.train.mesh import make_mesh
+
+VARIABLES = {
+    "JAX_COORDINATOR_ADDRESS": "host-a:1234",
+    "JAX_NUM_PROCESSES": "4",
+    "JAX_PROCESS_ID": "3",
+}
+SLURM = {"SLURM_NTASKS": "4", "SLURM_PROCID": "1", "SLURM_JOB_ID": "7"}
+
+
+def described(
+    address: str | None = None,
+    count: int | None = None,
+    process: int | None = None,
+    **environment: str,
+) -> Any:
+    return _given(address, count, process, environment)
+
+
+def test_flags_win_over_variables() -> None:
+    assert described() is None
+    assert described(**SLURM) is None
+    assert described(**VARIABLES) == {
+        "coordinator_address": "host-a:1234",
+        "num_processes": 4,
+        "process_id": 3,
+    }
+    assert described("b:1", 2, 0, **VARIABLES) == {
+        "coordinator_address": "b:1",
+        "num_processes": 2,
+        "process_id": 0,
+    }
+    # Slurm says the rest.
+    assert described("b:1", **SLURM) == {"coordinator_address": "b:1"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a:1", None, None), "add --num_processes and --process_id"),
+        ((None, 2, None), "add --coordinator_address and --process_id"),
+        (("a:1", 2, 2), "--process_id is 2 of 2 processes; they are numbered from 0"),
+        (("a:1", 2, -1), "--process_id is -1; give a number"),
+        (("a", 2, 0), "--coordinator_address is 'a'; give HOST:PORT"),
+    ],
+)
+def test_half_a_description_is_refused(arguments: Any, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        described(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, False),
+        (SLURM, True),
+        ({**SLURM, "SLURM_NTASKS": "1"}, False),  # an interactive session
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "a"}, False),
+        ({"MEGASCALE_NUM_SLICES": "2", "TPU_WORKER_HOSTNAMES": "a"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "a,b", "JAX_PLATFORMS": "cpu"}, False),
+    ],
+)
+def test_clusters_are_recognised(
+    environment: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glob.glob", lambda _: [])
+    assert in_cluster(environment) == expected
+
+
+def test_one_process_is_not_connected() -> None:
+    distributed.initialize(environment={})
+    assert distributed.is_first() and not distributed.is_distributed()
+    distributed.barrier("nowhere", 1)
+    distributed.agree("colour", "red")
+    assert distributed.all_true("sound", True) and not distributed.all_true("sound", False)
+    assert distributed.from_first("number", lambda: 7) == 7
+    mesh = make_mesh(fsdp=4)
+    array = jax.device_put(np.arange(8.0), jax.NamedSharding(mesh, jax.P("fsdp")))
+    np.testing.assert_array_equal(distributed.gathered({"a": array}, mesh)["a"], np.arange(8.0))
+    with pytest.raises(KeyError), distributed.ends_together():
+        raise KeyError
+
+
+TIMED_OUT = """DEADLINE_EXCEEDED: Barrier timed out. Id: b1::0. This usually happens because a task
+# of tasks that reached the barrier: 1/3.
+The first task at the barrier: 0. Some timed out task names:
+1
+2
+
+
+RPC: /xla.coordination.CoordinationService/Barrier"""
+
+
+@pytest.mark.parametrize(
+    ("message", "missing"),
+    [
+        (TIMED_OUT, "process 1 (b), process 2 (c)"),
+        ("tasks in error: /job:jax_worker/replica:0/task:2 (heartbeat timeout)", "process 2 (c)"),
+        ("UNAVAILABLE: Socket closed", ""),
+    ],
+)
+def test_missing_processes_are_named(
+    message: str, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributed, "_job", _Job(None, 0, ("a", "b", "c")))
+    assert _missing_in(message) == missing
