@@ -7,7 +7,8 @@ in its files, sorted, `labels.txt` with one `name` or `name<TAB>text` a line. Th
 are registered whether they are there or not; any other folder when it is asked for.
 
 Unlabelled text, `text/NAME.txt` with a sentence a line, is the task `NAME_text`: its last 1,000
-lines are the split `valid`, all others `train`.
+lines are the split `valid`, all others `train`. Where there is no such file but a folder `NAME/`, the
+task `NAME_text` has that set's sentences without their tags.
 """
 
 import functools
@@ -161,6 +162,19 @@ def _register_text(name: str) -> None:
     )
 
 
+def _register_untagged(name: str, tagged: str) -> None:
+    """A folder's sentences as text."""
+    splits = [split for split in _SPLITS if _split_file(_folder(tagged), split) is not None]
+    if _is_carved(tagged):
+        splits.append("valid")
+    register_text_task(
+        name,
+        functools.partial(_sentences, tagged),
+        splits=splits,
+        files=functools.partial(_files, tagged),
+    )
+
+
 def _resolve(name: str) -> bool:
     if data_dir() is None:
         return False
@@ -170,6 +184,10 @@ def _resolve(name: str) -> bool:
         return True
     if name.endswith(_TEXT_SUFFIX) and _text_file(name).is_file():
         _register_text(name)
+        return True
+    tagged = name.removesuffix(_TEXT_SUFFIX)
+    if tagged != name and _split_file(_folder(tagged), "train") is not None:
+        _register_untagged(name, tagged)
         return True
     return False
 

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from distill_jax.data.augmentation import swap_mentions
 from distill_jax.data.prepared import PreparedDataset
 from distill_jax.data.seq2seq import (
     Seq2SeqPart,
@@ -36,6 +37,7 @@ from distill_jax.runs.common import (
     single,
 )
 from distill_jax.runs.t5_start import TrainingLayout, start_t5
+from distill_jax.runs.text_vectors import with_text_embedding
 from distill_jax.sent.format import SenTFormat, check_vocabulary_fits
 from distill_jax.sentscore import DecoderSettings, Normaliser
 from distill_jax.tagging import LabelSet, Sentence
@@ -60,6 +62,8 @@ def train_t5(
     model: Callable[..., T5Config] | None = None,
     vocabulary: Vocabulary | None = None,
     initialiser: Callable[[Any, T5Config], Any] | None = None,
+    embedding_text: TaskNames | None = None,
+    mention_copies: int = 0,
     dropout_rate: float | None = None,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
@@ -88,6 +92,9 @@ def train_t5(
         model, vocabulary: for a start from random weights: a `T5Config` without `vocab_size`, and
             its vocabulary.
         initialiser: changes random initial weights (`point_at_equal_tokens`).
+        embedding_text: tasks from whose training sentences the embedding of a T5 that starts from random
+            weights is made: tokens that stand in the same places begin alike.
+        mention_copies: variants of each labelled training sentence, mentions swapped (`swap_mentions`).
         dropout_rate: replaces that of the configuration.
         logit_chunks: compute the loss over the vocabulary in so many parts, for less memory.
         execution: how the model is computed while it is trained.
@@ -99,6 +106,15 @@ def train_t5(
     config, initial_params, vocabulary = start_t5(
         initial_checkpoint_path, model, vocabulary, initialiser, seed
     )
+    if embedding_text is not None:
+        if initial_checkpoint_path is not None:
+            raise UserError(
+                "EMBEDDING_TEXT is for a start from random weights, and INITIAL_CHECKPOINT_PATH has "
+                "an embedding already; leave one of them out"
+            )
+        initial_params = with_text_embedding(
+            initial_params, config, vocabulary, embedding_text, seed
+        )
     if dropout_rate is not None:
         config = config.replace(dropout_rate=dropout_rate)
     check_vocabulary_fits(vocabulary, config.vocab_size)
@@ -121,8 +137,14 @@ def train_t5(
             return span_corruption_part(sentences, vocabulary, lengths, rate=rate)
         return tagging_part(sentences, format_of(tags), lengths, rate=rate)
 
+    def training_sentences(dataset: PreparedDataset) -> list[Sentence]:
+        sentences = list(dataset)
+        if dataset.labels is None or mention_copies == 0:
+            return sentences
+        return swap_mentions(sentences, mention_copies, seed=seed)
+
     rows = packed_rows(
-        [part(list(dataset), dataset.labels, rate) for dataset, rate in parts],
+        [part(training_sentences(dataset), dataset.labels, rate) for dataset, rate in parts],
         lengths,
         seed=seed,
         start_id=config.decoder_start_id,

@@ -27,7 +27,7 @@ from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger, with_word_embe
 from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config, T5Execution
-from distill_jax.runs.common import dev_evaluation
+from distill_jax.runs.common import TaskNames, dev_evaluation
 from distill_jax.runs.encoder_start import start_encoder_tagger
 from distill_jax.runs.t5_start import TrainingLayout, start_t5
 from distill_jax.runs.targets import recipe_name, student_data, student_targets
@@ -69,6 +69,7 @@ def train_tagger(
     distillation: DistillationWeights | None = None,
     embedding_file: str | None = None,
     teacher_embedding: str | None = None,
+    embedding_text: TaskNames | None = None,
     min_word_count: int = 1,
     train_split: str = "train",
     eval_split: str = "valid",
@@ -92,6 +93,8 @@ def train_tagger(
         embedding_file: word vectors in GloVe's text format; their width must be `word_dim`.
         teacher_embedding: in place of it, a T5's directory, whose token embedding is reduced to
             `word_dim` dimensions by SVD (`runs.word_embeddings`).
+        embedding_text: or tasks from whose training sentences the vectors are made: words that stand in
+            the same places begin alike (`data.cooccurrence`).
         min_word_count: rarer words share the unknown word's vector.
     """
     data = student_data(
@@ -120,6 +123,7 @@ def train_tagger(
         config.word_dim,
         embedding_file=embedding_file,
         teacher_embedding=teacher_embedding,
+        embedding_text=embedding_text,
         seed=seed,
     )
     if embeddings is not None:

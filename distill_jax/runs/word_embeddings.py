@@ -1,4 +1,4 @@
-"""Where a BiLSTM's word embeddings start: word vectors of a file, or a teacher's subwords."""
+"""Where a BiLSTM's word embeddings start: a file's vectors, a teacher's subwords, or plain text."""
 
 from pathlib import Path
 
@@ -8,6 +8,8 @@ from distill_jax.errors import UserError
 from distill_jax.interop.hf import HfCheckpoint
 from distill_jax.interop.hf_layout import EMBEDDING
 from distill_jax.models.reduction import truncated_svd
+from distill_jax.runs.common import TaskNames
+from distill_jax.runs.text_vectors import text_vectors
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.vocab import load_vocabulary
 from distill_jax.word_vocab import NUM_SPECIAL, WordVocabulary, load_glove
@@ -17,24 +19,48 @@ def initial_word_embeddings(
     vocabulary: WordVocabulary,
     dim: int,
     *,
-    embedding_file: str | None,
-    teacher_embedding: str | None,
-    seed: int,
+    embedding_file: str | None = None,
+    teacher_embedding: str | None = None,
+    embedding_text: TaskNames | None = None,
+    seed: int = 0,
 ) -> np.ndarray | None:
     """Word embeddings float32[vocabulary.num_words, dim]; None: random ones will do.
 
-    Raises `UserError` if both sources are given, or as reading them does.
+    Raises `UserError` if several sources are given, or as reading them does.
     """
-    if embedding_file is not None and teacher_embedding is not None:
+    if (
+        sum(source is not None for source in (embedding_file, teacher_embedding, embedding_text))
+        > 1
+    ):
         raise UserError(
-            "EMBEDDING_FILE and TEACHER_EMBEDDING are both given, and word vectors can start from "
-            "one of them only; leave one out"
+            "word vectors can start from one of EMBEDDING_FILE, TEACHER_EMBEDDING and EMBEDDING_TEXT "
+            "only; leave the others out"
         )
+    if embedding_text is not None:
+        return _text_embedding(embedding_text, vocabulary, dim, seed)
     if embedding_file is not None:
         return load_glove(embedding_file, vocabulary, dim, np.random.default_rng(seed))
     if teacher_embedding is not None:
         return reduced_teacher_embedding(teacher_embedding, vocabulary, dim)
     return None
+
+
+_TEXT_NORM = 5.0
+"""Length of a word's vector from text, about that of GloVe's; shorter ones are learnt from more slowly."""
+
+
+def _text_embedding(
+    tasks: TaskNames, vocabulary: WordVocabulary, dim: int, seed: int
+) -> np.ndarray:
+    """Vectors from the company that words keep; words too rare for one are drawn around zero."""
+    vectors = text_vectors(
+        tasks, lambda words: vocabulary.encode(words, 1)[0].tolist(), vocabulary.num_words, dim
+    )
+    rare = ~vectors.any(axis=1)
+    drawn = np.random.default_rng(seed).normal(0.0, dim**-0.5, (int(rare.sum()), dim))
+    vectors[rare] = drawn / _TEXT_NORM
+    vectors[:NUM_SPECIAL] = 0
+    return _TEXT_NORM * vectors
 
 
 def reduced_teacher_embedding(

@@ -374,6 +374,9 @@ def test_folders_of_the_data_directory(
     assert task_splits("my-set") == ("train", "test")
     assert len(list(read_task("my_set", "test"))) == 1
     assert task_labels("my-set") == LabelSet((*demo.LABELS.names, "extra"))
+    text = list(read_task("my_set_text", "train"))
+    assert [s.words for s in text] == [s.words for s in SENTENCES[:4]]
+    assert not any(s.tags for s in text) and task_splits("my_set_text") == ("train", "test")
     [part] = prepare("my-set", "train", tmp_path / "p", modules=[TASKS])
     assert (part.task, len(part.dataset), len(part.dataset.manifest["sources"])) == ("my_set", 4, 3)
     assert "my_set" in seqio_tasks.known_names()

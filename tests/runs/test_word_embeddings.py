@@ -55,7 +55,7 @@ def test_sources(teacher: Path, tmp_path: Path) -> None:
         WORDS, 2, embedding_file=str(glove), teacher_embedding=None, seed=0
     )
     assert found is not None and found[WORDS.word_id("berlin")].tolist() == [1, 2]
-    with pytest.raises(UserError, match="leave one out"):
+    with pytest.raises(UserError, match="leave the others out"):
         initial_word_embeddings(
             WORDS, 2, embedding_file=str(glove), teacher_embedding=str(teacher), seed=0
         )
