@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import distill_jax
+from distill_jax.cli import compile as compile_command
 from distill_jax.cli import evaluation, labelling, models, study, tagging, training
 from distill_jax.cli.training import split_gin_bindings
 from distill_jax.errors import UserError
@@ -20,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=distill_jax.__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for group in (training, study, labelling, tagging, evaluation, models):
+    for group in (training, compile_command, study, labelling, tagging, evaluation, models):
         group.add_commands(commands)
     return parser
 
@@ -31,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     others, bindings = split_gin_bindings(sys.argv[1:] if arguments is None else arguments)
     options = parser.parse_args(others)
     options.gin_bindings = bindings
-    if bindings and options.command not in ("train", "study"):
-        parser.error("--gin.NAME=VALUE is an option of train and study")
+    if bindings and options.command not in ("train", "study", "compile"):
+        parser.error("--gin.NAME=VALUE is an option of train, study and compile")
     _use_compilation_cache()
     try:
         options.run(options)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import jax
 import numpy as np
 
 from distill_jax.errors import UserError
@@ -33,7 +34,16 @@ class Predictor(Protocol):
 def check_numbers(scores: np.ndarray) -> None:
     """Raises `UserError` if there is a NaN among a model's scores."""
     if np.isnan(scores).any():
-        raise UserError(
-            "the model's scores are not numbers (NaN), so its weights are damaged; copy the model "
-            "again or train it anew"
-        )
+        raise UserError(_DAMAGED.format("scores"))
+
+
+def check_parameters(params: Any) -> None:
+    """Raises `UserError` if there is a NaN among parameters."""
+    if any(np.isnan(np.asarray(leaf)).any() for leaf in jax.tree.leaves(params)):
+        raise UserError(_DAMAGED.format("weights"))
+
+
+_DAMAGED = (
+    "the model's {} are not numbers (NaN), so its weights are damaged; copy the model again or train "
+    "it anew"
+)

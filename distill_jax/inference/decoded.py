@@ -50,6 +50,11 @@ def read_batch(
     )
     if scores is not None:
         check_numbers(scores[: len(lengths)])
+    if mass is not None:
+        # The search of `pruned` looks past NaN: then a word is left without any tag explored.
+        for row, length in enumerate(lengths):
+            if np.isneginf(scores[row, :length]).all(axis=-1).any():
+                check_numbers(np.array(np.nan))
     return [
         _row(
             tags[row, :length],
@@ -76,7 +81,11 @@ def merge(parts: Sequence[Window], found: Sequence[Prediction]) -> Prediction:
         tag_ids = np.zeros_like(tag_ids) if kinds else tag_ids
     return Prediction(
         tag_ids,
-        _merged(parts, [piece.log_likelihoods for piece in found]),
+        _opened_at_seams(
+            _merged(parts, [piece.log_likelihoods for piece in found]),
+            merge_windows(parts, [piece.tag_ids for piece in found]),
+            tag_ids,
+        ),
         unexplored=_merged_unexplored(parts, [piece.unexplored for piece in found]),
         beam=_merged_beam(parts, found),
         malformed=malformed,
@@ -115,6 +124,19 @@ def _parsed(tokens: np.ndarray, sent_format: SenTFormat, length: int) -> Predict
 def _merged(parts: Sequence[Window], arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
     there = [array for array in arrays if array is not None]
     return merge_windows(parts, there) if there else None
+
+
+def _opened_at_seams(
+    scores: np.ndarray | None, owned: np.ndarray, merged: np.ndarray
+) -> np.ndarray | None:
+    """Scores where the seam rule has a span begin with what was an I: going on was beginning there."""
+    if scores is None:
+        return None
+    for word in np.flatnonzero((owned == _I) & (merged > _I)):
+        label = merged[word]
+        scores[word, label] = np.logaddexp(scores[word, label], scores[word, _I])
+        scores[word, _I] = -np.inf
+    return scores
 
 
 def _merged_unexplored(

@@ -1,5 +1,6 @@
 """What is predicted for a sentence: its tags and, where the decoder computes them, its posteriors."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -102,6 +103,21 @@ class Prediction(NamedTuple):
         with np.errstate(divide="ignore"):  # no mass is a logarithm of -inf, as it should be
             log_m = np.log(mass) - np.log1p(-mass) + _logsumexp(scores)
         return log_m, np.log(np.maximum(unexplored.tags.sum(axis=-1), 1))
+
+
+def epsilon_at_temperature(epsilon: float, temperature: float, num_tags: int) -> float:
+    """What ε the search of `pruned` needs, so that at a temperature no posterior is off by more than ε.
+
+    With r = M / S the ratio of unexplored to explored mass at temperature 1 and β = 1 / T, that at T is
+    at most K^|1 - β| r^β (the power mean inequality on the sum above the line for T > 1, below it for
+    T < 1), and must not exceed ε. At least 1e-30, which float32 can tell from 0.
+    """
+    if temperature == 1.0:
+        return epsilon
+    beta = 1.0 / temperature
+    log_ratio = (math.log(epsilon) - abs(1.0 - beta) * math.log(num_tags)) / beta
+    ratio = math.exp(max(log_ratio, math.log(1e-30)))
+    return ratio / (1.0 + ratio)
 
 
 def _logsumexp(scores_LxK: np.ndarray) -> np.ndarray:

@@ -1,15 +1,16 @@
 """Tagging with a T5 by any decoder: windows for long sentences, batches of similar length."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from distill_jax.inference.base import Progress
+from distill_jax.inference.base import Progress, check_parameters
 from distill_jax.inference.batches import batches_by_length, padded_batch_size, round_up
 from distill_jax.inference.decoded import merge, no_words, read_batch
-from distill_jax.inference.prediction import Prediction
+from distill_jax.inference.prediction import Prediction, epsilon_at_temperature
 from distill_jax.models.t5 import T5
 from distill_jax.sent.format import SenTFormat, check_vocabulary_fits
 from distill_jax.sent.windows import Window, windows
@@ -64,6 +65,7 @@ class SentPredictor:
         max_input_tokens: int = 512,
         overlap_words: int = 16,
         limit_memory: bool = False,
+        temperature: float = 1.0,
     ) -> None:
         check_vocabulary_fits(sent_format.vocabulary, model.config.vocab_size)
         self.labels: LabelSet = sent_format.labels
@@ -77,13 +79,22 @@ class SentPredictor:
         self._trie = LabelTrie.compile(
             sent_format.tag_token_ids, sentinel_ids=sent_format.sentinel_ids.tolist()
         )
-        self._decode = make_decoder(model, self._trie, decoder)
+        searched = decoder
+        if decoder.name == "pruned":
+            epsilon = epsilon_at_temperature(decoder.epsilon, temperature, self.labels.num_tags)
+            searched = dataclasses.replace(decoder, epsilon=epsilon)
+        self._decode = make_decoder(model, self._trie, searched)
+        self._sound: Any = None  # parameters known to be numbers
         self._warm: set[Shape] = set()
 
     def predict(
         self, params: Any, sentences: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> list[Prediction]:
         """See `Predictor.predict`."""
+        if not self.decoder.has_posteriors and params is not self._sound:
+            # Tags alone would not show it.
+            check_parameters(params)
+            self._sound = params
         split = [self.windows(words) for words in sentences]
         pieces = self._pieces(sentences, split)
         if progress is not None:

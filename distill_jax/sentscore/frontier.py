@@ -194,7 +194,9 @@ class Frontier:
             best,
             jnp.logaddexp(log_e, log_m),
             unexplored,
-            explored & ~reached.any(-1) & (unexplored <= self._epsilon),
+            (explored & ~reached.any(-1) & (unexplored <= self._epsilon))
+            # Nothing is left to look at; of NaN nothing ever is, and the search must end.
+            | ~(known.bound > -jnp.inf).any(-1),
         )
 
     def choose(

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from distill_jax.models.partitioning import platform
 from distill_jax.models.t5 import T5
 from distill_jax.sentscore.forward import DEFAULT_MAX_NODES, Decoder, Prefix, score_trie
 from distill_jax.sentscore.layout import SentScoreBatch, prefix_slots, root_slots
@@ -89,7 +90,7 @@ def score(
         )
         return scores
 
-    if max_tokens is None and jax.default_backend() == "cpu":
+    if max_tokens is None and platform() == "cpu":
         max_tokens = CPU_TOKENS
     group = words
     if max_tokens is not None:

@@ -141,6 +141,27 @@ def test_windows_of_a_beam() -> None:
     assert found.beam[1].tags_SxL.tolist() == [[CITY, O, O], [DATE, I, O]]
 
 
+def test_a_span_that_begins_at_a_seam_has_the_score_of_going_on() -> None:
+    first, second = np.array([O, O, O, O], np.int32), np.array([DATE, I, I, O], np.int32)
+    scores = np.full((4, 4), -8, np.float32)
+    sure = scores.copy()
+    sure[np.arange(4), second] = 0
+    found = merge(PARTS, [Prediction(first, scores), Prediction(second, sure)])
+    assert found.tag_ids.tolist() == [O, O, O, DATE, I, O]
+    assert found.posteriors[3, DATE] > 0.99 and found.posteriors[3, I] == 0
+    np.testing.assert_allclose(found.posteriors.sum(-1), 1, rtol=1e-6)
+
+
+def test_a_word_without_any_score_is_no_prediction() -> None:
+    scores = np.full((1, 2, 4), -np.inf, np.float32)
+    scores[0, 0] = -1
+    arrays = {"tags": np.zeros((1, 2), np.int32), "log_likelihoods": scores}
+    mass = np.zeros((1, 2), np.float32)
+    assert len(read([1], unexplored=mass, **arrays)) == 1
+    with pytest.raises(UserError, match="not numbers"):
+        read([2], unexplored=mass, **arrays)
+
+
 def test_a_malformed_window_makes_its_sentence_malformed() -> None:
     good = Prediction(np.array([CITY, I, O, O], np.int32), None, malformed=())
     bad = Prediction(np.zeros(4, np.int32), None, malformed=("no_end", "empty_tag"))

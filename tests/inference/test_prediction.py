@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from distill_jax.errors import UserError
 from distill_jax.inference import Prediction, Unexplored
+from distill_jax.inference.prediction import epsilon_at_temperature
 
 
 def test_posteriors_at_a_temperature() -> None:
@@ -77,6 +78,29 @@ def test_pruned_posteriors_are_bounds_at_every_temperature(
     np.testing.assert_allclose(found.posteriors.sum(-1) + mass, 1, rtol=1e-5)
     np.testing.assert_allclose(found.distributions.sum(-1), 1, rtol=1e-5)
     assert (found.posteriors[~looked_at] == 0).all()
+
+
+@given(
+    st.integers(0, 2**32 - 1), st.integers(2, 40), st.floats(0.3, 4), st.floats(1e-4, 0.3)
+)
+@settings(deadline=None)
+def test_an_epsilon_for_a_temperature_holds_there(
+    seed: int, num_tags: int, temperature: float, epsilon: float
+) -> None:
+    searched = epsilon_at_temperature(epsilon, temperature, num_tags)
+    assert 0 < searched < 1
+    scores = np.random.default_rng(seed).normal(size=(1, num_tags)) * 6 - 30
+    # The search may stop as soon as what is left is below its epsilon, taking the likeliest first.
+    order = scores[0].argsort()
+    below = np.cumsum(np.exp(scores[0][order])) / np.exp(scores).sum() <= searched
+    looked_at = np.ones((1, num_tags), bool)
+    looked_at[0, order[below]] = False
+    mass = pruned(scores, looked_at, temperature).unexplored_mass
+    assert mass is not None and mass.max() <= epsilon * 1.001
+
+
+def test_an_epsilon_without_a_temperature_stays() -> None:
+    assert epsilon_at_temperature(1e-4, 1.0, 41) == 1e-4
 
 
 def test_no_mass_is_left() -> None:

@@ -414,6 +414,25 @@ def test_pruned_is_sentscore_with_less_to_see(exact: list[Prediction]) -> None:
         assert (mass <= epsilon + 1e-4).all()
 
 
+def test_pruned_keeps_its_epsilon_at_the_models_temperature() -> None:
+    epsilon, temperature = 0.05, 1.6
+    predictor, params = make_predictor(
+        "t5", 4, decoder=DecoderSettings("pruned", epsilon=epsilon), temperature=temperature
+    )
+    assert predictor.decoder.epsilon == epsilon  # what was asked for, which labels are recorded with
+    for found in predictor.predict(params, FEW[1:]):
+        mass = found._replace(temperature=temperature).unexplored_mass
+        assert mass is not None and (mass <= epsilon + 1e-4).all()
+
+
+@pytest.mark.parametrize("name", ["sentscore", "pruned", "greedy", "free"])
+def test_weights_that_are_no_numbers_are_noticed(name: Any) -> None:
+    predictor, params = make_predictor("t5", 4, decoder=DecoderSettings(name))
+    params["decoder"]["decoder_norm"]["scale"] = np.full(T5_CONFIG.d_model, np.nan, np.float32)
+    with pytest.raises(UserError, match="not numbers"):
+        predictor.predict(params, FEW[2:])
+
+
 def test_greedy_gives_legal_tags_alone() -> None:
     for words, found in zip(FEW, decoded_by(DecoderSettings("greedy")), strict=True):
         assert found.tag_ids.shape == (len(words),)
