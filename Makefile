@@ -1,6 +1,6 @@
 # make demo    the main job on the embedded data; results in runs/demo/
 # make test    the tests
-# make lint    style, types and layers
+# make lint    style, types and layers; the shell scripts
 # make clean   removes what building and checking leave behind (not .venv/, not runs/)
 #
 # Each installs what it needs into .venv/ first, again whenever setup.py or constraints.txt change.
@@ -11,6 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # A test file stays in one process, so that what it compiles is shared by its tests.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+SCRIPTS := .ci/run tpu_scripts/*.sh tpu_scripts/on_host/*.sh tpu_scripts/slurm/train.sbatch
 
 # Build environments follow the constraints too: older versions of pip read the first variable, newer
 # ones the second.
@@ -34,6 +35,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck -x -P SCRIPTDIR $(SCRIPTS)
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -9,7 +9,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -48,6 +48,14 @@ WORD_TAGGER = (
 )
 """Why a word tagger takes no decoder."""
 
+FLOAT32_ONLY = (
+    "dtype is that of a transformer's activations; this model is a BiLSTM, which computes in float32, "
+    "so leave it out"
+)
+"""Why a BiLSTM takes no dtype."""
+
+Dtype = Literal["float32", "bfloat16"]
+
 
 class Tagger:
     """A trained tagger of any kind: a T5 under one of the decoders, or a student."""
@@ -59,8 +67,14 @@ class Tagger:
         decoder: DecoderSettings | None = None,
         normaliser: Normaliser | None = None,
         batch_size: int = 32,
+        dtype: Dtype | None = None,
     ) -> None:
         """Use `load`."""
+        if dtype is not None:
+            if isinstance(model.config, BiLSTMConfig):
+                raise UserError(FLOAT32_ONLY)
+            model = dataclasses.replace(model, config=model.config.replace(dtype=dtype))
+        self._dtype = getattr(model.config, "dtype", "float32")
         self.labels: LabelSet = model.labels
         self.settings = model.settings
         self.metadata = model.metadata
@@ -70,10 +84,11 @@ class Tagger:
 
     @property
     def decoder(self) -> dict[str, Any]:
-        """How tags are found, as reports and label stores record it."""
-        if not isinstance(self._predictor, SentPredictor):
-            return {"algorithm": "viterbi"}
-        return decoder_record(self._predictor.decoder)
+        """How tags are found, as reports and label stores record it; `dtype` where not float32."""
+        record: dict[str, Any] = {"algorithm": "viterbi"}
+        if isinstance(self._predictor, SentPredictor):
+            record = decoder_record(self._predictor.decoder)
+        return record if self._dtype == "float32" else {**record, "dtype": self._dtype}
 
     @classmethod
     def load(
@@ -83,6 +98,7 @@ class Tagger:
         decoder: DecoderSettings | None = None,
         normaliser: Normaliser | None = None,
         batch_size: int = 32,
+        dtype: Dtype | None = None,
     ) -> "Tagger":
         """Loads a model directory.
 
@@ -93,14 +109,18 @@ class Tagger:
                 nothing to compare with them.
             normaliser: `vocab` or `trie`: replaces that of `decoder`.
             batch_size: the most sentences that go through the model together.
+            dtype: of activations, `float32` or `bfloat16` (None: as the model was saved);
+                parameters, softmax and scores stay float32.
 
         Raises:
             UserError: the directory is not a model, or is damaged, or is a word tagger, which none
-                of SenTScore's settings fits. (Predicting raises one too, before it compiles
-                anything, where the device has too little memory.)
+                of SenTScore's settings fits, or a BiLSTM, which has no `dtype`. (Predicting raises
+                one too, before it compiles anything, where the device has too little memory.)
         """
         model = load_model(directory)
-        return cls(model, decoder=decoder, normaliser=normaliser, batch_size=batch_size)
+        return cls(
+            model, decoder=decoder, normaliser=normaliser, batch_size=batch_size, dtype=dtype
+        )
 
     def predict(
         self, sentences: Sequence[str | Sequence[str]], progress: Progress | None = None
@@ -214,6 +234,7 @@ def _predictor(
         decoder=decoder,
         batch_size=batch_size,
         limit_memory=True,
+        temperature=model.settings.temperature,
     )
 
 

@@ -173,6 +173,31 @@ def test_a_t5_is_told_its_decoder(tmp_path: Path) -> None:
     assert pruned.decoder["normaliser"] == "trie"
 
 
+@pytest.mark.parametrize("kind", ["t5", "encoder"])
+def test_activations_may_be_bfloat16(tmp_path: Path, kind: str) -> None:
+    model = save_tiny(tmp_path / "model", kind)
+    words = [words for words in SENTENCES if words]
+    found = {}
+    for dtype in (None, "float32", "bfloat16"):
+        tagger = Tagger.load(model, dtype=dtype)  # type: ignore[arg-type]
+        assert tagger.decoder.get("dtype") == ("bfloat16" if dtype == "bfloat16" else None)
+        scores = [one.log_likelihoods for one in tagger.predict_ids(words)]
+        assert all(score.dtype == np.float32 for score in scores)
+        found[dtype] = np.concatenate(scores)
+    np.testing.assert_array_equal(found["float32"], found[None])
+    assert not np.array_equal(found["bfloat16"], found[None])
+    there = np.isfinite(found[None])  # not where a tag is illegal
+    np.testing.assert_array_equal(np.isfinite(found["bfloat16"]), there)
+    rough, exact = found["bfloat16"][there], found[None][there]
+    assert np.abs(rough - exact).max() < 0.05 * np.abs(exact).max()
+
+
+def test_a_bilstm_has_no_dtype(tmp_path: Path) -> None:
+    model = save_tiny(tmp_path / "model", "bilstm")
+    with pytest.raises(UserError, match="this model is a BiLSTM"):
+        Tagger.load(model, dtype="bfloat16")
+
+
 def test_a_word_tagger_has_no_decoder_settings(tmp_path: Path) -> None:
     model = save_tiny(tmp_path / "model", "bilstm")
     assert Tagger.load(model).decoder == {"algorithm": "viterbi"}

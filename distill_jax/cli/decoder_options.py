@@ -14,10 +14,15 @@ _OF = {"beam": ("sentscore",), "normaliser": ("sentscore", "pruned"), "epsilon":
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """`--model`, `--batch_size` and the options of the decoder."""
+    """`--model`, `--batch_size`, `--dtype` and the options of the decoder."""
     parser.add_argument("--model", required=required, metavar="DIR", help="a model directory")
     parser.add_argument(
         "--batch_size", type=positive, default=32, metavar="N", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("bfloat16", "float32"),
+        help="of the activations of a T5 or encoder tagger; default: float32, or what it was saved with",
     )
     group = parser.add_argument_group("decoder", "how a T5 finds tags; word taggers have none")
     group.add_argument(
@@ -54,7 +59,10 @@ def add_warmup_option(parser: argparse.ArgumentParser) -> None:
 
 def positive(text: str) -> int:
     """An argument that is a whole number from 1."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
     return value
@@ -96,7 +104,7 @@ def load_tagger(options: argparse.Namespace, *, posteriors_for: str | None = Non
             "sentscore or pruned"
         )
     if not given:
-        return Tagger.load(options.model, batch_size=options.batch_size)
+        return Tagger.load(options.model, batch_size=options.batch_size, dtype=options.dtype)
 
     from distill_jax.interop.settings import read_tagger_file
 
@@ -108,6 +116,7 @@ def load_tagger(options: argparse.Namespace, *, posteriors_for: str | None = Non
         decoder=settings,
         normaliser=options.normaliser or saved.normaliser,
         batch_size=options.batch_size,
+        dtype=options.dtype,
     )
 
 

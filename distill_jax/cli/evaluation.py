@@ -14,7 +14,7 @@ from distill_jax.cli.decoder_options import (
     positive,
     warm_up,
 )
-from distill_jax.cli.output import check_file, progress
+from distill_jax.cli.output import check_file, check_local_options, progress
 from distill_jax.errors import UserError
 
 
@@ -59,6 +59,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    check_local_options(options, "model", "data", "json", "html", "reliability", "against")
     for path in (options.json, options.html, options.reliability):
         if path:
             check_file(path)
@@ -202,8 +203,14 @@ def _check_fit(options: argparse.Namespace) -> None:
             "--fit_temperature needs the scores of all tags, and --decoder pruned leaves some out; "
             "fit with sentscore: the temperature is that of pruned as well"
         )
-    from distill_jax.interop.settings import TAGGER
+    from distill_jax.interop.settings import TAGGER, read_tagger_file
 
+    saved = read_tagger_file(Path(options.model)).settings.normaliser
+    if (options.beam or 1) > 1 or (options.normaliser or saved) != saved:
+        raise UserError(
+            "--fit_temperature stores the temperature that the model has without options; leave out "
+            "--normaliser and --beam, whose scores are others"
+        )
     check_file(Path(options.model) / TAGGER)
 
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from distill_jax.cli.decoder_options import add_model_options, load_tagger, positive
-from distill_jax.cli.output import progress
+from distill_jax.cli.output import check_local_options, progress
 from distill_jax.errors import UserError
 
 
@@ -64,6 +64,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    check_local_options(options, "model", "input", "output", "verify", "data_dir")
     if options.verify is not None:
         _verify(options)
     else:

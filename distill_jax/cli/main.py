@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import distill_jax
 from distill_jax.cli import compile as compile_command
@@ -13,9 +14,16 @@ from distill_jax.cli.training import split_gin_bindings
 from distill_jax.errors import UserError
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as all of this command line does; `--help` has the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All commands with their options."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="distill-jax",
         description="Distils a large T5 into a small, fast sequence tagger.",
     )

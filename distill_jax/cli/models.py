@@ -3,6 +3,9 @@
 import argparse
 from typing import Any
 
+from distill_jax.cli.output import check_local_options
+from distill_jax.data.locations import check_local
+
 
 def add_commands(commands: Any) -> None:
     """Adds the commands of this module to the parser."""
@@ -18,6 +21,9 @@ def add_commands(commands: Any) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
+    check_local_options(options, "labels", "vocabulary")
+    for path in (options.src, options.dst):
+        check_local(path)
     from distill_jax.interop.import_hf import import_hf
     from distill_jax.tagging import LabelSet
 

@@ -1,5 +1,6 @@
 """What commands write: files that appear whole or not at all, and progress."""
 
+import argparse
 import contextlib
 import os
 import sys
@@ -7,7 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from distill_jax.data.locations import check_local
 from distill_jax.errors import UserError
+
+
+def check_local_options(options: argparse.Namespace, *names: str) -> None:
+    """Refuses an address (`gs://…`) where these options take a path, or several."""
+    for name in names:
+        given = getattr(options, name)
+        for path in given if isinstance(given, list) else [given]:
+            check_local(path, f"--{name}")
 
 
 def check_file(path: str | os.PathLike[str]) -> None:

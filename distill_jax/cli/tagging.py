@@ -12,7 +12,7 @@ from distill_jax.cli.decoder_options import (
     load_tagger,
     warm_up,
 )
-from distill_jax.cli.output import check_file, progress, text_output
+from distill_jax.cli.output import check_file, check_local_options, progress, text_output
 from distill_jax.errors import UserError
 
 CHUNK = 2048
@@ -45,6 +45,7 @@ def add_commands(commands: Any) -> None:
 def _predict(options: argparse.Namespace) -> None:
     from distill_jax.data.readers import read_sentences
 
+    check_local_options(options, "model", "input", "output")
     if options.top_k is not None and options.top_k < 1:
         raise UserError(f"--top_k is {options.top_k}; ask for at least 1 tag")
     wanted = [f"--{name}" for name in ("posteriors", "top_k") if getattr(options, name)]

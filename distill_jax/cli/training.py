@@ -5,13 +5,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from distill_jax.cli.output import check_local_options
 from distill_jax.errors import UserError
 
 _EXIT_CODES = """\
 exit codes:
   0    trained to the end; the model is in MODEL_DIR/model
   2    bad usage or bad input, said in one line; nothing is overwritten
-  75   another process of the job has gone; start the job again (134: the same, ended by JAX itself)
+  75   another process of the job has gone, or never came; start the job again (134: the same, ended
+       by JAX itself)
   143  SIGTERM: a checkpoint is saved; the same command goes on from there
 Whatever stops a run, the same command goes on from its newest sound checkpoint.
 """
@@ -65,6 +67,7 @@ def split_gin_bindings(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _demo(options: argparse.Namespace) -> None:
+    check_local_options(options, "out")
     from distill_jax.runs.demo import demo
 
     demo(options.out)

@@ -1,10 +1,18 @@
-"""Where the user's data and vocabulary lie: given by argument, or by an environment variable."""
+"""Where the user's data and vocabulary lie: given by argument, or by an environment variable.
+
+And which paths are none of this machine's.
+"""
 
 import os
+import re
 from pathlib import Path
+
+from distill_jax.errors import UserError
 
 DATA_VARIABLE = "DISTILL_JAX_DATA"
 VOCABULARY_VARIABLE = "DISTILL_JAX_VOCABULARY"
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 _data_dir: Path | None = None
 
@@ -26,3 +34,16 @@ def data_dir() -> Path | None:
 def default_vocabulary() -> str | None:
     """The vocabulary that tasks tokenise with if told none: `DISTILL_JAX_VOCABULARY`, else None."""
     return os.environ.get(VOCABULARY_VARIABLE) or None
+
+
+def check_local(path: str | os.PathLike[str] | None, what: str = "") -> None:
+    """Refuses `gs://…`, `s3://…` and other addresses, of which pathlib would make a folder `gs:/`.
+
+    `what` names the option or binding the path was given to; None is no path. Raises `UserError`.
+    """
+    if path is not None and _URL.match(os.fspath(path)):
+        named = f"{what} {os.fspath(path)}" if what else os.fspath(path)
+        raise UserError(
+            f"{named}: a bucket is not a folder of this machine; mount it (see docs/scale.md) and give "
+            "the path where it is mounted"
+        )

@@ -1,8 +1,9 @@
 """Objectives with the teacher in the step: its forward pass takes the place of a label store.
 
 The teacher's parameters are frozen: an argument of the step beside the student's state, sharded as the
-teacher's own training would have them, never a constant of the program and never in a checkpoint. An
-objective here does not compute a loss until `bind` has given it those parameters, inside the step.
+teacher's own training would have them (Gin scope `teacher`), never a constant of the program and never
+in a checkpoint. An objective here does not compute a loss until `bind` has given it those parameters,
+inside the step.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ from distill_jax.distill.objectives import (
     Objective,
     Sums,
 )
+from distill_jax.models.partitioning import teacher_partitioning
 from distill_jax.models.t5 import T5
 from distill_jax.sentscore import (
     DecoderSettings,
@@ -68,18 +70,19 @@ class OnlineTeacher:
         length = batch["tags"].shape[1]
         words = min(length, len(self.sentinel_ids) - 1)
         tokens_BxS = batch["teacher_tokens"]
-        found = decode(
-            self.model,
-            params,
-            SentScoreBatch(
-                tokens_BxS,
-                tokens_BxS != 0,
-                batch["num_words"],
-                jnp.asarray(self.sentinel_ids[: words + 1], jnp.int32),
-            ),
-            self.trie,
-            DecoderSettings(normaliser=self.normaliser),
-        )
+        with teacher_partitioning():
+            found = decode(
+                self.model,
+                params,
+                SentScoreBatch(
+                    tokens_BxS,
+                    tokens_BxS != 0,
+                    batch["num_words"],
+                    jnp.asarray(self.sentinel_ids[: words + 1], jnp.int32),
+                ),
+                self.trie,
+                DecoderSettings(normaliser=self.normaliser),
+            )
         assert found.tags is not None and found.log_likelihoods is not None, "sentscore gives both"
         rest = (0, length - words)
         tags_BxL = jnp.pad(found.tags, ((0, 0), rest))
@@ -242,7 +245,8 @@ class TokenDistillation:
             }
             if not self.distillation.has_kl:
                 return sums
-            teacher_BxTxV = self.teacher.apply({"params": teacher_params}, *inputs)
+            with teacher_partitioning():
+                teacher_BxTxV = self.teacher.apply({"params": teacher_params}, *inputs)
             kl = self.distillation.kl(
                 logits_BxTxV[..., :rows], teacher_BxTxV[..., :rows], weights_BxT
             )

@@ -16,22 +16,48 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 Rules = Sequence[tuple[str, str | tuple[str, ...] | None]]
 """Logical axis → mesh axis or axes (None: whole), the first that is free winning."""
 
-_ACTIVE: contextvars.ContextVar[tuple[Mesh, Rules] | None] = contextvars.ContextVar(
+_ACTIVE: contextvars.ContextVar[tuple[Mesh, Rules, Rules] | None] = contextvars.ContextVar(
     "partitioning", default=None
 )
+"""The mesh, the rules in force, and those of a teacher in the same program."""
 
 
 @contextlib.contextmanager
-def partitioning(mesh: Mesh | None, rules: Rules) -> Iterator[None]:
+def partitioning(
+    mesh: Mesh | None, rules: Rules, teacher_rules: Rules | None = None
+) -> Iterator[None]:
     """Within it, `constrain` places activations on `mesh` by `rules`; None switches it off.
 
+    `teacher_rules` (None: the same) are for what is computed within `teacher_partitioning`.
     Enter it inside the function that is jitted, so that every trace of it sees the same mesh.
     """
-    token = _ACTIVE.set(None if mesh is None else (mesh, rules))
+    of_teacher = rules if teacher_rules is None else teacher_rules
+    token = _ACTIVE.set(None if mesh is None else (mesh, rules, of_teacher))
     try:
         yield
     finally:
         _ACTIVE.reset(token)
+
+
+@contextlib.contextmanager
+def teacher_partitioning() -> Iterator[None]:
+    """Within it the rules of a teacher are in force: around its forward pass in a student's step.
+
+    It does nothing where no `partitioning` is in force.
+    """
+    active = _ACTIVE.get()
+    if active is None:
+        yield
+        return
+    mesh, _, rules = active
+    with partitioning(mesh, rules):
+        yield
+
+
+def platform() -> str:
+    """What the program being traced will run on: the mesh's devices, else this process's."""
+    active = _ACTIVE.get()
+    return jax.default_backend() if active is None else active[0].devices.flat[0].platform
 
 
 def mesh_spec(
@@ -63,6 +89,6 @@ def constrain(x: jax.Array, *names: str | None) -> jax.Array:
     active = _ACTIVE.get()
     if active is None:
         return x
-    mesh, rules = active
+    mesh, rules, _ = active
     spec = mesh_spec(names, x.shape, mesh, rules)
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))

@@ -11,6 +11,7 @@ from typing import Any
 import gin
 
 import distill_jax
+from distill_jax.data.locations import check_local
 from distill_jax.errors import UserError
 
 # Importing the jobs makes their names known to Gin.
@@ -20,6 +21,7 @@ from distill_jax.train import mesh, optimizers  # noqa: F401
 _MACRO = re.compile(r"\s*(\w+)\s*=")
 _REFERENCE = re.compile(r"%(\w+)")
 _NOT_GIVEN = re.compile(r"(\w+)/(?:gin\.)?macro\.value set to `%gin\.REQUIRED`")
+_STRING = re.compile(r"""^([\w./]+) = (?:\\\n)?\s*['"](.*)['"]$""", re.MULTILINE)
 _UNDEFINED = re.compile(r"No bindings specified for '(\w+)/(?:gin\.)?macro'")
 
 
@@ -68,7 +70,12 @@ def configure(gin_files: Sequence[str], bindings: Sequence[str]) -> None:
 
 
 def launch() -> Any:
-    """Runs what `configure` set up. Raises `UserError` if a parameter is missing."""
+    """Runs what `configure` set up.
+
+    Raises `UserError` if a parameter is missing, or a path is that of a bucket.
+    """
+    for name, text in _STRING.findall(gin.config_str()):
+        check_local(text, name)
     try:
         return run()
     except UserError as error:

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import gin
+
 from distill_jax.distill.objectives import DistillationWeights, Objective
 from distill_jax.distill.online import (
     OnlineDistillation,
@@ -12,8 +14,10 @@ from distill_jax.distill.online import (
 )
 from distill_jax.errors import UserError
 from distill_jax.interop.model_dir import load_model
+from distill_jax.models.stacking import stack_layers
 from distill_jax.models.t5 import T5
-from distill_jax.models.t5_config import T5Config
+from distill_jax.models.t5_config import T5Config, T5Execution
+from distill_jax.runs import t5_start  # noqa: F401  (makes T5Execution known to Gin)
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sentscore import LabelTrie, Normaliser
 from distill_jax.tagging import LabelSet
@@ -79,7 +83,10 @@ class LiveTeacher:
 
 
 def load_teacher(directory: str, labels: LabelSet, what: str) -> LiveTeacher:
-    """Reads a teacher's model directory.
+    """Reads a teacher's model directory; how it is computed is what Gin binds in the scope `teacher`.
+
+    With `teacher/T5Execution.scan_layers` its parameters are stacked. Without a binding of
+    `teacher/T5Execution` it is computed as it was saved, however the student is.
 
     Raises `UserError` if it is no T5, its labels are not those of `what`, or padding is not 0.
     """
@@ -102,10 +109,25 @@ def load_teacher(directory: str, labels: LabelSet, what: str) -> LiveTeacher:
         single_token_tags=model.settings.single_token_tags,
         rows=model.config.vocab_size,
     )
+    config = _execution().apply(model.config)
     return LiveTeacher(
-        model.config,
-        model.params,
+        config,
+        stack_layers(model.params) if config.scan_layers else model.params,
         sent_format,
         model.settings.single_token_tags,
         model.settings.normaliser,
     )
+
+
+def _execution() -> T5Execution:
+    """What Gin binds to `teacher/T5Execution`, as `distill-jax compile` reads it.
+
+    With no binding in the scope there is nothing to change; with one, fields not bound there are
+    those bound outside it.
+    """
+    with gin.config_scope("teacher"):
+        if not gin.get_bindings("T5Execution", resolve_references=False, inherit_scopes=False):
+            return T5Execution()
+        # Called in its scope, so that the bindings are part of the operative configuration.
+        execution: T5Execution = gin.get_configurable("T5Execution")()
+        return execution

@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -44,6 +44,13 @@ EVALUATION_SECONDS = 12 * 3600
 """How long the others wait for the first at most, while heartbeats say that it lives."""
 
 _PREFIX = "distill_jax"
+
+
+class PeersMissing(UserError):
+    """Other processes of the job did not come in time: `EXIT_PEER_LOST`, where `UserError` is 2.
+
+    Nobody made a mistake: the same job may succeed if started again.
+    """
 
 
 @dataclasses.dataclass
@@ -85,7 +92,8 @@ def initialize(
     variables, on a TPU virtual machine or in GKE. Where none of these says that there are several
     processes, nothing is done.
 
-    Raises `UserError` if the description is incomplete, or not all processes come in time.
+    Raises `UserError` if the description is incomplete. If not all processes come in time this one
+    ends, with one line and `EXIT_PEER_LOST`.
     """
     global _job
     environment = os.environ if environment is None else environment
@@ -113,6 +121,8 @@ def initialize(
             shutdown_timeout_seconds=1800,
         )
     except (RuntimeError, ValueError) as error:
+        if "DEADLINE_EXCEEDED" in str(error):
+            _leave(too_late)
         raise UserError(
             f"the processes of the job (coordinator {where}) cannot be connected: {_first_line(error)}"
         ) from error
@@ -126,16 +136,19 @@ def initialize(
     names = [f"process {number}" for number in range(state.num_processes)]
     _job = _Job(state.client, state.process_id, tuple(names))
     _job.client.key_value_set(f"{_PREFIX}/host/{state.process_id}", socket.gethostname())
-    barrier("start", start_seconds)
+    try:
+        barrier("start", start_seconds)
+    except PeersMissing as error:
+        _leave(str(error))
     _job.hosts = tuple(
         _job.client.blocking_key_value_get(f"{_PREFIX}/host/{number}", 10_000)
         for number in range(state.num_processes)
     )
 
 
-def _leave(text: str) -> None:
+def _leave(text: str) -> NoReturn:
     print(f"distill-jax: error: {text}", file=sys.stderr, flush=True)
-    os._exit(2)
+    os._exit(EXIT_PEER_LOST)
 
 
 def _given(
@@ -191,14 +204,14 @@ def in_cluster(environment: Mapping[str, str]) -> bool:
 
 
 def barrier(name: str, seconds: int = START_SECONDS) -> None:
-    """Waits until all processes are here. Raises `UserError` naming those that do not come."""
+    """Waits until all processes are here. Raises `PeersMissing` naming those that do not come."""
     if _job is None:
         return
     _job.calls += 1
     try:
         _job.client.wait_at_barrier(f"{_PREFIX}/{name}/{_job.calls}", 1000 * seconds)
     except Exception as error:
-        raise UserError(
+        raise PeersMissing(
             f"waited {seconds} s at {name!r} for {_missing_in(str(error)) or 'other processes'}; "
             "see the logs there, and start all processes again"
         ) from error
@@ -208,7 +221,7 @@ def barrier(name: str, seconds: int = START_SECONDS) -> None:
 def first_goes_ahead(name: str, seconds: int = EVALUATION_SECONDS) -> Iterator[None]:
     """The first process runs the block alone, then all others: what it leaves on disk they find.
 
-    Every process must come here equally often. Raises `UserError` as `barrier` does.
+    Every process must come here equally often. Raises `PeersMissing` as `barrier` does.
     """
     if not is_first():
         barrier(name, seconds)
@@ -218,7 +231,10 @@ def first_goes_ahead(name: str, seconds: int = EVALUATION_SECONDS) -> Iterator[N
 
 
 def agree(what: str, value: str, seconds: int = START_SECONDS) -> None:
-    """Raises `UserError`, in every process, if some process has another value than the first."""
+    """Raises `UserError`, in every process, if some process has another value than the first.
+
+    Raises `PeersMissing` if some process gives none in time.
+    """
     values = _shared(what, value, seconds)
     for number, other in enumerate(values):
         if other != values[0]:
@@ -229,7 +245,7 @@ def agree(what: str, value: str, seconds: int = START_SECONDS) -> None:
 
 
 def all_true(what: str, value: bool, seconds: int = START_SECONDS) -> bool:
-    """Whether it is so in all processes."""
+    """Whether it is so in all processes. Raises `PeersMissing` if some process does not say so in time."""
     return all(other == "True" for other in _shared(what, str(value), seconds))
 
 
@@ -277,7 +293,9 @@ def ends_together() -> Iterator[None]:
     except BaseException as error:
         if _job is None:
             raise
-        if isinstance(error, UserError):
+        if isinstance(error, PeersMissing):
+            text, code = str(error), EXIT_PEER_LOST
+        elif isinstance(error, UserError):
             text, code = str(error), 2
         elif isinstance(error, KeyboardInterrupt):
             text, code = "interrupted", 130

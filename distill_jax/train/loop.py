@@ -25,7 +25,7 @@ from distill_jax.train import distributed
 from distill_jax.train.checkpoints import RunCheckpoints
 from distill_jax.train.feed import Batches, Feed
 from distill_jax.train.learning_rate import learning_rate_at
-from distill_jax.train.mesh import check_batch_size, state_shardings
+from distill_jax.train.mesh import check_batch_size, state_shardings, teacher_axis_rules
 from distill_jax.train.preemption import EXIT_PREEMPTED, Interrupted, Preempted, PreemptionWatch
 from distill_jax.train.profiling import StepProfile
 from distill_jax.train.reporting import RunLog
@@ -107,7 +107,7 @@ def fit(
     an evaluation that is under way is given up, and done again by the run that goes on.
 
     `frozen` are the parameters (host arrays) of a teacher that is part of the step, for an objective
-    of `distill.online`: placed on the mesh as its own training would place them, in no checkpoint.
+    of `distill.online`: placed on the mesh by `mesh.teacher_axis_rules`, in no checkpoint.
 
     Raises `UserError` if the loss or its gradient is not finite, naming step and batch; if the
     Gin configuration is not the one that the run was started with; and if no checkpoint in
@@ -249,7 +249,8 @@ def _place_frozen(objective: Objective, frozen: Any, mesh: Mesh) -> tuple[Any, A
     if frozen is None:
         return None, None
     init = cast(TeacherObjective, objective).init_teacher
-    shardings = state_shardings(jax.eval_shape(init, jax.random.key(0)), mesh)
+    boxed = jax.eval_shape(init, jax.random.key(0))
+    shardings = state_shardings(boxed, mesh, teacher_axis_rules())
     return jax.tree.map(jax.device_put, frozen, shardings), shardings
 
 

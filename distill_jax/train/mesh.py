@@ -63,6 +63,16 @@ def logical_axis_rules(
     return (*kept, *replaced.items())
 
 
+def teacher_axis_rules() -> Rules:
+    """The rules for a teacher within a student's step: those that Gin binds in the scope `teacher`.
+
+    Where it binds none there they are those of `logical_axis_rules`.
+    """
+    with gin.config_scope("teacher"):
+        rules: Rules = logical_axis_rules()
+    return rules
+
+
 @gin.configurable
 def make_mesh(
     data: int = -1,

@@ -9,8 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from tensorboardX import SummaryWriter
-
 from distill_jax.files import atomic_write
 
 
@@ -40,6 +38,9 @@ class RunLog:
         with atomic_write(path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
+        # Where PyTorch is installed tensorboardX imports it, which only the process that writes need wait for.
+        from tensorboardX import SummaryWriter
+
         self._events = SummaryWriter(
             str(directory / "tensorboard"),
             purge_step=first_step + 1,

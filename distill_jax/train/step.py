@@ -14,7 +14,7 @@ from distill_jax.distill.objectives import Batch, Objective, Sums
 from distill_jax.distill.online import TeacherObjective
 from distill_jax.errors import UserError
 from distill_jax.models.partitioning import Rules, constrain, partitioning
-from distill_jax.train.mesh import batch_sharding, logical_axis_rules
+from distill_jax.train.mesh import batch_sharding, logical_axis_rules, teacher_axis_rules
 from distill_jax.train.state import TrainState
 
 Step = Callable[..., tuple[TrainState, dict[str, Any]]]
@@ -53,7 +53,8 @@ def make_step(
     """The pure step.
 
     Options and rules are those that Gin binds if None. With a mesh, activations are constrained by
-    the rules; `gradient_shardings`, those of the parameters, place the sums of accumulated gradients.
+    the rules, those of a teacher within the step by `teacher_axis_rules`; `gradient_shardings`, those
+    of the parameters, place the sums of accumulated gradients.
 
     The gradients of micro-batches are those of the sum of their losses, divided at the end by the
     sum of their weights: the gradient of the whole batch if the objective's `loss` is a sum over
@@ -61,6 +62,7 @@ def make_step(
     """
     options = StepOptions() if options is None else options
     rules = logical_axis_rules() if rules is None else rules
+    teacher_rules = teacher_axis_rules()
     accumulate = options.accumulate
 
     def of_batch(
@@ -105,7 +107,7 @@ def make_step(
     ) -> tuple[TrainState, dict[str, Any]]:
         compute = of_batch if accumulate == 1 else of_micro_batches
         bound = objective if frozen is None else cast(TeacherObjective, objective).bind(frozen)
-        with partitioning(mesh, rules):
+        with partitioning(mesh, rules, teacher_rules):
             gradients, sums = compute(
                 bound, state.params, batch, jax.random.fold_in(key, state.step)
             )

@@ -318,6 +318,18 @@ def evaluate_a_temperature_on_pruned_scores(world: World) -> CommandAndNamed:
 
 
 @case
+def evaluate_a_temperature_of_another_normaliser(world: World) -> CommandAndNamed:
+    command = evaluate_none(world, "--normaliser", "trie", "--fit_temperature")
+    return command, ("--fit_temperature", "leave out --normaliser and --beam")
+
+
+@case
+def evaluate_a_temperature_of_a_beam(world: World) -> CommandAndNamed:
+    command = evaluate_none(world, "--beam", "2", "--fit_temperature")
+    return command, ("--fit_temperature", "leave out --normaliser and --beam")
+
+
+@case
 def evaluate_with_a_beam_of_nothing(world: World) -> CommandAndNamed:
     return evaluate_none(world, "--beam", "-1"), ("beam of -1",)
 
@@ -764,6 +776,49 @@ def demo_into_a_file(world: World) -> CommandAndNamed:
     return ["demo", "--out", world.write("file", "x")], ("file", "irectory")
 
 
+@case
+def train_into_a_bucket(world: World) -> CommandAndNamed:
+    command = train_on(world)
+    model_dir = "--gin.MODEL_DIR='gs://my-bucket/run'"
+    return [*command, model_dir], ("MODEL_DIR gs://my-bucket/run: a bucket", "docs/scale.md")
+
+
+@case
+def predict_with_a_model_in_a_bucket(world: World) -> CommandAndNamed:
+    return predict(world, model="gs://b/model"), ("--model gs://b/model: a bucket", "mount it")
+
+
+@case
+def predict_into_a_bucket(world: World) -> CommandAndNamed:
+    return predict(world, output="s3://b/out.jsonl"), ("--output s3://b/out.jsonl: a bucket",)
+
+
+@case
+def label_from_a_bucket(world: World) -> CommandAndNamed:
+    pool = world.write("in.txt", "to berlin\n")
+    command = ["label", "--model", world.model(), "--output", world.path("labels")]
+    return [*command, "--input", pool, "gs://b/in.txt"], ("--input gs://b/in.txt: a bucket",)
+
+
+@case
+def label_with_a_dtype_for_a_bilstm(world: World) -> CommandAndNamed:
+    pool = world.write("in.txt", "to berlin\n")
+    command = ["label", "--model", world.model(), "--output", world.path("labels")]
+    return [*command, "--input", pool, "--dtype", "bfloat16"], ("dtype", "BiLSTM", "leave it out")
+
+
+@case
+def evaluate_into_a_bucket(world: World) -> CommandAndNamed:
+    command = ["evaluate", "--model", world.model(), "--data", world.write("gold.conll", GOOD)]
+    return [*command, "--html", "gs://b/page.html"], ("--html gs://b/page.html: a bucket",)
+
+
+@case
+def demo_into_a_bucket(world: World) -> CommandAndNamed:
+    del world
+    return ["demo", "--out", "gs://b/demo"], ("--out gs://b/demo: a bucket",)
+
+
 # ---- all of them -------------------------------------------------------------------------------
 
 
@@ -784,6 +839,7 @@ def test_bad_input(world: World, capfd: pytest.CaptureFixture[str], name: str) -
     # A split that was prepared before something else went wrong is whole, and used again.
     assert {path: content for path, content in after.items() if "prepared/" not in path} == before
     assert not [path for path in after if ".tmp" in path]
+    assert not Path("gs:").exists() and not Path("s3:").exists()
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

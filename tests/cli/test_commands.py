@@ -255,6 +255,21 @@ def test_label_resumes_and_refuses_other_settings(
     assert {path.name: path.read_bytes() for path in store.iterdir()} == before
 
 
+def test_label_refuses_to_go_on_with_another_dtype(
+    models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool, store = tmp_path / "pool.txt", tmp_path / "labels"
+    pool.write_text("to berlin\n")
+    command = ["label", "--model", str(models["t5"]), "--input", str(pool), "--output", str(store)]
+    assert main([*command, "--dtype", "bfloat16"]) == 0
+    assert TeacherLabels(store).header["decoder"]["dtype"] == "bfloat16"
+    assert main([*command, "--dtype", "bfloat16"]) == 0
+    capsys.readouterr()
+    for other in ([], ["--dtype", "float32"]):
+        assert main([*command, *other]) == 2
+        assert "other settings (decoder)" in capsys.readouterr().err
+
+
 def test_label_by_two_processes_and_verify(
     models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

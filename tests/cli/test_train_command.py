@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from distill_jax.cli import main
+from tests.compiled_once import cache_environment, compiled_once
 
 FEW = (
     "--gin.MIXTURE_OR_TASK_NAME='demo'",
@@ -53,7 +55,18 @@ def test_the_help_states_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> N
     assert {"0", "2", "75", "143"} <= set(re.findall(r"^  (\d+) ", capsys.readouterr().out, re.M))
 
 
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The run that goes on need not compile what the one that was stopped has compiled."""
+    directory = str(tmp_path / "xla")
+    for name, value in cache_environment(directory).items():
+        monkeypatch.setenv(name, value)
+    with compiled_once(directory):
+        yield
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("cache")
 def test_a_run_stops_at_sigterm_and_goes_on_only_as_it_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

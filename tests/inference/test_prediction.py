@@ -80,9 +80,7 @@ def test_pruned_posteriors_are_bounds_at_every_temperature(
     assert (found.posteriors[~looked_at] == 0).all()
 
 
-@given(
-    st.integers(0, 2**32 - 1), st.integers(2, 40), st.floats(0.3, 4), st.floats(1e-4, 0.3)
-)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.floats(0.3, 4), st.floats(1e-4, 0.3))
 @settings(deadline=None)
 def test_an_epsilon_for_a_temperature_holds_there(
     seed: int, num_tags: int, temperature: float, epsilon: float

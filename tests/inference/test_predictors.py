@@ -419,7 +419,9 @@ def test_pruned_keeps_its_epsilon_at_the_models_temperature() -> None:
     predictor, params = make_predictor(
         "t5", 4, decoder=DecoderSettings("pruned", epsilon=epsilon), temperature=temperature
     )
-    assert predictor.decoder.epsilon == epsilon  # what was asked for, which labels are recorded with
+    assert (
+        predictor.decoder.epsilon == epsilon
+    )  # what was asked for, which labels are recorded with
     for found in predictor.predict(params, FEW[1:]):
         mass = found._replace(temperature=temperature).unexplored_mass
         assert mass is not None and (mass <= epsilon + 1e-4).all()

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import gin
 import jax
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from distill_jax.cli import main
 from distill_jax.interop.hf import read_hf
 from distill_jax.interop.model_dir import save_model
+from distill_jax.models.stacking import unstack_layers
+from distill_jax.runs.online import load_teacher
 from distill_jax.vocab import load_vocabulary
 from tests.runs.test_recipes import LABELS, TINY, facts, options, train, work  # noqa: F401
 
@@ -25,7 +28,11 @@ def teacher(work: Path) -> str:  # noqa: F811
 
 
 def test_a_bilstm(work: Path, teacher: str) -> None:  # noqa: F811
-    student = train(work, "distil_online", "online", {**TINY, "TEACHER": teacher})
+    execution = {
+        "teacher/T5Execution.scan_layers": True,
+        "teacher/logical_axis_rules.overrides": {"embed": None, "mlp": ("model", "fsdp")},
+    }
+    student = train(work, "distil_online", "online", {**TINY, "TEACHER": teacher, **execution})
     assert facts(student)["online_teacher"] and facts(student)["recipe"] == "kd"
     assert facts(student)["silver_sentences"] == 8
     saved = b"".join(
@@ -54,6 +61,22 @@ def test_a_t5_by_posteriors_and_by_tokens(work: Path, teacher: str) -> None:  # 
     assert facts(tokens)["recipe"] == "kd" and facts(tokens)["online_teacher"]
     for model in (online, tokens):
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model.params))
+
+
+def test_a_teacher_is_computed_as_its_own_scope_says(teacher: str) -> None:
+    gin.parse_config("T5Execution.dtype = 'bfloat16'")  # the student's
+    plain = load_teacher(teacher, LABELS, "the test")
+    assert (plain.config.dtype, plain.config.scan_layers) == ("float32", False)
+    assert "layers_0" in plain.params["encoder"]
+    gin.parse_config("teacher/T5Execution.scan_layers = True")
+    scanned = load_teacher(teacher, LABELS, "the test")
+    assert scanned.config == plain.config.replace(scan_layers=True, dtype="bfloat16")
+    for one, two in zip(
+        jax.tree.leaves(unstack_layers(scanned.params)), jax.tree.leaves(plain.params), strict=True
+    ):
+        np.testing.assert_array_equal(one, two)
+    # A run that goes on with another execution of its teacher is told so.
+    assert "teacher/T5Execution.scan_layers = True" in gin.operative_config_str()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.compiled_once import cache_environment
+
 ROOT = Path(__file__).resolve().parents[2]
+
+# TensorBoard's writer imports PyTorch where it is installed, which takes longer than all the rest.
+_PROGRAM = """
+import json, sys
+sys.modules["torch"] = None
+from tests.train.job import main
+main(json.loads(sys.argv[1]))
+"""
 
 
 def start(cache: str, devices: int, **options: Any) -> subprocess.Popen[str]:
@@ -19,12 +29,10 @@ def start(cache: str, devices: int, **options: Any) -> subprocess.Popen[str]:
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
         "--xla_backend_optimization_level=0",
         "PYTHONPATH": str(ROOT),
-        "JAX_COMPILATION_CACHE_DIR": cache,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+        **cache_environment(cache),
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.train.job", json.dumps(options)],
+        [sys.executable, "-c", _PROGRAM, json.dumps(options)],
         env=environment,
         cwd=ROOT,
         stdout=subprocess.PIPE,

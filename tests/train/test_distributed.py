@@ -118,3 +118,51 @@ def test_missing_processes_are_named(
 ) -> None:
     monkeypatch.setattr(distributed, "_job", _Job(None, 0, ("a", "b", "c")))
     assert _missing_in(message) == missing
+
+
+class Deaf:
+    """A coordination service whose barriers nobody else comes to."""
+
+    def key_value_set(self, key: str, value: str) -> None:
+        del key, value
+
+    def wait_at_barrier(self, name: str, milliseconds: int) -> None:
+        del name, milliseconds
+        raise RuntimeError(TIMED_OUT)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda: distributed.barrier("here", 1),
+        lambda: distributed.agree("colour", "red", 1),
+        lambda: distributed.all_true("sound", True, 1),
+    ],
+)
+def test_missing_processes_are_no_mistake_of_the_users(
+    wait: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(distributed, "_job", _Job(Deaf(), 0, ("a", "b", "c")))
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    codes: list[int] = []
+    monkeypatch.setattr("os._exit", codes.append)
+    with distributed.ends_together():
+        wait()
+    assert codes == [distributed.EXIT_PEER_LOST] == [75]
+    said = capsys.readouterr().err
+    assert said.startswith("distill-jax: error: waited 1 s at ") and said.count("\n") == 1
+    assert "for process 1 (b), process 2 (c)" in said
+
+
+def test_a_disagreement_is_a_mistake_of_the_users(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(distributed, "_job", _Job(None, 0, ("a", "b")))
+    monkeypatch.setattr(distributed, "_shared", lambda *_: ["red", "blue"])
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    codes: list[int] = []
+    monkeypatch.setattr("os._exit", codes.append)
+    with distributed.ends_together():
+        distributed.agree("colour", "red")
+    assert codes == [2]
+    assert "process 1 (b) has another colour than process 0 (a)" in capsys.readouterr().err

@@ -1,0 +1,123 @@
+"""A teacher within the step, spread over a mesh by rules of its own, teaches as on one device."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gin
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from distill_jax.data.distillation import Target, word_batches
+from distill_jax.distill.objectives import DistillationWeights, TaggerDistillation
+from distill_jax.distill.online import OnlineDistillation, OnlineTeacher
+from distill_jax.models import partitioning
+from distill_jax.models.bilstm import BiLSTMTagger
+from distill_jax.models.stacking import stack_layers
+from distill_jax.models.t5 import T5
+from distill_jax.sent.format import SenTFormat
+from distill_jax.sentscore import LabelTrie
+from distill_jax.train.loop import _place_frozen
+from distill_jax.train.mesh import make_mesh
+from distill_jax.train.state import abstract_state, create_state, shardings_of
+from distill_jax.train.step import compile_step
+from distill_jax.vocab import ByteVocabulary
+from tests.tiny import BILSTM_CONFIG, LABELS, T5_CONFIG, WORDS, bilstm_params, t5_params
+
+FORMAT = SenTFormat(ByteVocabulary(), LABELS)
+SENTINELS = tuple(FORMAT.sentinel_ids.tolist())
+CONFIG = T5_CONFIG.replace(num_encoder_layers=2, num_decoder_layers=2)
+SENTENCES = [("to", "berlin"), ("may",), ("on", "4"), ("4", "to")] * 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fast_compilation() -> Iterator[None]:
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def objective(*, scan_layers: bool) -> OnlineDistillation:
+    trie = LabelTrie.compile(FORMAT.tag_token_ids, sentinel_ids=SENTINELS)
+    return OnlineDistillation(
+        TaggerDistillation(BiLSTMTagger(BILSTM_CONFIG), DistillationWeights()),
+        OnlineTeacher(T5(CONFIG.replace(scan_layers=scan_layers)), trie, SENTINELS),
+    )
+
+
+def one_step(mesh: Any, *, scan_layers: bool) -> tuple[Any, Any]:
+    """Metrics and parameters after a step, and the teacher in its place."""
+    online, optimizer = objective(scan_layers=scan_layers), optax.sgd(0.1)
+    params = t5_params(CONFIG, seed=7)
+    frozen, places = _place_frozen(online, stack_layers(params) if scan_layers else params, mesh)
+    state = create_state(online, optimizer, mesh, 0, bilstm_params(BILSTM_CONFIG))
+    step = compile_step(
+        online,
+        optimizer,
+        mesh,
+        shardings_of(abstract_state(online, optimizer, mesh)),
+        frozen_shardings=places,
+    )
+    untagged = [Target(words, np.zeros(len(words), np.int32), known=False) for words in SENTENCES]
+    options: dict[str, Any] = {"batch_size": len(SENTENCES), "seed": 0, "teacher": FORMAT}
+    batch = word_batches(untagged, WORDS, LABELS.num_tags, **options)[0]
+    state, metrics = step(state, batch, jax.random.key(0), frozen)
+    return jax.device_get((metrics, state.params)), frozen
+
+
+def test_rules_of_its_own_change_where_it_is_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected, expected_params = one_step(make_mesh(devices=jax.devices()[:1]), scan_layers=False)[0]
+    gin.parse_config(
+        "teacher/logical_axis_rules.overrides = {'embed': None, 'mlp': ('model', 'fsdp')}"
+    )
+    in_force: set[Any] = set()
+    spec_of = partitioning.mesh_spec
+
+    def recorded(names: Any, shape: Any, mesh: Any, rules: Any) -> P:
+        in_force.add(dict(rules)["mlp"])
+        return spec_of(names, shape, mesh, rules)
+
+    monkeypatch.setattr(partitioning, "mesh_spec", recorded)
+    (found, params), frozen = one_step(make_mesh(data=2, fsdp=2, model=2), scan_layers=True)
+    assert in_force == {("model", "fsdp")}  # of activations, which only a T5 has here
+    kernel = frozen["encoder"]["layers"]["mlp"]["wi_0"]["kernel"]
+    assert kernel.sharding.spec == P(None, None, ("model", "fsdp"))
+    assert found.keys() == expected.keys() and "kl" in found
+    for name, pair in found.items():
+        np.testing.assert_allclose(pair, expected[name], rtol=1e-4, err_msg=name)
+    for one, two in zip(jax.tree.leaves(params), jax.tree.leaves(expected_params), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-4)
+
+
+def test_without_rules_of_its_own_it_is_where_its_training_would_have_it() -> None:
+    mesh = make_mesh(data=2, fsdp=2, model=2)
+    gin.parse_config("logical_axis_rules.overrides = {'vocab': 'fsdp'}")
+    _, places = _place_frozen(objective(scan_layers=False), t5_params(CONFIG), mesh)
+    assert places["encoder"]["layers_0"]["mlp"]["wi_0"]["kernel"].spec == P("fsdp", "model")
+    assert places["token_embedder"]["embedding"].spec == P("fsdp", None)
+
+
+def test_the_students_rules_hold_again_behind_the_teacher() -> None:
+    mesh = make_mesh(data=2, fsdp=2, model=2)
+
+    @jax.jit
+    def place(x: jax.Array) -> list[jax.Array]:
+        def twice() -> list[jax.Array]:
+            with partitioning.teacher_partitioning():
+                teachers = partitioning.constrain(x, "mlp")
+            return [partitioning.constrain(x, "mlp"), teachers]
+
+        with partitioning.partitioning(mesh, (("mlp", "model"),), (("mlp", "fsdp"),)):
+            found = twice()
+        with partitioning.partitioning(mesh, (("mlp", "model"),)):
+            found += twice()
+        return found + twice()[:1]
+
+    *placed, _ = place(jnp.zeros(8))
+    assert [one.sharding.spec for one in placed] == [P("model"), P("fsdp"), P("model"), P("model")]
