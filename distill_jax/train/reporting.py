@@ -38,7 +38,7 @@ class RunLog:
         with atomic_write(path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
-        # Where PyTorch is installed tensorboardX imports it, which only the process that writes need wait for.
+        # It imports PyTorch where that is installed: only the process that writes need wait for it.
         from tensorboardX import SummaryWriter
 
         self._events = SummaryWriter(
