@@ -11,7 +11,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).resolve().parent
 VERSION = re.search(
-    r'^__version__ = "(.+)"$', (HERE / "distill_jax/__init__.py").read_text(encoding="utf-8"), re.M
+    r'^__version__ = "(.+)"$', (HERE / "distill_jax/version.py").read_text(encoding="utf-8"), re.M
 ).group(1)
 
 # Enough for `distill-jax demo`, prediction, and training from prepared data.

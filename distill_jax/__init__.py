@@ -11,10 +11,10 @@ Importing the package imports nothing heavy; `Tagger` is looked up on first use.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from distill_jax.version import __version__
+
 if TYPE_CHECKING:
     from distill_jax.tagger import Tagger
-
-__version__ = "0.1.0"
 
 __all__ = ["Tagger", "__version__"]
 

@@ -15,6 +15,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from distill_jax.models.partitioning import constrain
+from distill_jax.models.products import rows_dot
 from distill_jax.models.t5_config import AttentionImplementation
 
 # Added to masked logits. Finite, so that a row with nothing to attend to stays free of NaNs.
@@ -140,6 +141,7 @@ class Attention(nn.Module):
                 use_bias=False,
                 dtype=self.dtype,
                 kernel_init=nn.with_logical_partitioning(init, axes),
+                dot_general=rows_dot,
             )
 
         self.query = dense(joined, query_init, ("embed", "joined_kv"))

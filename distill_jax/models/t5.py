@@ -21,6 +21,7 @@ from distill_jax.models.attention import (
     mask_to_bias,
 )
 from distill_jax.models.partitioning import constrain
+from distill_jax.models.products import rows_dot
 from distill_jax.models.stacking import STACKED, take_layer
 from distill_jax.models.t5_config import T5Config
 
@@ -65,6 +66,7 @@ class MLP(nn.Module):
                 use_bias=False,
                 dtype=jnp.dtype(config.dtype),
                 kernel_init=nn.with_logical_partitioning(init, axes),
+                dot_general=rows_dot,
                 name=name,
             )
 
@@ -482,12 +484,10 @@ class T5(nn.Module):
         dtype = jnp.dtype(self.config.dtype)
         if self.config.tied_embedding:
             hidden = hidden * jnp.asarray(self.config.d_model**-0.5, dtype)
-            kernel, product = self.token_embedder.embedding, "bqd,vd->bqv"
+            kernel = self.token_embedder.embedding.T
         else:
-            kernel, product = self.decoder.logits_dense(), "bqd,dv->bqv"
-        logits = jnp.einsum(
-            product, hidden, kernel.astype(dtype), preferred_element_type=jnp.float32
-        )
+            kernel = self.decoder.logits_dense()
+        logits = rows_dot(hidden, kernel.astype(dtype), preferred_element_type=jnp.float32)
         return constrain(logits, "batch", "length", "vocab")
 
     def output_rows(self, token_ids: Int[Array, "*tokens"]) -> Float[Array, "*tokens embed"]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import jax
 
-import distill_jax
 from distill_jax.errors import UserError
+from distill_jax.version import __version__
 
 MAY_CHANGE = frozenset(
     {
@@ -58,7 +58,7 @@ def check_same_config(saved: str, now: str, where: str) -> None:
 def versions() -> dict[str, str]:
     """The versions that decide what a step computes."""
     return {
-        "distill_jax": distill_jax.__version__,
+        "distill_jax": __version__,
         "jax": jax.__version__,
         "flax": importlib.metadata.version("flax"),
         "optax": importlib.metadata.version("optax"),
