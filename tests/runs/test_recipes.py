@@ -201,7 +201,7 @@ def test_a_t5_of_a_teachers_layers(work: Path) -> None:
         (
             "distil",
             {"EMBEDDING_FILE": "a", "TEACHER_EMBEDDING": "b"},
-            "EMBEDDING_FILE and TEACHER_EMBEDDING",
+            "one of EMBEDDING_FILE, TEACHER_EMBEDDING and EMBEDDING_TEXT",
         ),
         ("distil_encoder", {}, "needs INITIAL_CHECKPOINT_PATH, or VOCABULARY"),
         ("distil_encoder", {"ENCODER_LAYERS": (0,)}, "no checkpoint to take them from"),

@@ -61,7 +61,7 @@ def test_a_line_has_times_rates_and_terms(
 
 def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
     run(tmp_path, schedule=SCHEDULE)
-    unknown = {"mfu", "memory_bytes", "learning_rate", "target_tokens_per_second"}
+    unknown = {"mfu", "memory_bytes", "target_tokens_per_second"}
     assert peak_flops(jax.devices()[0]) is None
     assert all(not unknown & line.keys() for line in train_lines(tmp_path))
 
