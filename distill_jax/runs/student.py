@@ -20,8 +20,8 @@ from distill_jax.distill.objectives import (
     TaggerDistillation,
 )
 from distill_jax.errors import UserError
-from distill_jax.inference import EncoderPredictor, SentPredictor, WordPredictor
-from distill_jax.interop.model_dir import save_model
+from distill_jax.inference import EncoderPredictor, Predictor, SentPredictor, WordPredictor
+from distill_jax.interop.model_dir import AnyVocabulary, ModelConfig, save_model
 from distill_jax.interop.settings import TaggerSettings
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger, with_word_embeddings
 from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
@@ -30,12 +30,13 @@ from distill_jax.models.t5_config import T5Config, T5Execution
 from distill_jax.runs.common import TaskNames, dev_evaluation
 from distill_jax.runs.encoder_start import start_encoder_tagger
 from distill_jax.runs.t5_start import TrainingLayout, start_t5
-from distill_jax.runs.targets import recipe_name, student_data, student_targets
+from distill_jax.runs.targets import StudentData, recipe_name, student_data, student_targets
 from distill_jax.runs.word_embeddings import initial_word_embeddings
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.sentscore import DecoderSettings, LabelTrie, Normaliser
 from distill_jax.train.distributed import is_first
+from distill_jax.train.feed import Batches
 from distill_jax.train.loop import Outcome, Schedule, fit
 from distill_jax.train.mesh import make_mesh
 from distill_jax.vocab import Vocabulary
@@ -130,7 +131,8 @@ def train_tagger(
         params = nn.unbox(objective.init(jax.random.key(seed)))
         initial_params = with_word_embeddings(params, embeddings)
     predictor = WordPredictor(module, vocabulary, labels, batch_size=eval_batch_size)
-    outcome = fit(
+    return _train(
+        data,
         objective,
         word_batches(
             data.targets,
@@ -140,29 +142,18 @@ def train_tagger(
             seed=seed,
             teacher=None if data.teacher is None else data.teacher.sent_format,
         ),
-        dev_evaluation(predictor, data.dev),
+        predictor,
+        config=config,
+        vocabulary=vocabulary,
+        distillation=distillation,
+        initial_params=initial_params,
         model_dir=model_dir,
         optimizer=optimizer,
         schedule=schedule,
         batch_size=batch_size,
-        mesh=make_mesh() if mesh is None else mesh,
+        mesh=mesh,
         seed=seed,
-        initial_params=initial_params,
-        frozen=data.frozen,
     )
-    if not is_first():
-        return outcome
-    save_model(
-        Path(model_dir) / "model",
-        config=config,
-        params=outcome.params,
-        vocabulary=vocabulary,
-        labels=labels,
-        role="student",
-        metrics=outcome.metrics,
-        training=data.facts(outcome, distillation),
-    )
-    return outcome
 
 
 @gin.configurable
@@ -225,7 +216,8 @@ def train_encoder_tagger(
     objective: Objective = EncoderDistillation(module, distillation or DistillationWeights())
     if data.teacher is not None:
         objective = data.teacher.online(objective)
-    outcome = fit(
+    return _train(
+        data,
         objective,
         encoder_batches(
             data.targets,
@@ -236,29 +228,18 @@ def train_encoder_tagger(
             max_input_tokens=max_input_tokens,
             teacher=None if data.teacher is None else data.teacher.sent_format,
         ),
-        dev_evaluation(predictor, data.dev),
+        predictor,
+        config=config,
+        vocabulary=vocabulary,
+        distillation=distillation,
+        initial_params=initial_params,
         model_dir=model_dir,
         optimizer=optimizer,
         schedule=schedule,
         batch_size=batch_size,
-        mesh=make_mesh() if mesh is None else mesh,
+        mesh=mesh,
         seed=seed,
-        initial_params=initial_params,
-        frozen=data.frozen,
     )
-    if not is_first():
-        return outcome
-    save_model(
-        Path(model_dir) / "model",
-        config=config,
-        params=outcome.params,
-        vocabulary=vocabulary,
-        labels=labels,
-        role="student",
-        metrics=outcome.metrics,
-        training=data.facts(outcome, distillation),
-    )
-    return outcome
 
 
 @gin.configurable
@@ -348,7 +329,8 @@ def distil_t5(
         decoder=DecoderSettings(normaliser=normaliser),
         batch_size=eval_batch_size,
     )
-    outcome = fit(
+    return _train(
+        data,
         objective,
         sent_batches(
             data.targets,
@@ -359,27 +341,68 @@ def distil_t5(
             start_id=config.decoder_start_id,
             teacher=None if data.teacher is None or token_level else data.teacher.sent_format,
         ),
-        layout.evaluation(dev_evaluation(predictor, data.dev)),
+        predictor,
+        config=config,
+        vocabulary=vocabulary,
+        settings=TaggerSettings(normaliser=normaliser, single_token_tags=single_token_tags),
+        layout=layout,
+        distillation=distillation,
+        initial_params=initial_params,
+        model_dir=model_dir,
+        optimizer=optimizer,
+        schedule=schedule,
+        batch_size=batch_size,
+        mesh=mesh,
+        seed=seed,
+    )
+
+
+def _train(
+    data: StudentData,
+    objective: Objective,
+    batches: Batches,
+    predictor: Predictor,
+    *,
+    config: ModelConfig,
+    vocabulary: AnyVocabulary,
+    settings: TaggerSettings | None = None,
+    layout: TrainingLayout | None = None,
+    distillation: DistillationWeights | None,
+    initial_params: Any,
+    model_dir: str,
+    optimizer: optax.GradientTransformation,
+    schedule: Schedule,
+    batch_size: int,
+    mesh: Mesh | None,
+    seed: int,
+) -> Outcome:
+    """Trains a student of any kind, selected on the dev split, and leaves it in `MODEL_DIR/model`."""
+    evaluate = dev_evaluation(predictor, data.dev)
+    if layout is not None:
+        evaluate, initial_params = layout.evaluation(evaluate), layout.initial(initial_params)
+    outcome = fit(
+        objective,
+        batches,
+        evaluate,
         model_dir=model_dir,
         optimizer=optimizer,
         schedule=schedule,
         batch_size=batch_size,
         mesh=make_mesh() if mesh is None else mesh,
         seed=seed,
-        initial_params=layout.initial(initial_params),
+        initial_params=initial_params,
         frozen=data.frozen,
     )
-    if not is_first():
-        return outcome
-    save_model(
-        Path(model_dir) / "model",
-        config=config,
-        params=layout.final(outcome.params),
-        vocabulary=vocabulary,
-        labels=labels,
-        settings=TaggerSettings(normaliser=normaliser, single_token_tags=single_token_tags),
-        role="student",
-        metrics=outcome.metrics,
-        training=data.facts(outcome, distillation),
-    )
+    if is_first():
+        save_model(
+            Path(model_dir) / "model",
+            config=config,
+            params=outcome.params if layout is None else layout.final(outcome.params),
+            vocabulary=vocabulary,
+            labels=data.labels,
+            settings=settings,
+            role="student",
+            metrics=outcome.metrics,
+            training=data.facts(outcome, distillation),
+        )
     return outcome
