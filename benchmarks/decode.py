@@ -25,7 +25,6 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import importlib.metadata
 import json
 import os
 import sys
@@ -41,6 +40,7 @@ import jax
 import numpy as np
 
 from benchmarks import checks, tables, teacher, workload
+from benchmarks.environment import cores, environment
 from benchmarks.throughput import (
     OURS,
     PEERS,
@@ -155,7 +155,7 @@ class Benchmark:
                 return None
             device = "cuda"
         # Handing a tiny model's work to other cores costs more than it saves, much more on a busy machine.
-        torch.set_num_threads(1 if self.options.quick else _cores())
+        torch.set_num_threads(1 if self.options.quick else cores())
         folder = Path(self._folder.name) / name
         if not folder.exists():
             write_hf(folder, model.t5.config.replace(dtype="float32"), model.params)
@@ -274,7 +274,7 @@ class Benchmark:
 
     def run(self) -> None:
         """The parts asked for, in their order."""
-        self.results |= _environment(self.options)
+        self.results |= environment(self.options, "flax", "numpy", "torch", "transformers")
         self.results["targets"] = []
         for part in PARTS:
             if part not in self.options.only:
@@ -297,31 +297,6 @@ class Benchmark:
             batch_size=batch_size,
             dtype=options.dtype,
         )
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _environment(options: argparse.Namespace) -> dict[str, Any]:
-    def version(package: str) -> str | None:
-        try:
-            return importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            return None
-
-    packages = ("distill_jax", "jax", "jaxlib", "flax", "numpy", "torch", "transformers")
-    return {
-        "options": vars(options),
-        "versions": {"python": sys.version.split()[0]} | {name: version(name) for name in packages},
-        "device": {
-            "backend": jax.default_backend(),
-            "kind": jax.devices()[0].device_kind,
-            "cores": _cores(),
-        },
-    }
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

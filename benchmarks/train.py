@@ -18,7 +18,6 @@ installed are left out, with a line that says so; `benchmarks/train_t5x.py` says
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
 import sys
@@ -36,6 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import tables, train_parts, workload
+from benchmarks.environment import cores, environment
 from benchmarks.timing import Patience, square_product
 from benchmarks.train_steps import (
     LEARNING_RATE,
@@ -181,7 +181,7 @@ class Benchmark:
                 self.skip("transformers: this PyTorch has no GPU")
                 return
             device = "cuda"
-        torch.set_num_threads(_cores())
+        torch.set_num_threads(cores())
         write_hf(folder, config, params)
         for name in TRANSFORMERS:
             peer = TransformersTraining(
@@ -263,35 +263,10 @@ class Benchmark:
 
     def run(self) -> None:
         """The parts asked for, in their order."""
-        self.results |= _environment(self.options)
+        self.results |= environment(self.options, "flax", "t5x", "torch", "transformers")
         for part in PARTS:
             if part in self.options.only:
                 getattr(self, part)()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _environment(options: argparse.Namespace) -> dict[str, Any]:
-    def version(package: str) -> str | None:
-        try:
-            return importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            return None
-
-    packages = ("distill_jax", "jax", "jaxlib", "flax", "t5x", "torch", "transformers")
-    return {
-        "options": vars(options),
-        "versions": {"python": sys.version.split()[0]} | {name: version(name) for name in packages},
-        "device": {
-            "backend": jax.default_backend(),
-            "kind": jax.devices()[0].device_kind,
-            "cores": _cores(),
-        },
-    }
 
 
 def show(results: dict[str, Any], console: Console | None = None) -> None:
