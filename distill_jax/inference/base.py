@@ -31,19 +31,21 @@ class Predictor(Protocol):
         """Compiles what `predict` needs for these sentences; returns the number of programs."""
 
 
+def damaged(what: str) -> UserError:
+    """The error to raise where a model's scores or weights are NaN."""
+    return UserError(
+        f"the model's {what} are not numbers (NaN), so its weights are damaged; copy the model again "
+        "or train it anew"
+    )
+
+
 def check_numbers(scores: np.ndarray) -> None:
     """Raises `UserError` if there is a NaN among a model's scores."""
     if np.isnan(scores).any():
-        raise UserError(_DAMAGED.format("scores"))
+        raise damaged("scores")
 
 
 def check_parameters(params: Any) -> None:
     """Raises `UserError` if there is a NaN among parameters."""
     if any(np.isnan(np.asarray(leaf)).any() for leaf in jax.tree.leaves(params)):
-        raise UserError(_DAMAGED.format("weights"))
-
-
-_DAMAGED = (
-    "the model's {} are not numbers (NaN), so its weights are damaged; copy the model again or train "
-    "it anew"
-)
+        raise damaged("weights")

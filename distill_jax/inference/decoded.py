@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from distill_jax.inference.base import check_numbers
+from distill_jax.inference.base import check_numbers, damaged
 from distill_jax.inference.prediction import Prediction, Unexplored
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.windows import Window, merge_tags, merge_windows, owned_ranges
@@ -54,7 +54,7 @@ def read_batch(
         # The search of `pruned` looks past NaN: then a word is left without any tag explored.
         for row, length in enumerate(lengths):
             if np.isneginf(scores[row, :length]).all(axis=-1).any():
-                check_numbers(np.array(np.nan))
+                raise damaged("scores")
     return [
         _row(
             tags[row, :length],

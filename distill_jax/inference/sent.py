@@ -52,7 +52,8 @@ class SentPredictor:
     `max_input_tokens` bounds the encoder's input; sentences beyond it, or beyond the sentinels, are
     split into windows that share `overlap_words` words (fewer where they do not fit). With
     `limit_memory` a program that the device has too little memory for is refused before it is
-    compiled; for parameters that lie on one device.
+    compiled; for parameters that lie on one device. `temperature` is that of the posteriors for which
+    `pruned` is to keep its ε.
     """
 
     def __init__(
