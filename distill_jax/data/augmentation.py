@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from distill_jax.errors import UserError
 from distill_jax.tagging import Sentence
 from distill_jax.tagging.spans import spans_from_iob2
 
@@ -21,8 +22,10 @@ def swap_mentions(sentences: Sequence[Sentence], copies: int, *, seed: int) -> l
 
     In a variant every span has been replaced, with a probability of 0.7, by the words of a random span of
     the same label. Drawn again a few times, variants that are still the sentence itself are left out (of a
-    sentence without spans all are).
+    sentence without spans all are). Raises `UserError` if `copies` is negative.
     """
+    if copies < 0:
+        raise UserError(f"MENTION_COPIES is {copies}; use at least 0")
     rng = np.random.default_rng(seed)
     spans = [sorted(spans_from_iob2(s.tags or ()), key=lambda span: span.start) for s in sentences]
     mentions: dict[str, list[tuple[str, ...]]] = {}

@@ -1,9 +1,11 @@
 """Mentions of a label change places, and nothing else does."""
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
 from distill_jax.data.augmentation import swap_mentions
+from distill_jax.errors import UserError
 from distill_jax.tagging import Sentence
 from distill_jax.tagging.spans import spans_from_iob2
 
@@ -51,3 +53,8 @@ def test_all_combinations_turn_up() -> None:
 def test_sentences_without_another_mention_stay_alone() -> None:
     alone = [_GOLD[0], _GOLD[2]]
     assert swap_mentions(alone, 5, seed=0) == alone
+
+
+def test_fewer_than_no_copies_are_refused() -> None:
+    with pytest.raises(UserError, match="MENTION_COPIES is -1; use at least 0"):
+        swap_mentions(_GOLD, -1, seed=0)
