@@ -8,11 +8,11 @@ import numpy as np
 from distill_jax.inference import Prediction
 from distill_jax.inference.tagged import tagged
 from distill_jax.report.confusion import Confusion, confusion_tables
-from distill_jax.report.elements import Html, details, element, join, paragraph, table
-from distill_jax.report.figures import agreement, bins_table, headline, per_label, tiles
-from distill_jax.report.page import Section, figure, page
+from distill_jax.report.elements import Html, element, join, paragraph, table
+from distill_jax.report.figures import agreement, headline, per_label, tiles
+from distill_jax.report.page import Section, page
 from distill_jax.report.sentences import Example, Reading, sentence_list
-from distill_jax.runs.plots import can_plot, reliability_svg
+from distill_jax.runs.reliability import reliability_content
 from distill_jax.tagging import LabelSet, Sentence, Span, spans_from_iob2
 
 
@@ -61,7 +61,7 @@ def evaluation_page(
         Section("confusion", "Confusion between labels", _confusion(cases)),
     ]
     if "bins" in first.result:
-        sections.append(Section("reliability", "Reliability", _reliability(first.result)))
+        sections.append(Section("reliability", "Reliability", reliability_content(first.result)))
     sections.append(Section("wrong", "Sentences tagged wrongly", _wrong(cases, first, examples)))
     if len(models) > 1:
         content = _different(cases, models, examples)
@@ -108,33 +108,6 @@ def _confusion(cases: Sequence[_Case]) -> Html:
     for case in cases:
         counts.update(case.gold, case.spans[0])
     return confusion_tables(counts)
-
-
-def _reliability(result: dict[str, Any]) -> Html:
-    parts = [
-        paragraph(
-            "How often the most probable tag of a word is right, by how probable the model says it "
-            "is. A model whose bars end on the diagonal is as sure as it is right."
-        )
-    ]
-    if can_plot():
-        words = f"{result['ece']:.4f}"
-        parts.append(
-            figure(
-                reliability_svg(result),
-                name="reliability",
-                title=f"Reliability diagram: accuracy against confidence; the expected calibration "
-                f"error is {words}. The table below has its numbers.",
-                caption=f"Accuracy against confidence; expected calibration error {words}.",
-            )
-        )
-        parts.append(details("The numbers", bins_table(result["bins"])))
-    else:
-        parts.append(
-            paragraph("The diagram needs matplotlib (the extra `plot`), which was not installed.")
-        )
-        parts.append(bins_table(result["bins"]))
-    return join(parts)
 
 
 def _wrong(cases: Sequence[_Case], model: Evaluated, most: int) -> Html:

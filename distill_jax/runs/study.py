@@ -17,6 +17,7 @@ import numpy as np
 
 from distill_jax.errors import UserError
 from distill_jax.files import atomic_write
+from distill_jax.interop.hf import HfCheckpoint
 from distill_jax.runs.plots import check_plotting
 from distill_jax.runs.students import TrainedStudent
 from distill_jax.runs.study_cells import (
@@ -28,7 +29,7 @@ from distill_jax.runs.study_cells import (
     load_data,
     run_cell,
 )
-from distill_jax.runs.study_differences import Differences, read_differences
+from distill_jax.runs.study_comparison import Comparison, read_comparison
 from distill_jax.runs.study_page import study_page
 from distill_jax.runs.study_paper import display_name
 from distill_jax.runs.study_plots import draw_quality, draw_silver
@@ -97,11 +98,13 @@ def study(
     )
     folder = Path(directory)
     settings = _fingerprint(initial_checkpoint_path)
-    _claim(folder, settings)
+    _check_folder(folder, settings)
     for cell in cells:
         data = load_data(cell)
         if data.silver or not cell.size.is_full:
             recipe.silver_counts(len(data.silver), cell.task)
+    # Only now: settings that turn out to be a mistake can be corrected in the same folder.
+    _claim(folder, settings)
     rows: list[Row] = []
     for number, cell in enumerate(cells, 1):
         _say(f"== cell {number} of {len(cells)}: {cell.name}")
@@ -127,7 +130,7 @@ def write_outputs(folder: Path, rows: Sequence[Row], settings: Mapping[str, str]
                 draw(of_size, folder / f"{name}.{suffix}")
                 written.append(f"{name}.{suffix}")
             drawings[name] = (folder / f"{name}.svg").read_text("utf-8")
-    page = study_page(rows, drawings, settings, _differences(folder, rows))
+    page = study_page(rows, drawings, settings, _comparisons(folder, rows))
     _write(folder / "report.html", page)
     written.append("report.html")
     print(f"{folder}: {', '.join(written)}")
@@ -136,14 +139,14 @@ def write_outputs(folder: Path, rows: Sequence[Row], settings: Mapping[str, str]
 _FIGURES = {"silver": draw_silver, "quality": draw_quality}
 
 
-def _differences(folder: Path, rows: Sequence[Row]) -> dict[str, Differences]:
+def _comparisons(folder: Path, rows: Sequence[Row]) -> dict[str, Comparison]:
     """Of each data set and size the first seed's whose cell has them."""
-    found: dict[str, Differences] = {}
+    found: dict[str, Comparison] = {}
     for row in rows:
         name = f"{display_name(row['dataset'])}, {row['size']}"
         if row["recipe"] == "teacher" and name not in found:
             cell = Cell(row["dataset"], Size.parse(row["size"]), row["seed"])
-            one = read_differences(folder / "cells" / cell.name)
+            one = read_comparison(folder / "cells" / cell.name)
             if one is not None:
                 found[name] = one
     return found
@@ -205,23 +208,27 @@ def _fingerprint(checkpoint: str | None) -> dict[str, str]:
     bound = (re.match(r"(?!#)(\S+) = (.*)", line) for line in lines)
     settings = {match[1]: match[2] for match in bound if match and match[1] not in _OF_NO_CELL}
     if checkpoint is not None:
-        if not Path(checkpoint).is_dir():
-            raise UserError(
-                f"{checkpoint}: there is no such model directory for teachers to start from; set "
-                "INITIAL_CHECKPOINT_PATH"
-            )
+        HfCheckpoint(checkpoint)  # raises if it is none
         settings["initial checkpoint"] = model_hash(checkpoint)
     return settings
 
 
 def _claim(folder: Path, settings: dict[str, str]) -> None:
-    """Writes the settings into a new study's folder; compares them with those of an old one."""
+    """Makes a folder the study's, unless it is already."""
+    _check_folder(folder, settings)  # again: another process may have begun meanwhile
+    if not (folder / SETTINGS).exists():
+        _write(folder / SETTINGS, json.dumps(settings, indent=2, sort_keys=True) + "\n")
+
+
+def _check_folder(folder: Path, settings: dict[str, str]) -> None:
+    """Raises `UserError` if a folder holds something else, or a study with other settings."""
     path = folder / SETTINGS
+    # Looked at before the settings, which another process may be writing now, under a hidden name.
+    names = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
+    foreign = any(name != "prepared" and not name.startswith(".") for name in names)
     if not path.exists():
-        foreign = folder.is_dir() and any(p.name != "prepared" for p in folder.iterdir())
         if foreign or (folder.exists() and not folder.is_dir()):
             raise UserError(f"{folder}: is not empty and not a study; choose another STUDY_DIR")
-        _write(path, json.dumps(settings, indent=2, sort_keys=True) + "\n")
         return
     try:
         found = json.loads(path.read_text("utf-8"))

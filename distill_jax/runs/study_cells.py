@@ -29,7 +29,7 @@ from distill_jax.models.bilstm import BiLSTMTagger
 from distill_jax.runs.common import prepared_data, scalars, single
 from distill_jax.runs.student import student_targets
 from distill_jax.runs.students import Student, TrainedStudent, predict_together
-from distill_jax.runs.study_differences import differences, write_differences
+from distill_jax.runs.study_comparison import compare, write_comparison
 from distill_jax.sentscore import Normaliser
 from distill_jax.tagger import Tagger, model_hash
 from distill_jax.tagging import LabelSet, Sentence
@@ -233,7 +233,7 @@ def run_cell(cell: Cell, folder: Path, recipe: Recipe, *, measure_speed: bool) -
     )
     of_students = predict_together(trained, data.labels, data.test)
     rows += _student_rows(cell, data, trained, of_students, counts, measure_speed)
-    _keep_differences(folder, data, found, trained, of_students)
+    _keep_comparison(folder, data, found, trained, of_students)
     if recipe.keep_students:
         _save(folder / "students", data.labels, trained, rows[1:])
     if recipe.t5_student is not None:
@@ -253,8 +253,9 @@ def run_cell(cell: Cell, folder: Path, recipe: Recipe, *, measure_speed: bool) -
             "models": rows,
         },
     )
-    # The model stays; what a run goes on from is no longer needed, and large.
-    shutil.rmtree(folder / "teacher" / "checkpoints", ignore_errors=True)
+    # The models stay; what a run goes on from is no longer needed, and large.
+    for checkpoints in folder.glob("*/checkpoints"):
+        shutil.rmtree(checkpoints, ignore_errors=True)
     return rows
 
 
@@ -334,14 +335,14 @@ def _student_rows(
     return rows
 
 
-def _keep_differences(
+def _keep_comparison(
     folder: Path,
     data: CellData,
     of_teacher: Sequence[Prediction],
     trained: Sequence[TrainedStudent],
     of_students: Sequence[Sequence[Prediction]],
 ) -> None:
-    """What the teacher and the distilled student that is best on dev tag differently."""
+    """What the teacher and the distilled student that is best on dev make of the test sentences."""
     taught = [
         (one, found)
         for one, found in zip(trained, of_students, strict=True)
@@ -350,7 +351,7 @@ def _keep_differences(
     if taught:
         best, found = max(taught, key=lambda pair: pair[0].outcome.metrics.get("f1", 0.0))
         name = best.student.name
-        write_differences(folder, differences(data.labels, data.test, of_teacher, name, found))
+        write_comparison(folder, compare(data.labels, data.test, of_teacher, name, found))
 
 
 def _t5_rows(

@@ -4,7 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from distill_jax.report.elements import Html, details, element, join, paragraph, table
 from distill_jax.report.page import Section, Tile, figure, page
-from distill_jax.runs.study_differences import Differences, differences_content
+from distill_jax.runs.study_comparison import (
+    Comparison,
+    calibration_content,
+    confusion_content,
+    differences_content,
+)
 from distill_jax.runs.study_paper import display_name, paper_f1
 from distill_jax.runs.study_tables import (
     Match,
@@ -28,7 +33,7 @@ def study_page(
     rows: Sequence[Row],
     figures: Mapping[str, str],
     settings: Mapping[str, str],
-    differences: Mapping[str, Differences],
+    comparisons: Mapping[str, Comparison],
 ) -> str:
     """The page.
 
@@ -36,7 +41,7 @@ def study_page(
         rows: the lines of `results.csv`.
         figures: the SVG files, by their names without suffix (`silver_100_50`, `quality_full`).
         settings: what Gin bound, as `settings.json` holds it.
-        differences: where teachers and students differ, by what each comparison is called.
+        comparisons: of a teacher and its best student, by what each is called.
 
     A section that there is nothing for is left out.
     """
@@ -49,13 +54,27 @@ def study_page(
         sections.append(Section(f"size-{name}", of_size[0].title, join(content)))
     if beside := _beside_the_paper(rows):
         sections.append(Section("paper", "Beside the paper", beside))
-    if differences:
-        content = [differences_content(name, found) for name, found in differences.items()]
-        title = "Sentences that teacher and best student tag differently"
-        sections.append(Section("different", title, join(content)))
+    sections += _compared(comparisons)
     if settings:
         sections.append(Section("settings", "Settings", _settings(settings)))
     return page("Distillation study", introduction(rows), _tiles(rows), sections)
+
+
+def _compared(comparisons: Mapping[str, Comparison]) -> list[Section]:
+    """Mistakes, calibration and differences of teachers and best students."""
+    if not comparisons:
+        return []
+    confusion, calibration, different = [], [], []
+    for number, (name, found) in enumerate(comparisons.items()):
+        confusion.append(confusion_content(name, found))
+        calibration.append(calibration_content(name, found, str(number)))
+        different.append(differences_content(name, found))
+    title = "Sentences that teacher and best student tag differently"
+    return [
+        Section("confusion", "Confusion between labels", join(confusion)),
+        *([Section("reliability", "Reliability", join(calibration))] if any(calibration) else []),
+        Section("different", title, join(different)),
+    ]
 
 
 def _tiles(rows: Sequence[Row]) -> list[Tile]:

@@ -1,5 +1,6 @@
 """Figures of a study; the suffix of a path decides their format (`png`, `svg`)."""
 
+import itertools
 import math
 import os
 import statistics
@@ -37,7 +38,7 @@ def draw_silver(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
     for number, (dataset, axes) in enumerate(panels):
         own = [row for row in rows if row["dataset"] == dataset]
         sizes = silver_sizes(own)
-        for weight, colour in zip(lambdas(own), _LINES, strict=False):
+        for weight, colour in zip(lambdas(own), itertools.cycle(_LINES)):
             points = [(at, _f1(own, is_distilled(size, weight))) for at, size in enumerate(sizes)]
             points = [(at, values) for at, values in points if values]
             means = [mean_std(values) for _, values in points]
@@ -146,7 +147,7 @@ def _kinds(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
         ("BiLSTM, gold only", _GOLD, [row for row in rows if is_gold_only(row)]),
     ]
     distilled = [row for row in rows if row["recipe"] == "distilled"]
-    for weight, colour in zip(lambdas(rows), _LINES, strict=False):
+    for weight, colour in zip(lambdas(rows), itertools.cycle(_LINES)):
         of_weight = [row for row in distilled if row["kl_weight"] == weight]
         bilstm = [row for row in of_weight if row["model"] == "bilstm"]
         kinds.append((f"BiLSTM, λ = {weight:g}", colour, bilstm))

@@ -149,10 +149,7 @@ def _few_shot(rows: Sequence[Row], size: str) -> list[Part]:
             is_distilled(largest, weights[-1]),
             lambda name: paper_f1(name, size, "distilled"),
         )
-    for name in dict.fromkeys(r["name"] for r in rows if r["model"] == "t5-student"):
-        row = next(r for r in rows if r["name"] == name)
-        title = f"T5 student ({row['silver']} silver, λ = {row['kl_weight']:g})"
-        table.add([title], _is_named(name))
+    table.add_t5_students()
     title = f"{gold} gold and {dev} dev sentences"
     found = [Part(title, 2, "", table.table([""]), size, "models")]
     if weights:
@@ -197,6 +194,7 @@ def _full(rows: Sequence[Row]) -> Part:
     for weight in lambdas(rows):
         title = f"BiLSTM, teacher's scores on gold, λ = {weight:g}"
         table.add([title], is_distilled("0", weight))
+    table.add_t5_students()
     return Part(
         "Full data: Perfect / F1",
         2,
@@ -288,6 +286,13 @@ class _Table:
             mean = _means([[] if value is None else [value] for _, value in theirs])
             self._line(paper_titles, shown, mean, "paper")
 
+    def add_t5_students(self) -> None:
+        """A line for each λ."""
+        for name in dict.fromkeys(r["name"] for r in self._rows if r["model"] == "t5-student"):
+            row = next(r for r in self._rows if r["name"] == name)
+            title = f"T5 student ({row['silver']} silver, λ = {row['kl_weight']:g})"
+            self.add([title], _is_named(name))
+
     def add_difference(self, titles: list[str], match: Match, other: Match) -> None:
         """By how much a model is better than another, seed by seed."""
         differences = []
@@ -304,7 +309,7 @@ class _Table:
     def table(self, corner: list[str]) -> Table:
         names = [display_name(name) for name in self._datasets]
         if len(names) > 1:
-            names.append("mean")
+            names.append("mean" if self._figures == ("f1",) else "mean F1")
         return Table([*corner, *names], self._lines, titles=len(corner))
 
     def _line(

@@ -1,6 +1,7 @@
 """A study end to end with tiny models: cells, going on, refusal, and what is made of results."""
 
 import csv
+import inspect
 import itertools
 import json
 import shutil
@@ -8,15 +9,21 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import gin
 import pytest
 
 from distill_jax.cli import main
 from distill_jax.data import demo as demo_data
 from distill_jax.data import locations
 from distill_jax.data.readers import write_conll
-from distill_jax.runs.study import write_outputs
+from distill_jax.errors import UserError
+from distill_jax.runs.launch import configure
+from distill_jax.runs.student import distil_t5
+from distill_jax.runs.study import SETTINGS as SETTINGS_FILE
+from distill_jax.runs.study import _claim, write_outputs
 from distill_jax.runs.study_page import study_page
 from distill_jax.runs.study_paper import paper_f1, paper_perfect
+from distill_jax.runs.study_plots import draw_silver
 from distill_jax.runs.study_tables import csv_text, markdown, mean_std
 from distill_jax.tagger import Tagger
 from tests.html_reader import Page
@@ -98,7 +105,7 @@ def test_every_model_has_a_line(finished: Path) -> None:
     tagger = Tagger.load(cell / "students" / "bilstm-silver6-kl1")
     assert tagger.parameters == int(few[4]["parameters"])
     assert len(tagger.predict(["play wow by jon theodore"])[0].tags) == 5
-    assert not (cell / "teacher" / "checkpoints").exists()
+    assert not list(cell.glob("*/checkpoints"))
 
 
 def test_tables_and_figures_are_there(finished: Path) -> None:
@@ -116,7 +123,7 @@ def test_tables_and_figures_are_there(finished: Path) -> None:
         assert "<svg" in (finished / f"{name}.svg").read_text()
 
 
-def test_only_a_missing_cell_is_done_again(
+def test_only_an_unfinished_cell_goes_on(
     finished: Path, data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "study"
@@ -126,7 +133,7 @@ def test_only_a_missing_cell_is_done_again(
     marked = json.loads((kept / "result.json").read_text())
     marked["models"][0]["f1"] = 0.123  # would be lost if the cell were done again
     (kept / "result.json").write_text(json.dumps(marked))
-    shutil.rmtree(lost)
+    (lost / "result.json").unlink()  # its labels are those of the teacher that is made again
     assert study(copy, DATA_DIR=data) == 0
     after = results(copy)
     assert next(row["f1"] for row in after if row["size"] == "full") == "0.123"
@@ -169,9 +176,10 @@ def test_changed_data_are_noticed(
         ({"SILVER": (5, 5)}, "a value is there twice"),
         ({"LAMBDAS": (-1.0,)}, "LAMBDAS: -1.0"),
         ({"TEMPERATURE": 0.0}, "TEMPERATURE is 0.0"),
-        ({"SEEDS": ("a",)}, "SEEDS: 'a'"),
+        ({"SEEDS": (-1,)}, "SEEDS: -1 is not a number from 0"),
         ({"DATASETS": ("tiny_studie",)}, "did you mean tiny_study"),
-        ({"INITIAL_CHECKPOINT_PATH": "nowhere"}, "nowhere: there is no such model directory"),
+        ({"INITIAL_CHECKPOINT_PATH": "nowhere"}, "nowhere: no such directory; give that of a T5"),
+        ({"INITIAL_CHECKPOINT_PATH": "tests"}, "tests/config.json: cannot be read"),
     ],
 )
 def test_mistakes_are_found_before_training(
@@ -184,7 +192,8 @@ def test_mistakes_are_found_before_training(
     assert study(tmp_path / "study", DATA_DIR=data, **{"SIZES": ("8/4",), **changes}) == 2
     error = capfd.readouterr().err
     assert message in error and error.count("\n") == 1
-    assert not (tmp_path / "study" / "cells").exists()
+    # What is there keeps no one from trying again with the mistake corrected.
+    assert {path.name for path in (tmp_path / "study").glob("*")} <= {"prepared"}
 
 
 def test_a_folder_of_something_else_is_left_alone(
@@ -193,6 +202,26 @@ def test_a_folder_of_something_else_is_left_alone(
     (tmp_path / "letter.txt").write_text("dear")
     assert study(tmp_path, DATA_DIR=data) == 2
     assert "not empty and not a study" in capfd.readouterr().err
+
+
+def test_two_processes_may_begin_a_study_together(tmp_path: Path) -> None:
+    (tmp_path / "prepared").mkdir()
+    (tmp_path / f".{SETTINGS_FILE}.tmp-7").touch()  # of the other process, at this moment
+    _claim(tmp_path, {"a": "1"})
+    _claim(tmp_path, {"a": "1"})
+    with pytest.raises(UserError, match=r"other settings: a \(there 1, now 2\)"):
+        _claim(tmp_path, {"a": "2"})
+
+
+def test_the_t5_student_has_all_it_needs() -> None:
+    bindings = ["STUDY_DIR = 'study'", "INITIAL_CHECKPOINT_PATH = 'model'"]
+    configure(["gin/runs/fewshot_study_t5.gin"], bindings)
+    parameters = inspect.signature(distil_t5).parameters.values()
+    required = {each.name for each in parameters if each.default is gin.REQUIRED}
+    text = gin.config_str()
+    missing = {name for name in required if f"\ndistil_t5.{name} = " not in text}
+    assert missing == {"model_dir", "mixture_or_task_name"}  # of each cell
+    gin.clear_config()
 
 
 def row(dataset: str, seed: int, name: str, f1: float, **changes: Any) -> dict[str, Any]:
@@ -264,6 +293,23 @@ def test_tables_say_what_the_results_say() -> None:
     assert "| BiLSTM, gold only | 50.00 |" in single.splitlines()
 
 
+def test_t5_students_have_lines_of_any_size(tmp_path: Path) -> None:
+    t5 = {"model": "t5-student", "kl_weight": 1.0}
+    few = row("a", 0, "t5-silver500-kl1", 0.5, silver="500", **t5)
+    gold = row("a", 0, "bilstm-gold", 0.5, recipe="gold")
+    text = markdown([gold, few, row("a", 0, "t5-silver0-kl1", 0.25, size="full", **t5)])
+    assert "| T5 student (500 silver, λ = 1) | 50.00 |" in text.splitlines()
+    assert "| T5 student (0 silver, λ = 1) | 12.50 / 25.00 |" in text.splitlines()
+
+
+def test_every_lambda_has_a_line(tmp_path: Path) -> None:
+    weights = (0.0, 0.1, 0.5, 1.0, 2.0)
+    rows = [row("a", 0, "x", 0.5, silver="500", kl_weight=weight) for weight in weights]
+    draw_silver(rows, tmp_path / "figure.svg")
+    text = (tmp_path / "figure.svg").read_text()
+    assert all(f"λ = {weight:g} (" in text for weight in weights)
+
+
 def test_csv_and_figures(tmp_path: Path) -> None:
     rows = known_rows(plain_f1)
     read = list(csv.DictReader(csv_text(rows).splitlines()))
@@ -295,6 +341,7 @@ def test_the_page() -> None:
     html = study_page(rows + full, drawings, settings, {})
     read = Page(html)
     assert read.links_hold()
+    assert ["", "SNIPS", "<other> & co", "mean F1"] in [row for t in read.tables for row in t]
     assert {"size-100_50", "size-full", "paper", "settings"} <= read.ids
     # Every cell of the Markdown tables, without its marks.
     shown = [row for table in read.tables for row in table]

@@ -10,14 +10,16 @@ from distill_jax.errors import UserError
 from distill_jax.inference import Prediction
 from distill_jax.report.page import Section, page
 from distill_jax.runs.study import write_outputs
-from distill_jax.runs.study_differences import (
-    DIFFERENCES,
-    Difference,
-    Differences,
-    differences,
+from distill_jax.runs.study_comparison import (
+    COMPARISON,
+    Comparison,
+    Tagged,
+    calibration_content,
+    compare,
+    confusion_content,
     differences_content,
-    read_differences,
-    write_differences,
+    read_comparison,
+    write_comparison,
 )
 from distill_jax.tagging import LabelSet, Sentence, Span
 from tests.html_reader import Page
@@ -38,15 +40,15 @@ def predictions(tags: list[tuple[int, int]]) -> list[Prediction]:
     return [Prediction(np.array(each, np.int32), None) for each in tags]
 
 
-def found() -> Differences:
-    return differences(LABELS, SENTENCES, predictions(TEACHER), "bilstm", predictions(STUDENT))
+def found() -> Comparison:
+    return compare(LABELS, SENTENCES, predictions(TEACHER), "bilstm", predictions(STUDENT))
 
 
 def test_counts_and_sentences() -> None:
     result = found()
-    assert result.counts == ((1, 1), (1, 1))
-    assert [one.words[1] for one in result.sentences] == ["now", "four", "york"]
-    assert result.sentences[2] == Difference(
+    assert result.counts == [[1, 1], [1, 1]]
+    assert [one.words[1] for one in result.different] == ["now", "four", "york"]
+    assert result.different[2] == Tagged(
         ("new", "york"),
         (Span(0, 2, "city"),),
         (Span(0, 1, "city"), Span(1, 2, "city")),
@@ -55,32 +57,32 @@ def test_counts_and_sentences() -> None:
 
 
 def test_they_are_kept(tmp_path: Path) -> None:
-    assert read_differences(tmp_path) is None
-    write_differences(tmp_path, found())
-    assert read_differences(tmp_path) == found()
-    before = (tmp_path / DIFFERENCES).read_bytes()
-    write_differences(tmp_path, found())
-    assert (tmp_path / DIFFERENCES).read_bytes() == before
+    assert read_comparison(tmp_path) is None
+    write_comparison(tmp_path, found())
+    assert read_comparison(tmp_path) == found()
+    before = (tmp_path / COMPARISON).read_bytes()
+    write_comparison(tmp_path, found())
+    assert (tmp_path / COMPARISON).read_bytes() == before
 
 
 @pytest.mark.parametrize("text", ["", "[]", "[{}]", '[{"schema": 2}]', "[1]"])
 def test_a_file_that_is_none(tmp_path: Path, text: str) -> None:
-    (tmp_path / DIFFERENCES).write_text(text)
-    with pytest.raises(UserError, match=DIFFERENCES):
-        read_differences(tmp_path)
+    (tmp_path / COMPARISON).write_text(text)
+    with pytest.raises(UserError, match=COMPARISON):
+        read_comparison(tmp_path)
 
 
 def test_a_truncated_file(tmp_path: Path) -> None:
-    write_differences(tmp_path, found())
-    path = tmp_path / DIFFERENCES
+    write_comparison(tmp_path, found())
+    path = tmp_path / COMPARISON
     path.write_text(path.read_text()[:-20])
     with pytest.raises(UserError, match="damaged"):
-        read_differences(tmp_path)
+        read_comparison(tmp_path)
     for change in ({"student": None}, {"teacher": [[0, 1]]}):
         head, *sentences = json.loads(json.dumps([{"schema": 1}, found().sentences[0]._asdict()]))
         path.write_text(json.dumps([head, sentences[0] | change]))
         with pytest.raises(UserError, match="damaged"):
-            read_differences(tmp_path)
+            read_comparison(tmp_path)
 
 
 def test_the_section() -> None:
@@ -94,6 +96,25 @@ def test_the_section() -> None:
     assert "The first 1 of them" in most.text and "york" not in most.text
 
 
+def test_confusion_of_both_models() -> None:
+    read = Page(page("t", "", [], [Section("s", "s", confusion_content("SNIPS", found()))]))
+    assert "SNIPS: teacher" in read.text and "SNIPS: bilstm" in read.text
+    assert ["time", "(missed)", "1"] in read.tables[0]  # the teacher has nothing at "now"
+    assert ["time", "city", "1"] in read.tables[2]  # the student takes "four" for a city
+
+
+def test_calibration_where_there_are_posteriors() -> None:
+    assert not calibration_content("SNIPS", found(), "0")
+    sure = [
+        Prediction(np.array(tags, np.int32), np.log(np.eye(4, dtype=np.float32)[list(tags)] + 1e-3))
+        for tags in TEACHER
+    ]
+    both = compare(LABELS, SENTENCES, sure, "bilstm", sure)
+    read = Page(page("t", "", [], [Section("s", "s", calibration_content("SNIPS", both, "0"))]))
+    assert "SNIPS: teacher" in read.text and "SNIPS: bilstm" in read.text
+    assert both.calibration["teacher"]["accuracy"] == 6 / 8
+
+
 def test_the_page_of_a_study_shows_what_cells_hold(tmp_path: Path) -> None:
     row = {
         **{"dataset": "snips", "size": "100/50", "seed": 0, "name": "teacher", "model": "t5"},
@@ -103,7 +124,11 @@ def test_the_page_of_a_study_shows_what_cells_hold(tmp_path: Path) -> None:
     }
     rows = [row, row | {"name": "bilstm-gold", "model": "bilstm", "recipe": "gold"}]
     rows += [each | {"seed": 1} for each in rows]
-    write_differences(tmp_path / "cells" / "snips_gold100_dev50_seed1", found())
+    write_comparison(tmp_path / "cells" / "snips_gold100_dev50_seed1", found())
     write_outputs(tmp_path, rows, {})
     read = Page((tmp_path / "report.html").read_text("utf-8"))
-    assert "different" in read.ids and "SNIPS, 100/50" in read.text and "fourtime" in read.text
+    assert (
+        {"confusion", "different"} <= set(read.ids)
+        and "SNIPS, 100/50" in read.text
+        and "fourtime" in read.text
+    )
