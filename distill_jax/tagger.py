@@ -30,7 +30,9 @@ from distill_jax.inference.tagged import (
     tagged,
     without_improbable_spans,
 )
+from distill_jax.interop.hf import read_json_object
 from distill_jax.interop.model_dir import LoadedModel, load_model
+from distill_jax.interop.settings import METADATA, TAGGER
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from distill_jax.models.t5 import T5
@@ -240,10 +242,13 @@ def _predictor(
 
 def model_hash(directory: str | os.PathLike[str]) -> str:
     """SHA-256 (hex) over everything in a model directory that predictions depend on."""
-    return sha256_json(
-        {
-            path.name: sha256_file(path)
-            for path in sorted(Path(directory).iterdir())
-            if path.is_file() and path.name != "README.md"
-        }
-    )
+    hashes = {
+        path.name: sha256_file(path)
+        for path in sorted(Path(directory).iterdir())
+        if path.is_file() and path.name != "README.md"
+    }
+    if TAGGER in hashes:
+        # A run that goes on after its end writes the same model with other seconds of training.
+        fields = read_json_object(Path(directory) / TAGGER)
+        hashes[TAGGER] = sha256_json({k: v for k, v in fields.items() if k not in METADATA})
+    return sha256_json(hashes)

@@ -155,7 +155,14 @@ class TeacherLabels:
     def __getitem__(self, index: int) -> TeacherLabel:
         if not 0 <= index < len(self):
             raise IndexError(f"label {index} of {len(self)} in {self.directory}")
-        return decode_label(self._records[index], self.labels.num_tags, self.header.get("top_k"))
+        record = self._records[index]
+        try:
+            return decode_label(record, self.labels.num_tags, self.header.get("top_k"))
+        except (ValueError, IndexError, KeyError, TypeError):
+            raise UserError(
+                f"{self.directory}: label {index} is not what {STORE} says (top_k "
+                f"{self.header.get('top_k')!r}, {self.labels.num_tags} tags); {_DAMAGED}"
+            ) from None
 
     def __iter__(self) -> Iterator[TeacherLabel]:
         for index in range(len(self)):

@@ -41,6 +41,7 @@ from distill_jax.runs.text_vectors import with_text_embedding
 from distill_jax.sent.format import SenTFormat, check_vocabulary_fits
 from distill_jax.sentscore import DecoderSettings, Normaliser
 from distill_jax.tagging import LabelSet, Sentence
+from distill_jax.train.checkpoints import RunCheckpoints
 from distill_jax.train.distributed import is_first
 from distill_jax.train.feed import RowBatches
 from distill_jax.train.loop import Evaluate, Outcome, Schedule, fit
@@ -112,9 +113,10 @@ def train_t5(
                 "EMBEDDING_TEXT is for a start from random weights, and INITIAL_CHECKPOINT_PATH has "
                 "an embedding already; leave one of them out"
             )
-        initial_params = with_text_embedding(
-            initial_params, config, vocabulary, embedding_text, seed
-        )
+        if not _goes_on(model_dir):
+            initial_params = with_text_embedding(
+                initial_params, config, vocabulary, embedding_text, seed
+            )
     if dropout_rate is not None:
         config = config.replace(dropout_rate=dropout_rate)
     check_vocabulary_fits(vocabulary, config.vocab_size)
@@ -213,6 +215,15 @@ def _check_one_label_set(
                 "single_token_tags needs one label set, and the tasks of the mixture have several; "
                 "train on one task, or on tasks with the same labels and eval_task"
             )
+
+
+def _goes_on(model_dir: str) -> bool:
+    """Whether the run takes its state from a checkpoint, whatever a new one would start from."""
+    directory = Path(model_dir) / "checkpoints"
+    if not directory.is_dir():
+        return False
+    with RunCheckpoints(directory) as checkpoints:
+        return checkpoints.latest_step() is not None
 
 
 def _labels(

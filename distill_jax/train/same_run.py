@@ -28,8 +28,9 @@ MAY_CHANGE = frozenset(
 """Bindings that a run may go on with changed, besides those that end in a name of `_MAY_CHANGE_IN_ANY`."""
 
 _MAY_CHANGE_IN_ANY = frozenset({"model_dir", "eval_batch_size"})
-_MAY_CHANGE_CONFIGURABLES = frozenset({"make_mesh", "logical_axis_rules", "StepOptions"})
-"""The mesh, and how a step is computed: other sums' orders, the same mathematics."""
+_MAY_CHANGE_CONFIGURABLES = frozenset({"make_mesh", "logical_axis_rules", "StepOptions", "study"})
+"""The mesh, and how a step is computed: other sums' orders, the same mathematics. And what a study
+consists of, which compares its own settings, since cells may be added to it."""
 
 _MACRO = re.compile(r"%(\w+)")
 

@@ -341,3 +341,11 @@ def test_verify_knows_the_pool(tmp_path: Path) -> None:
             (store.directory / path.name).write_bytes(path.read_bytes())
     with pytest.raises(UserError, match=r"not those of store\.json"):
         TeacherLabels(store.directory).verify()
+
+
+def test_records_that_are_not_what_the_header_says(tmp_path: Path) -> None:
+    write(tmp_path)
+    header = json.loads((tmp_path / "store.json").read_text())
+    (tmp_path / "store.json").write_text(json.dumps(header | {"top_k": 1}))
+    with pytest.raises(UserError, match=r"label 1 is not what store\.json says \(top_k 1, 4 tags"):
+        TeacherLabels(tmp_path).verify()

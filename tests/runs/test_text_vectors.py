@@ -2,15 +2,22 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gin
 import jax
 import numpy as np
+import optax
 import pytest
 
 from distill_jax.data.locations import set_data_dir
+from distill_jax.models.t5_config import T5Config
+from distill_jax.runs import seq2seq
 from distill_jax.runs.text_vectors import with_text_embedding
 from distill_jax.runs.word_embeddings import initial_word_embeddings
+from distill_jax.train.checkpoints import RunCheckpoints
+from distill_jax.train.loop import Schedule
+from distill_jax.train.state import TrainState
 from distill_jax.vocab import ByteVocabulary
 from distill_jax.word_vocab import NUM_SPECIAL, WordVocabulary
 from tests.tiny import T5_CONFIG, t5_params
@@ -69,3 +76,43 @@ def test_tokens_of_the_text_begin_with_its_vectors(text_task: str) -> None:
         untouched,
         {name: part for name, part in before.items() if name != "token_embedder"},
     )
+
+
+def test_a_run_that_goes_on_reads_no_text(
+    text_task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = []
+
+    class Begun(Exception):
+        pass
+
+    def fit(*_: Any, initial_params: Any, **__: Any) -> None:
+        starts.append(initial_params)
+        raise Begun
+
+    monkeypatch.setattr(seq2seq, "with_text_embedding", lambda *_: "from text")
+    monkeypatch.setattr(seq2seq, "fit", fit)
+
+    def begin() -> None:
+        with pytest.raises(Begun):
+            seq2seq.train_t5(
+                model_dir=str(tmp_path / "run"),
+                mixture_or_task_name=text_task,
+                task_feature_lengths={"inputs": 64, "targets": 64},
+                batch_size=8,
+                optimizer=optax.sgd(0.1),
+                schedule=Schedule(train_steps=1),
+                model=T5Config,
+                vocabulary=ByteVocabulary(),
+                embedding_text=text_task,
+                eval_split="train",
+            )
+
+    begin()
+    checkpoints = tmp_path / "run" / "checkpoints"
+    checkpoints.mkdir()  # of a run that was stopped before its first one
+    begin()
+    with RunCheckpoints(checkpoints) as saved:
+        saved.save(TrainState(np.int32(1), {}, ()), {"selection": {"best_step": 0}})
+    begin()
+    assert starts == ["from text", "from text", None]

@@ -103,3 +103,10 @@ def test_other_versions_are_said() -> None:
     assert version_notes({}) == []
     (note,) = version_notes({**versions(), "jax": "0.1"})
     assert f"jax 0.1, now {jax.__version__}" in note
+
+
+def test_more_cells_may_be_added_to_a_study() -> None:
+    before = "DATASETS = ('a',)\nstudy.datasets = %DATASETS\nteacher/adamw.b2 = 0.9\n"
+    check_same_config(before, before.replace("('a',)", "('a', 'b')"), "cell")
+    with pytest.raises(UserError, match="b2"):
+        check_same_config(before, before.replace("0.9", "0.8"), "cell")
