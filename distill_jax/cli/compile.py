@@ -152,6 +152,8 @@ def report_lines(report: Any, topology: str) -> list[str]:
             lines += [f"  {kind:<22}{one.count:>8.0f}{_bytes(one.bytes, 14)}{_bytes(sent, 14)}"]
             if one.sent_between_slices:
                 lines += [f"    {'between slices':<44}{_bytes(one.sent_between_slices, 14)}"]
+    elif report.fits:
+        lines += ["bytes moved and collectives: not known, for JAX cannot read this program back"]
     lines += _time_lines(report)
     lines += [f"{'compiled in':<36}{report.compile_seconds:>12.1f} s"]
     lines += [_verdict(report)]

@@ -231,6 +231,8 @@ def _bucketed(
     teacher: SenTFormat | None = None,
 ) -> grain.MapDataset[dict[str, np.ndarray]]:
     """Shuffles and batches within each length bucket; buckets are drawn by their sizes."""
+    if batch_size < 1:
+        raise UserError(f"BATCH_SIZE is {batch_size}; it must be at least 1")
     if teacher is not None:
         collate = _with_teacher_inputs(targets, collate, teacher)
     members: dict[int, list[int]] = {}

@@ -14,8 +14,8 @@ import distill_jax
 from distill_jax.data.locations import check_local
 from distill_jax.errors import UserError
 
-# Importing the jobs makes their names known to Gin.
-from distill_jax.runs import seq2seq, student  # noqa: F401
+# Importing the jobs makes their names known to Gin; of binding_types, that it is to check them.
+from distill_jax.runs import binding_types, seq2seq, student  # noqa: F401
 from distill_jax.train import mesh, optimizers  # noqa: F401
 
 _MACRO = re.compile(r"\s*(\w+)\s*=")
@@ -45,7 +45,8 @@ def configure(gin_files: Sequence[str], bindings: Sequence[str]) -> None:
     """Parses files, then bindings, which win.
 
     Raises `UserError` for a file that is not there, a malformed line, a name Gin does not know, a
-    macro that is required but not given, or one that is given but used by no file.
+    macro that is required but not given, one that is given but used by no file, or a value of
+    another type than its parameter takes.
     """
     if not gin_files:
         raise UserError("train needs --gin_file; see gin/runs/ for the kinds of run there are")
@@ -109,6 +110,8 @@ def _gin_errors(place: str, remedy: str) -> Iterator[None]:
     """Turns what Gin raises, which is whatever Python raises with places appended, into one line."""
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
         text = str(error)
         if found := _NOT_GIVEN.search(text):

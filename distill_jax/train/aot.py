@@ -62,7 +62,7 @@ class Report:
     `memory` has `arguments`, `output`, `aliased` (output that takes the place of an argument),
     `temporaries`, `program` and `total`; where the compiler ran out of memory, `total` alone.
     `contributors` say what the total is made of. `hbm` is None where the chip is not known; then there
-    is no roofline either.
+    is no roofline either. `traffic` is None where the program does not fit, or cannot be read.
     """
 
     name: str
@@ -125,12 +125,7 @@ def compile_plan(plan: Plan) -> Report:
         hbm = int(limit)
     else:
         memory = _memory(compiled)
-        moved = traffic(
-            compiled.as_text(),
-            devices=devices,
-            slices=dict(plan.mesh.shape).get("slice", 1),
-            unknown_trips=plan.unknown_trips,
-        )
+        moved = _traffic(compiled, plan)
     fits = None if hbm is None else compiled is not None and memory["total"] <= hbm
     contributors = {**held, **_rest(held, memory["total"])}
     seconds = _roofline(chip, flops, moved)
@@ -193,6 +188,24 @@ def _memory(compiled: Any) -> dict[str, float]:
     }
     memory["total"] = sum(memory.values()) - 2 * memory["aliased"]
     return memory
+
+
+def _traffic(compiled: Any, plan: Plan) -> Traffic | None:
+    """What the program moves; None where JAX cannot read it back.
+
+    libtpu and jaxlib are released apart, and some asynchronous instructions of the one are malformed to
+    the other's reader. Only the text is lost: the program's memory is known.
+    """
+    try:
+        text = compiled.as_text()
+    except jax.errors.JaxRuntimeError:
+        return None
+    return traffic(
+        text,
+        devices=plan.mesh.devices.size,
+        slices=dict(plan.mesh.shape).get("slice", 1),
+        unknown_trips=plan.unknown_trips,
+    )
 
 
 def _bytes_a_device(tree: Any) -> float:

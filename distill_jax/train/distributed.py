@@ -135,15 +135,27 @@ def initialize(
         return
     names = [f"process {number}" for number in range(state.num_processes)]
     _job = _Job(state.client, state.process_id, tuple(names))
-    _job.client.key_value_set(f"{_PREFIX}/host/{state.process_id}", socket.gethostname())
+    own = f"{state.num_processes} {socket.gethostname()}"
+    _job.client.key_value_set(f"{_PREFIX}/host/{state.process_id}", own)
     try:
         barrier("start", start_seconds)
     except PeersMissing as error:
         _leave(str(error))
-    _job.hosts = tuple(
-        _job.client.blocking_key_value_get(f"{_PREFIX}/host/{number}", 10_000)
-        for number in range(state.num_processes)
-    )
+    with ends_together():
+        _job.hosts = tuple(_host(number) for number in range(state.num_processes))
+
+
+def _host(number: int) -> str:
+    """The name of a process's host, once that process is known to count as many processes."""
+    assert _job is not None
+    key = f"{_PREFIX}/host/{number}"
+    count, _, host = _job.client.blocking_key_value_get(key, 10_000).partition(" ")
+    if int(count) != len(_job.hosts):
+        raise UserError(
+            f"process {number} ({host}) is one of {count} processes and process {_job.process} one of "
+            f"{len(_job.hosts)}; start all with the same --num_processes"
+        )
+    return str(host)
 
 
 def _leave(text: str) -> NoReturn:

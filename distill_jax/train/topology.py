@@ -1,5 +1,6 @@
 """Devices to compile for: those of a TPU slice that is not there, a present GPU's, or the CPU's."""
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -9,8 +10,16 @@ import jax
 
 from distill_jax.errors import UserError
 
-FAMILIES = ("v4", "v5e", "v5p", "v6e")
-_NAME = re.compile(r"(v\w+):(\d+(?:x\d+){1,2})")
+_NAME = re.compile(r"(v\w+):(\d+(?:x\d+)*)")
+_SMALL = {
+    "v4": ("2x2x1", "2x2x2", "2x2x4", "2x4x4"),
+    "v5e": ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"),
+    "v5p": ("2x2x1", "2x2x2", "2x2x4", "2x4x4"),
+    "v6e": ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"),
+}
+"""The slices that Google Cloud's page of each chip lists; for v4 and v5p those below a cube of 4x4x4."""
+_MOST_CHIPS = {"v4": 4096, "v5p": 6144}
+"""Of a slice made of such cubes, which may have any shape."""
 # A v4 chip is one device to JAX on a TPU VM; the description has its two cores unless told so.
 _OPTIONS = {"v4": {"chip_config_name": "megacore"}}
 
@@ -33,19 +42,30 @@ def topology_devices(name: str, slices: int = 1) -> Sequence[Any]:
         except RuntimeError:
             raise UserError(f"--topology {name}: this machine has none that JAX can use") from None
     found = _NAME.fullmatch(name)
-    if not found or found[1] not in FAMILIES:
+    if not found or found[1] not in _SMALL:
         raise UserError(
             f"--topology {name!r} is unknown; use cpu, gpu, or a TPU slice like v4:2x2x2, v5e:4x4, "
             "v5p:2x2x4 or v6e:4x4"
         )
-    family, dimensions = found[1], [int(size) for size in found[2].split("x")]
-    flat = family in ("v5e", "v6e")
-    if len(dimensions) != (2 if flat else 3):
-        example = f"{family}:4x4" if flat else f"{family}:2x2x4"
+    family, shape = found[1], found[2]
+    dimensions = [int(size) for size in shape.split("x")]
+    if shape not in _SMALL[family] and not _of_cubes(family, dimensions):
+        cubes = ""
+        if family in _MOST_CHIPS:
+            cubes = f", and ascending multiples of 4 up to {_MOST_CHIPS[family]} chips, as 4x4x8"
         raise UserError(
-            f"--topology {name!r}: a slice of {family} has {2 if flat else 3} dimensions, as {example}"
+            f"--topology {name!r} does not exist; {family} has {', '.join(_SMALL[family])}{cubes}"
         )
     return _described(name, dimensions, slices, _OPTIONS.get(family, {}))
+
+
+def _of_cubes(family: str, dimensions: Sequence[int]) -> bool:
+    return (
+        len(dimensions) == 3
+        and list(dimensions) == sorted(dimensions)
+        and all(size and size % 4 == 0 for size in dimensions)
+        and math.prod(dimensions) <= _MOST_CHIPS.get(family, 0)
+    )
 
 
 def _described(
@@ -70,11 +90,9 @@ def _described(
     try:
         described = topologies.get_topology_desc(name, platform="tpu", num_slices=slices, **options)
     except Exception as error:
-        kind, _, first = str(error).splitlines()[0].partition(": ")
-        if kind not in ("INVALID_ARGUMENT", "NOT_FOUND"):
-            raise UserError(f"--topology {name!r}: libtpu failed: {kind}: {first}") from error
+        first = str(error).splitlines()[0]
         raise UserError(
-            f"--topology {name!r} does not exist: {first}; use sizes that Google Cloud offers, as "
-            "v5e:2x2, v5e:4x4 or v5p:2x2x4"
-        ) from None
+            f"--topology {name!r}: libtpu failed: {first}; install the version that JAX asks for: "
+            "pip install 'distill_jax[tpu]'"
+        ) from error
     return list(described.devices)

@@ -182,6 +182,10 @@ def test_candidates_are_every_mesh_with_every_batch():
         (["--topology", "cpu", "--slices", "2", *FINETUNE], "--slices"),
         (["--topology", "cpu", *FINETUNE, "--gin.MESH_FSDP=3"], "devices"),
         (["--topology", "cpu", *FINETUNE, "--gin.BATCH_SIZE=6"], "BATCH_SIZE 6 does not divide"),
+        (
+            ["--topology", "cpu", *FINETUNE, "--gin.BATCH_SIZE='x'"],
+            "BATCH_SIZE is 'x' and must be int",
+        ),
         (["--topology", "cpu", *FINETUNE, "--gin.ACCUMULATE=3"], "does not divide"),
         (["--topology", "cpu", "--gin_file=gin/runs/finetune.gin"], "INITIAL_CHECKPOINT_PATH"),
         (["--topology", "cpu", "--gin_file=gin/runs/nothing.gin"], "no such Gin file"),

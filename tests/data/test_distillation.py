@@ -219,3 +219,9 @@ def test_a_window_inside_a_span_begins_with_its_label() -> None:
 def test_nothing_to_learn_from(kind: str) -> None:
     with pytest.raises(UserError, match="training set is empty"):
         batches_of(kind, [target(0, 0)])
+
+
+@pytest.mark.parametrize("kind", ["word", "sent"])
+def test_a_batch_of_nothing(kind: str) -> None:
+    with pytest.raises(UserError, match="BATCH_SIZE is 0"):
+        batches_of(kind, [target(2, 0)], size=0)

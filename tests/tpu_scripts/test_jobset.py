@@ -112,6 +112,7 @@ def test_slices(topology: str, accelerator: str, hosts: int, chips: int) -> None
         ((*OPTIONS, "--topology", "a100:8", "--", "train"), "--topology is 'a100:8'"),
         ((*OPTIONS, "--name", "T5", "--", "train"), "--name is 'T5'"),
         ((*OPTIONS, "--slices", "0", "--", "train"), "--slices is 0"),
+        ((*OPTIONS, "--slices=2", "--topology=v5e:2x2", "--", "train"), "several hosts only"),
         ((*OPTIONS, "--env", "A", "--", "train"), "--env is 'A'"),
         (OPTIONS, "after -- comes"),
         ((*OPTIONS, "--", "predict"), "after -- comes"),

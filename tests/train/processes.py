@@ -43,14 +43,19 @@ def start(cache: str, devices: int, **options: Any) -> subprocess.Popen[str]:
 
 def start_job(cache: str, processes: int, devices: int, **options: Any) -> list[Any]:
     """All processes of a job, with so many devices together."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     own = devices // processes
     return [
         start(cache, own, processes=processes, process=number, port=port, **options)
         for number in range(processes)
     ]
+
+
+def free_port() -> int:
+    """A port of the loopback that nothing uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def ended(process: subprocess.Popen[str], timeout: float = 120) -> tuple[int, str]:

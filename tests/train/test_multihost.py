@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.train.processes import ended, start, start_job, wait_for_line
+from tests.train.processes import ended, free_port, start, start_job, wait_for_line
 from tests.train.toy import metrics
 
 MESH = {"data": 2, "fsdp": 2}
@@ -150,4 +150,20 @@ def test_processes_with_other_settings_are_refused(
     assert len(said) == 1
     assert "process 1 (" in said[0] and "has another Gin configuration than process 0" in said[0]
     assert "'adamw.learning_rate = 0.1' instead of 'adamw.learning_rate = 0.05'" in said[0]
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_processes_that_count_differently_are_refused(
+    compilation_cache_directory: str, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"directory": str(tmp_path), "mesh": {}, "port": free_port()}
+    job = [
+        start(compilation_cache_directory, 1, processes=count, process=number, **options)
+        for number, count in enumerate((2, 3))
+    ]
+    ends = [ended(process, timeout=60) for process in job]
+    assert [code for code, _ in ends] == [2, 2], ends
+    said = [line for line in ends[0][1].splitlines() if line.startswith("distill-jax: error:")]
+    assert len(said) == 1
+    assert "is one of 3 processes and process 0 one of 2" in said[0]
     assert not (tmp_path / "checkpoints").exists()

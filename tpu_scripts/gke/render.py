@@ -58,6 +58,11 @@ def main() -> None:
         accelerator, shape, hosts, chips = slice_of(options.topology)
     except ValueError as error:
         parser.error(str(error))
+    if options.slices > 1 and hosts == 1:
+        parser.error(
+            f"--slices is {options.slices} and {options.topology} one host; GKE joins slices of "
+            "several hosts only"
+        )
     selector = {
         "cloud.google.com/gke-tpu-accelerator": accelerator,
         "cloud.google.com/gke-tpu-topology": shape,
