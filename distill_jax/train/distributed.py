@@ -40,6 +40,10 @@ HEARTBEAT_SECONDS = 20
 START_SECONDS = 300
 """How long processes wait for each other at the start."""
 
+CLOCK_SECONDS = 60
+"""How far the hosts' clocks may be apart: by them logs and files are put in order, and a cloud's
+storage refuses who is far off."""
+
 EVALUATION_SECONDS = 12 * 3600
 """How long the others wait for the first at most, while heartbeats say that it lives."""
 
@@ -93,7 +97,8 @@ def initialize(
     processes, nothing is done.
 
     Raises `UserError` if the description is incomplete. If not all processes come in time this one
-    ends, with one line and `EXIT_PEER_LOST`.
+    ends, with one line and `EXIT_PEER_LOST`; if they count differently, or their clocks are more than
+    `CLOCK_SECONDS` apart, with one line and code 2.
     """
     global _job
     environment = os.environ if environment is None else environment
@@ -143,6 +148,7 @@ def initialize(
         _leave(str(error))
     with ends_together():
         _job.hosts = tuple(_host(number) for number in range(state.num_processes))
+        _check_clocks()
 
 
 def _host(number: int) -> str:
@@ -156,6 +162,19 @@ def _host(number: int) -> str:
             f"{len(_job.hosts)}; start all with the same --num_processes"
         )
     return str(host)
+
+
+def _check_clocks() -> None:
+    """Raises `UserError` if a clock is far from the first process's; all come here at the same time."""
+    clocks = [float(clock) for clock in _shared("clock", str(time.time()), START_SECONDS)]
+    for number, clock in enumerate(clocks):
+        ahead = clock - clocks[0]
+        if abs(ahead) > CLOCK_SECONDS:
+            raise UserError(
+                f"the clock of {_name(number)} is {abs(ahead):.0f} s "
+                f"{'ahead of' if ahead > 0 else 'behind'} that of {_name(0)}; set the hosts' clocks "
+                "(NTP does), and start all processes again"
+            )
 
 
 def _leave(text: str) -> NoReturn:

@@ -166,3 +166,16 @@ def test_a_disagreement_is_a_mistake_of_the_users(
         distributed.agree("colour", "red")
     assert codes == [2]
     assert "process 1 (b) has another colour than process 0 (a)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("other", "said"), [(-61.5, "62 s behind"), (3600.0, "3600 s ahead of")])
+def test_clocks_that_disagree(other: float, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "_job", _Job(None, 1, ("a", "b")))
+    monkeypatch.setattr(distributed, "_shared", lambda *_: ["1000.0", str(1000.0 + other)])
+    with pytest.raises(UserError, match=f"clock of process 1 \\(b\\) is {said} that of process 0"):
+        distributed._check_clocks()
+
+
+def test_clocks_that_agree_well_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "_shared", lambda *_: ["1000.0", "1059.0"])
+    distributed._check_clocks()
