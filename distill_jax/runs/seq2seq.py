@@ -96,7 +96,7 @@ def train_t5(
         embedding_text: tasks from whose training sentences the embedding of a T5 that starts from random
             weights is made: tokens that stand in the same places begin alike.
         mention_copies: variants of each labelled training sentence, mentions swapped (`swap_mentions`).
-        dropout_rate: replaces that of the configuration.
+        dropout_rate: in this training; the model that leaves it keeps that of its configuration.
         logit_chunks: compute the loss over the vocabulary in so many parts, for less memory.
         execution: how the model is computed while it is trained.
         eval_examples: use only the first so many sentences of each dev split.
@@ -117,10 +117,10 @@ def train_t5(
             initial_params = with_text_embedding(
                 initial_params, config, vocabulary, embedding_text, seed
             )
-    if dropout_rate is not None:
-        config = config.replace(dropout_rate=dropout_rate)
     check_vocabulary_fits(vocabulary, config.vocab_size)
-    layout = TrainingLayout(config, execution)
+    # The model that leaves the run keeps its own: pre-training without dropout says nothing of tuning.
+    dropout = config.dropout_rate if dropout_rate is None else dropout_rate
+    layout = TrainingLayout(config.replace(dropout_rate=dropout), execution)
     objective = LanguageModel(
         T5(layout.config), label_smoothing=label_smoothing, z_loss=z_loss, logit_chunks=logit_chunks
     )
