@@ -133,10 +133,11 @@ def draw_quality(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
 
 
 def _ticks_of_speed(axes: Any) -> None:
-    """Plain numbers, at 1, 2 and 5 times the powers of ten."""
+    """Plain numbers, at 1, 2 and 5 times the powers of ten as long as there is room."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    slowest, fastest = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if fastest < 200 * slowest else (1,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 
