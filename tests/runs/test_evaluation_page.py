@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from distill_jax.inference import Prediction, evaluate
-from distill_jax.runs import evaluation_page as module
+from distill_jax.runs import reliability
 from distill_jax.runs.evaluation_page import Evaluated, evaluation_page
 from distill_jax.runs.report import _share as printed
 from distill_jax.tagging import LabelSet, Sentence
@@ -173,7 +173,7 @@ def test_models_that_agree_and_are_right() -> None:
 def test_without_matplotlib_the_numbers_stand_for_the_diagram(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "can_plot", lambda: False)
+    monkeypatch.setattr(reliability, "can_plot", lambda: False)
     html = evaluation_page("d", SENTENCES, [evaluated("m", *FIRST)])
     assert "<svg" not in html and "needs matplotlib" in html
     assert ["0.67 to 0.73", "2", "0.7000", "0.5000"] in [r for t in Page(html).tables for r in t]

@@ -114,7 +114,7 @@ def test_tables_and_figures_are_there(finished: Path) -> None:
     assert "none are left as silver" in text
     read = Page((finished / "report.html").read_text("utf-8"))
     rows = [row for table in read.tables for row in table]
-    assert ["TEMPERATURE", "2.0"] in rows and ["study.lambdas", "%LAMBDAS"] in rows
+    assert ["TEMPERATURE", "1.5"] in rows and ["study.lambdas", "%LAMBDAS"] in rows
     assert {"different", "settings"} <= read.ids
     for row in results(finished):
         assert f"{100 * float(row['f1']):.2f}" in read.text
@@ -149,7 +149,7 @@ def test_other_settings_are_refused(
 ) -> None:
     assert study(finished, DATA_DIR=data, TEMPERATURE=7.0, STUDENT_STEPS=3) == 2
     error = capfd.readouterr().err
-    assert "STUDENT_STEPS (there 2, now 3), TEMPERATURE (there 2.0, now 7.0)" in error
+    assert "STUDENT_STEPS (there 2, now 3), TEMPERATURE (there 1.5, now 7.0)" in error
     assert error.count("\n") == 1
 
 

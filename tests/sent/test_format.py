@@ -316,7 +316,8 @@ def test_t5_has_28_rows_to_spare(t5: Vocabulary) -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 6), max_size=20), st.integers(0, 9))
 def test_single_tokens_are_read_as_they_were_written(tag_ids: list[int], spare: int) -> None:
-    vocabulary = OneTokenVocabulary(sentinels=27)
+    # Without rows to spare the seven tags take the last seven; 20 words need 21.
+    vocabulary = OneTokenVocabulary(sentinels=28)
     labels = LabelSet(tuple("abcde"))
     form = SenTFormat(vocabulary, labels, single_token_tags=True, rows=vocabulary.size + spare)
     target = form.encode_target(tag_ids)
