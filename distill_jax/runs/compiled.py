@@ -432,7 +432,15 @@ def _tagger(
     teacher = _teacher(parameters, shapes)
     features = features | _target_features(shapes.words, shapes.num_tags)
     if teacher is None:
-        return _train("distil", parameters, mesh, size, lambda plain: student, features)
+        return _train(
+            "distil",
+            parameters,
+            mesh,
+            size,
+            lambda plain: student,
+            features,
+            unknown_trips=shapes.words,
+        )
     features |= _teacher_features(shapes)
     return _train(
         "distil, the teacher within the step",

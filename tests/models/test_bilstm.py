@@ -157,6 +157,26 @@ def test_padding_gets_and_gives_no_gradient(params: Any) -> None:
     assert not np.asarray(on_padding).any()
 
 
+def test_members_of_a_vmap_share_the_longest_sequence_and_change_nothing() -> None:
+    layer = lstm.BidirectionalLSTM(4)
+    inputs = jnp.asarray(np.random.default_rng(2).normal(size=(3, 2, 6, 3)), jnp.float32)
+    lengths = jnp.array([[2, 1], [6, 4], [0, 0]])
+    masks = jnp.arange(6) < lengths[..., None]
+    variables = jax.jit(layer.init)(jax.random.key(0), inputs[0], masks[0])
+
+    def loss(inputs: jax.Array, mask: jax.Array) -> jax.Array:
+        states, last = layer.apply(variables, inputs, mask)
+        return jnp.sum(jnp.sin(states)) + jnp.sum(jnp.sin(last))
+
+    gradient = jax.grad(loss)
+    together = jax.jit(jax.vmap(gradient))(inputs, masks)
+    for member, alone in enumerate(map(jax.jit(gradient), inputs, masks)):
+        np.testing.assert_allclose(together[member], alone, rtol=0, atol=1e-6)
+    # One number for all members: `out_axes=None` would refuse one for each.
+    steps = jax.vmap(lstm.longest, out_axes=None)(jnp.swapaxes(masks, 1, 2))
+    assert steps == 6
+
+
 def test_embeddings_of_padding_get_no_gradient(golden: dict[str, np.ndarray], params: Any) -> None:
     gradient = jax.jit(
         jax.grad(lambda p: jnp.sum(jnp.square(apply(p, golden["word_ids"], golden["char_ids"]))))
