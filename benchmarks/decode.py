@@ -12,6 +12,7 @@ What each part (`--only`) does:
   the machine's rate that the arithmetic no implementation can avoid amounts to (`work`), and whether
   the decoders here agree with those in transformers.
 * `trained`: a teacher of peaked posteriors on real sentences (needs `--trained_model`, `--trained_data`).
+* `labelling`: from words to a finished label store, beside the decoder alone; the same teacher.
 * `growth`: the time of `pruned` with 10 and with 300 tags, the same teacher.
 * `legality`: whether sentences of tiny random models are tagged legally by every algorithm.
 * `brute_force`: tags and log-likelihoods against every tag spelled out.
@@ -54,7 +55,7 @@ from distill_jax.errors import UserError
 from distill_jax.files import atomic_write
 from distill_jax.interop.hf import write_hf
 
-PARTS = ("machine", "throughput", "trained", "growth", "legality", "brute_force")
+PARTS = ("machine", "throughput", "trained", "labelling", "growth", "legality", "brute_force")
 # (name, faster, slower, target by batch size; None: the same for all).
 _TARGETS: tuple[tuple[str, str, str, dict[int | None, float]], ...] = (
     ("greedy / constrained generate", "greedy", "hf-generate", {32: 4.0, 1: 3.0}),
@@ -65,6 +66,9 @@ _TARGETS: tuple[tuple[str, str, str, dict[int | None, float]], ...] = (
 )
 _TRAINED_TARGETS: tuple[tuple[str, str, str, dict[int | None, float]], ...] = (
     ("pruned / constrained generate", "pruned", "hf-generate", {None: 2.5}),
+)
+_LABELLING_TARGETS: tuple[tuple[str, str, str, dict[int | None, float]], ...] = (
+    ("labelling / the decoder alone", "label", "sentscore", {None: 0.9}),
 )
 _GROWTH_TARGET = 2.0
 _AGREEMENT = 1e-4
@@ -199,6 +203,17 @@ class Benchmark:
         self.results["trained"] = {"rows": rows, "pruned": checked}
         self.results["targets"] += tables.ratios(rows, _TRAINED_TARGETS)
 
+    def labelling(self) -> None:
+        """Whether writing a label store keeps up with the decoder."""
+        size = max(self.options.batch_sizes)
+        trained = self._trained(size)
+        if trained is None:
+            return
+        self.say("labelling")
+        rows = teacher.labelling(self.options.trained_model, trained, size, self.options)
+        self.results["labelling"] = rows
+        self.results["targets"] += tables.ratios(rows, _LABELLING_TARGETS)
+
     def growth(self) -> None:
         """Time of `pruned` against the number of tags."""
         trained = self._trained(max(self.options.batch_sizes))
@@ -287,7 +302,7 @@ class Benchmark:
     def _trained(self, batch_size: int) -> Any:
         options = self.options
         if not (options.trained_model and options.trained_data):
-            self.skip("trained teacher and growth: give --trained_model and --trained_data")
+            self.skip("trained teacher, labelling, growth: give --trained_model and --trained_data")
             return None
         return workload.load_trained(
             options.trained_model,

@@ -60,6 +60,8 @@ def show(results: Mapping[str, Any], console: Console | None = None) -> None:
         _show_rates("random weights", results["throughput"], console)
     if "trained" in results:
         _show_rates("trained teacher, real sentences", results["trained"]["rows"], console)
+    if "labelling" in results:
+        _show_rates("labelling, trained teacher", results["labelling"], console)
     if "throughput" in results or "trained" in results:
         console.print(
             "FLOP%: of the rate of a large matrix product timed in the same turns; byte%: of the rate at "

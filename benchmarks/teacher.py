@@ -3,7 +3,9 @@
 import argparse
 import functools
 import operator
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,9 @@ from benchmarks.throughput import (
 )
 from benchmarks.timing import Machine, alternate, square_product, warm_up
 from benchmarks.workload import Trained, with_made_up_labels
-from distill_jax.sentscore import posteriors
+from distill_jax.distill.store import write_store
+from distill_jax.sentscore import DecoderSettings, make_decoder, posteriors
+from distill_jax.tagger import Tagger
 
 _DECODERS = ("greedy", "sentscore", "sentscore-trie", "pruned")
 
@@ -56,6 +60,37 @@ def rates(
         work = functools.reduce(operator.add, works)
         found.append(row | shares(work, timing.median, matrix_flops, machine))
     return found
+
+
+def labelling(
+    directory: str, trained: Trained, batch_size: int, options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Sentences a second of `distill-jax label` and of the decoder alone, on the same sentences.
+
+    Labelling is from words to a finished store, compilation and loading left out.
+    """
+    tagger = Tagger.load(directory, batch_size=batch_size, dtype=options.dtype)
+    tagger.warm_up([sentence.words for sentence in trained.sentences])
+    settings = DecoderSettings(normaliser=tagger.settings.normaliser)
+    decoder = make_decoder(trained.model.t5, trained.labels.trie, settings)
+
+    def label() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            write_store(
+                Path(folder) / "store",
+                trained.sentences,
+                tagger.labels,
+                tagger.label,
+                settings={"decoder": tagger.decoder},
+            )
+
+    functions = {"sentscore": functools.partial(_decode_all, decoder, trained), "label": label}
+    warm_up(functions)
+    timings = alternate(functions, patience_of(options))
+    return [
+        row_of(trained.labels.name, batch_size, name, timing, trained.num_sentences)
+        for name, timing in timings.items()
+    ]
 
 
 def growth(trained: Trained, options: argparse.Namespace) -> list[dict[str, Any]]:

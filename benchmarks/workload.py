@@ -19,7 +19,7 @@ from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sentscore import LabelTrie, SentScoreBatch, make_batch
-from distill_jax.tagging.labels import LabelSet
+from distill_jax.tagging import LabelSet, Sentence
 from distill_jax.tagging.spans import spans_from_iob2
 from distill_jax.vocab import Vocabulary, load_vocabulary
 
@@ -182,12 +182,14 @@ class Trained:
     most_frequent: Labels
     """O, I and the 8 most frequent labels."""
     label_set: LabelSet
+    sentences: tuple[Sentence, ...]
+    """From short to long, as they are in the batches."""
     batches: tuple[SentScoreBatch, ...]
 
     @property
     def num_sentences(self) -> int:
         """In all batches."""
-        return sum(len(batch.num_words) for batch in self.batches)
+        return len(self.sentences)
 
 
 def load_trained(
@@ -228,6 +230,7 @@ def load_trained(
         Labels("teacher's", text.tag_token_ids),
         Labels("most frequent", tuple(kept)),
         loaded.labels,
+        tuple(chosen),
         tuple(batches),
     )
 

@@ -92,7 +92,7 @@ def test_quick_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(entry.get("different_tags", 0) == 0 for entry in checked.values())
 
     assert results["skipped"] == [
-        "trained teacher and growth: give --trained_model and --trained_data"
+        "trained teacher, labelling, growth: give --trained_model and --trained_data"
     ]
     ratios = {entry["what"]: entry["value"] for entry in results["targets"]}
     expected = rows["hf-generate"]["seconds"] / rows["greedy"]["seconds"]
@@ -102,7 +102,7 @@ def test_quick_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
-def test_trained_teacher_and_growth(tmp_path: Path) -> None:
+def test_trained_teacher_labelling_and_growth(tmp_path: Path) -> None:
     sentences = [  # two batches of one shape
         Sentence(("to", "ulm"), ("O", "B-c")),
         Sentence(("9", "at", "six"), ("B-t", "I-t", "I-t")),
@@ -119,7 +119,8 @@ def test_trained_teacher_and_growth(tmp_path: Path) -> None:
         vocabulary=ByteVocabulary(),
         labels=labels,
     )
-    arguments = ["--quick", "--no_peers", "--only", "trained", "growth", "--most_tags", "7"]
+    arguments = ["--quick", "--no_peers", "--only", "trained", "labelling", "growth"]
+    arguments += ["--most_tags", "7"]
     arguments += ["--trained_model", str(tmp_path / "model")]
     results = decode.main([*arguments, "--trained_data", str(tmp_path / "data.conll")])
     assert [row["tags"] for row in results["growth"]] == [4, 5, 7]
@@ -129,6 +130,11 @@ def test_trained_teacher_and_growth(tmp_path: Path) -> None:
     assert checked["worst_posterior_error"] <= 1e-4
     flops = {row["algorithm"]: row["work"]["flops"] for row in results["trained"]["rows"]}
     assert flops["greedy"] < flops["pruned"] < flops["sentscore"]
+    seconds = {row["algorithm"]: row["seconds"] for row in results["labelling"]}
+    [ratio] = [
+        target["value"] for target in results["targets"] if target["what"].startswith("labelling")
+    ]
+    assert ratio == pytest.approx(seconds["sentscore"] / seconds["label"])
 
 
 def test_peers_agree_on_sentences_of_different_lengths(
