@@ -136,6 +136,10 @@ class TeacherLabels:
                 f"of {self.header.get('sentences')}; {_UNFINISHED}"
             )
 
+    def content_hash(self) -> str:
+        """SHA-256 (hex) over the settings and the shards' checksums."""
+        return sha256_json([self.header, self._shards])
+
     def verify(self) -> None:
         """Reads everything: checksums of the shards, and that they hold the pool of the header.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gin
+import jax
 
 from distill_jax.data.prepare import TASK_MODULES, prepare
 from distill_jax.data.prepared import PreparedDataset
@@ -76,6 +77,11 @@ def _verbalise(datasets: Sequence[PreparedDataset], label_texts: str | Mapping[s
             dataset.labels = dataset.labels.with_texts(own)
         except UserError as error:
             raise UserError(f"LABEL_TEXTS: {error}") from None
+
+
+def contents(*datasets: PreparedDataset) -> dict[str, str]:
+    """What a run reads, by name, with hashes of the sentences: for `train.loop.fit`."""
+    return {f"{each.task} ({each.split})": each.content_hash() for each in datasets}
 
 
 def single(parts: Sequence[tuple[PreparedDataset, float]], what: str) -> PreparedDataset:
@@ -156,7 +162,8 @@ def dev_evaluation(predictor: Predictor, dev: Sequence[Sentence]) -> Evaluate:
 
     def score(params: Any) -> dict[str, float]:
         start = time.monotonic()
-        found = evaluate(predictor.labels, dev, predictor.predict(params, words))
+        predictions = predictor.predict(jax.device_put(params), words)
+        found = evaluate(predictor.labels, dev, predictions)
         scores = {name: float(found[name]) for name in SCALARS}
         return {"selection": scores["f1"], **scores, "seconds": time.monotonic() - start}
 

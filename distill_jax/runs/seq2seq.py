@@ -32,6 +32,7 @@ from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config, T5Execution
 from distill_jax.runs.common import (
     TaskNames,
+    contents,
     dev_evaluation,
     prepared_data,
     single,
@@ -153,13 +154,15 @@ def train_t5(
         packing=packing,
     )
     if labels is None:
+        dev_parts = prepared_data(mixture_or_task_name, eval_split)
         held_out = [
             part(_first(dataset, eval_examples), dataset.labels, rate)
-            for dataset, rate in prepared_data(mixture_or_task_name, eval_split)
+            for dataset, rate in dev_parts
         ]
         evaluate = _loss_evaluation(objective, held_out, lengths, batch_size, config)
     else:
-        dev = single(prepared_data(eval_task or mixture_or_task_name, eval_split), "eval_task")
+        dev_parts = prepared_data(eval_task or mixture_or_task_name, eval_split)
+        dev = single(dev_parts, "eval_task")
         predictor = SentPredictor(
             T5(layout.unstacked),
             format_of(labels),
@@ -178,6 +181,7 @@ def train_t5(
         mesh=make_mesh() if mesh is None else mesh,
         seed=seed,
         initial_params=layout.initial(initial_params),
+        inputs=contents(*(dataset for dataset, _ in [*parts, *dev_parts])),
     )
     if not is_first():
         return outcome
@@ -254,6 +258,7 @@ def _loss_evaluation(
     loss = jax.jit(lambda params, batch: objective.loss(params, batch, None))
 
     def score(params: Any) -> dict[str, float]:
+        params = jax.device_put(params)
         totals: dict[str, np.ndarray] = {}
         for start in range(0, len(rows), batch_size):
             chosen = [rows[i] for i in range(start, min(start + batch_size, len(rows)))]

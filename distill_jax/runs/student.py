@@ -392,6 +392,7 @@ def _train(
         seed=seed,
         initial_params=initial_params,
         frozen=data.frozen,
+        inputs=data.inputs,
     )
     if is_first():
         save_model(

@@ -6,6 +6,7 @@ from typing import Any
 
 import gin
 import jax
+import numpy as np
 from flax import linen as nn
 
 from distill_jax.distill.objectives import LanguageModel
@@ -96,8 +97,14 @@ class TrainingLayout:
         """An evaluation of unstacked parameters, for those that are trained."""
         if not self.config.scan_layers:
             return evaluate
-        unstack = jax.jit(unstack_layers)
-        return lambda params: evaluate(unstack(params))
+        on_device = jax.jit(unstack_layers)
+
+        def evaluate_unstacked(params: Any) -> dict[str, float]:
+            # Views of host arrays: one device may not have the room for both layouts.
+            on_host = isinstance(jax.tree.leaves(params)[0], np.ndarray)
+            return evaluate((unstack_layers if on_host else on_device)(params))
+
+        return evaluate_unstacked
 
 
 def _with_layers(

@@ -1,7 +1,7 @@
 """What the runs that train students share: gold sentences, teachers' labels, the dev split."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from distill_jax.distill.label_record import TeacherLabel
 from distill_jax.distill.objectives import DistillationWeights
 from distill_jax.distill.store import TeacherLabels
 from distill_jax.errors import UserError
-from distill_jax.runs.common import prepared_data, single
+from distill_jax.runs.common import contents, prepared_data, single
 from distill_jax.runs.online import LiveTeacher, load_teacher
+from distill_jax.tagger import model_hash
 from distill_jax.tagging import LabelSet, Sentence
 from distill_jax.train.loop import Outcome
 
@@ -24,7 +25,8 @@ from distill_jax.train.loop import Outcome
 class StudentData:
     """What a student learns from and is selected on.
 
-    `teachers` counts the stores; `teacher` is the one within the training step, if any.
+    `teachers` counts the stores; `teacher` is the one within the training step, if any. `inputs` are
+    hashes of all that was read, by name.
     """
 
     task: str
@@ -34,6 +36,7 @@ class StudentData:
     targets: Sequence[Target]
     teachers: int
     weighting: Weighting
+    inputs: Mapping[str, str]
     teacher: LiveTeacher | None = None
 
     @property
@@ -111,13 +114,17 @@ def student_data(
     stores = [TeacherLabels(path) for path in paths]
     for store in stores:
         store.check_labels(gold.labels, f"task {task!r}")
+    inputs = contents(gold, dev) | {str(store.directory): store.content_hash() for store in stores}
     targets = student_targets(
         list(gold), gold.labels, average_teachers(stores) if stores else None, confidence_weighting
     )
     if silver_split is not None:
         known = {sentence.words for sentence in gold}
         silver = single(prepared_data(task, silver_split), "MIXTURE_OR_TASK_NAME")
+        inputs |= contents(silver)
         targets += _untagged({s.words: None for s in silver if s.words not in known})
+    if teacher is not None:
+        inputs |= {teacher: model_hash(teacher)}
     return StudentData(
         task,
         list(gold),
@@ -126,6 +133,7 @@ def student_data(
         targets,
         len(stores),
         confidence_weighting,
+        inputs,
         None if teacher is None else load_teacher(teacher, gold.labels, f"task {task!r}"),
     )
 

@@ -6,6 +6,7 @@ logs, and evaluates, for which the parameters are brought together on its host.
 
 import contextlib
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,14 +30,21 @@ from distill_jax.train.mesh import check_batch_size, state_shardings, teacher_ax
 from distill_jax.train.preemption import EXIT_PREEMPTED, Interrupted, Preempted, PreemptionWatch
 from distill_jax.train.profiling import StepProfile
 from distill_jax.train.reporting import RunLog
-from distill_jax.train.same_run import check_same_config, version_notes, versions
+from distill_jax.train.same_run import (
+    check_same_config,
+    check_same_inputs,
+    version_notes,
+    versions,
+)
 from distill_jax.train.state import abstract_state, create_state, shardings_of
 from distill_jax.train.step import StepOptions, compile_step
 from distill_jax.train.throughput import memory_in_use, peak_flops
 from distill_jax.train.timed_step import TimedStep
 
 Evaluate = Callable[[Any], dict[str, float]]
-"""Parameters → dev metrics; `selection` among them is what model selection maximises."""
+"""Parameters → dev metrics; `selection` among them is what model selection maximises.
+
+The parameters are host arrays where several processes train: whoever evaluates places them."""
 
 
 @gin.configurable
@@ -98,6 +106,7 @@ def fit(
     seed: int,
     initial_params: Any = None,
     frozen: Any = None,
+    inputs: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Trains, or goes on where a run in `model_dir` stopped; returns the parameters best on dev.
 
@@ -109,15 +118,20 @@ def fit(
     `frozen` are the parameters (host arrays) of a teacher that is part of the step, for an objective
     of `distill.online`: placed on the mesh by `mesh.teacher_axis_rules`, in no checkpoint.
 
+    `inputs` are what the run reads besides Gin, by name, each with a hash of its content: a run goes on
+    with the same alone, and all processes must have the same.
+
     Raises `UserError` if the loss or its gradient is not finite, naming step and batch; if the
-    Gin configuration is not the one that the run was started with; and if no checkpoint in
+    Gin configuration or an input is not the one that the run was started with; and if no checkpoint in
     `model_dir` is sound, or they are of another model or optimizer.
     """
     check_batch_size(batch_size, mesh, accumulate=StepOptions().accumulate)
     directory = Path(model_dir)
     places = abstract_state(objective, optimizer, mesh)
     start = time.monotonic()
+    inputs = dict(inputs or {})
     distributed.agree("Gin configuration", gin.operative_config_str())
+    distributed.agree("data or version", json.dumps(inputs | versions(), indent=1, sort_keys=True))
     with contextlib.ExitStack() as stack:
         watch = stack.enter_context(PreemptionWatch())
         checkpoints = stack.enter_context(RunCheckpoints(directory / "checkpoints"))
@@ -126,8 +140,10 @@ def fit(
         if checkpoints.latest_step() is None:
             state = create_state(objective, optimizer, mesh, seed, initial_params)
         else:
-            saved = (checkpoints.facts() or {}).get("gin", "")
-            check_same_config(saved, gin.operative_config_str(), str(directory / "checkpoints"))
+            saved = checkpoints.facts() or {}
+            where = str(directory / "checkpoints")
+            check_same_config(saved.get("gin", ""), gin.operative_config_str(), where)
+            check_same_inputs(saved.get("inputs", {}), inputs, where)
             state, run = checkpoints.restore(places)
             selection, seconds_before = Selection(**run["selection"]), run["seconds"]
             window_before = run.get("window")
@@ -137,7 +153,12 @@ def fit(
         stopped = selection.stop(schedule.patience)
 
         log = stack.enter_context(
-            RunLog(directory, first_step=first, writes=distributed.is_first())
+            RunLog(
+                directory,
+                first_step=first,
+                evaluated=evaluated,
+                writes=distributed.is_first(),
+            )
         )
         for note in notes:
             log.say(note)
@@ -168,6 +189,7 @@ def fit(
                     "seconds": seconds_before + time.monotonic() - start,
                     "evaluated": evaluated,
                     "gin": gin.operative_config_str(),
+                    "inputs": inputs,
                     "versions": versions(),
                 },
             )
@@ -185,7 +207,12 @@ def fit(
         while True:
             last = done >= schedule.train_steps
             due = done % schedule.eval_period == 0 or done == schedule.train_steps
+            to_save = done > first and (done % schedule.checkpoint_period == 0 or last)
             if due and evaluated != done and not stopped:
+                if to_save and distributed.is_distributed():
+                    # SIGTERM cannot end an evaluation of the first process alone, which may take
+                    # longer than the time that is left then; a run that goes on evaluates again.
+                    save()
                 window.flush()
                 try:
                     with window.paused(), watch.interruptible():
@@ -200,7 +227,7 @@ def fit(
                 if better:
                     checkpoints.save_best(done, state.params, {"metrics": scores, "step": done})
                 stopped = selection.stop(schedule.patience)
-            if done > first and (done % schedule.checkpoint_period == 0 or last or stopped):
+            if to_save or (done > first and stopped):
                 save()
             if stopped and not last and done > first:
                 log.say(f"no better dev score in {schedule.patience} evaluations: stopping")
@@ -236,11 +263,7 @@ def _evaluate(evaluate: Evaluate, params: Any, mesh: Mesh) -> dict[str, float]:
     if not distributed.is_distributed():
         return evaluate(params)
     host = distributed.gathered(params, mesh)
-
-    def score() -> dict[str, float]:
-        return evaluate(jax.device_put(host, jax.local_devices()[0]))
-
-    scores: dict[str, float] = distributed.from_first("dev scores", score)
+    scores: dict[str, float] = distributed.from_first("dev scores", lambda: evaluate(host))
     return scores
 
 

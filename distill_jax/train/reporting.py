@@ -15,9 +15,10 @@ from distill_jax.files import atomic_write
 class RunLog:
     """Writes metrics of a run to `metrics.jsonl`, to TensorBoard's `events…` and to the terminal.
 
-    On resume, lines of steps after `first_step` are dropped from the JSONL file, so that it reads
-    as if the run had never stopped. `terminal` None is standard error. Of several processes only the
-    first writes; in the others (`writes` False) nothing happens.
+    On resume, lines of steps after `first_step` are dropped from the JSONL file, and those of dev scores
+    after step `evaluated` (None: `first_step`), so that it reads as if the run had never stopped.
+    `terminal` None is standard error. Of several processes only the first writes; in the others
+    (`writes` False) nothing happens.
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class RunLog:
         directory: Path,
         *,
         first_step: int,
+        evaluated: int | None = None,
         terminal: TextIO | None = None,
         writes: bool = True,
     ) -> None:
@@ -34,7 +36,8 @@ class RunLog:
             return
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / "metrics.jsonl"
-        kept = list(_lines_until(path, first_step))
+        last = {"dev": first_step if evaluated is None else evaluated}
+        kept = list(_lines_until(path, first_step, last))
         with atomic_write(path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
@@ -85,14 +88,18 @@ class RunLog:
             self._events.close()
 
 
-def _lines_until(path: Path, last_step: int) -> Iterator[str]:
-    """The lines of steps up to `last_step`; a run that was killed may have left half a line."""
+def _lines_until(path: Path, last_step: int, last_of_kind: Mapping[str, int]) -> Iterator[str]:
+    """The lines of steps up to `last_step`, of some kinds up to another one.
+
+    A run that was killed may have left half a line.
+    """
     if not last_step or not path.exists():
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            step = json.loads(line)["step"]
+            read = json.loads(line)
+            step, kind = read["step"], read["kind"]
         except (ValueError, KeyError, TypeError):
             continue
-        if step <= last_step:
+        if step <= last_of_kind.get(kind, last_step):
             yield line

@@ -1,4 +1,4 @@
-"""Whether a checkpoint was made with the settings of now: its Gin config and its versions."""
+"""Whether a checkpoint was made with the settings of now: Gin config, data, versions."""
 
 import importlib.metadata
 import re
@@ -54,6 +54,20 @@ def check_same_config(saved: str, now: str, where: str) -> None:
                 f"and would go on with {_short(new)}; use the settings it was started with, or "
                 "another MODEL_DIR"
             )
+
+
+def check_same_inputs(saved: Mapping[str, str], now: Mapping[str, str], where: str) -> None:
+    """Raises `UserError` naming what a run reads that is not what it was started with.
+
+    Both are names with hashes of contents; only names in both are compared, since what a run is named
+    to read is up to its Gin config.
+    """
+    changed = [name for name in saved if name in now and saved[name] != now[name]]
+    if changed:
+        raise UserError(
+            f"{where}: {', '.join(changed)}: no longer what this run was started with; put back what "
+            "it read then, or train in another MODEL_DIR"
+        )
 
 
 def versions() -> dict[str, str]:

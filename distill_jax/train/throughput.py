@@ -1,7 +1,6 @@
-"""How fast a step is: FLOPs against a chip's peak, and memory in use."""
+"""What a device can do at most, and the memory in use."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 
@@ -26,21 +25,6 @@ PEAK_FLOPS = {
 def peak_flops(device: jax.Device) -> float | None:
     """The peak of a device in FLOP/s; None if it is not known, as of a CPU."""
     return PEAK_FLOPS.get(device.device_kind)
-
-
-def flops_of(compiled: Any) -> float | None:
-    """FLOPs that one device spends on a compiled program, as XLA counts them; None if it does not.
-
-    Recomputed activations count, and the body of a loop counts once, so it is too low for a model
-    whose layers are scanned.
-    """
-    try:
-        cost = compiled.cost_analysis()
-    except (NotImplementedError, RuntimeError):
-        return None
-    cost = cost[0] if isinstance(cost, list) and cost else cost
-    flops = float(cost.get("flops", 0.0)) if cost else 0.0
-    return flops if flops > 0 else None
 
 
 def memory_in_use(devices: Sequence[jax.Device]) -> dict[str, float]:

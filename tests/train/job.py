@@ -2,7 +2,8 @@
 
 The JSON object holds `directory`; `mesh`; `processes`, `process` and `port` of a job of several;
 `steps` in all, `save` steps between checkpoints and `pause` seconds that a batch takes to make;
-`rates`, the learning rate that Gin binds in each process. A process may only make its own rows.
+`rates`, the learning rate that Gin binds in each process; `lost_at`, the step in whose evaluation the
+first process is lost, once the checkpoint before it is whole. A process may only make its own rows.
 """
 
 import json
@@ -21,7 +22,7 @@ from distill_jax.train.feed import RowBatches
 from distill_jax.train.loop import Schedule
 from distill_jax.train.mesh import make_mesh
 from distill_jax.train.optimizers import adamw
-from tests.train.toy import BATCH, make_batch, run, score
+from tests.train.toy import BATCH, kill, make_batch, run, score
 
 
 def main(options: dict[str, Any]) -> None:
@@ -44,14 +45,23 @@ def main(options: dict[str, Any]) -> None:
             time.sleep(options.get("pause", 0))
         return {name: array[number % BATCH] for name, array in make_batch(number // BATCH).items()}
 
+    directory = Path(options["directory"])
+
+    def evaluate(params: Any) -> dict[str, float]:
+        if "lost_at" in options:
+            while not (directory / f"checkpoints/latest/{options['lost_at']}").exists():
+                time.sleep(0.05)
+            kill()
+        return score(params)
+
     optimizer = None
     if "rates" in options:
         gin.parse_config(f"adamw.learning_rate = {options['rates'][options['process']]}")
         optimizer = adamw()
     with distributed.ends_together():
         outcome = run(
-            Path(options["directory"]),
-            score,
+            directory,
+            evaluate,
             schedule=Schedule(options.get("steps", 12), 4, options.get("save", 3), 1),
             data=RowBatches(grain.MapDataset.range(BATCH * 10_000).map(row), BATCH),
             mesh=make_mesh(**options["mesh"]),
@@ -60,7 +70,7 @@ def main(options: dict[str, Any]) -> None:
         if distributed.is_first():
             leaves = jax.tree_util.tree_leaves_with_path(outcome.params)
             arrays = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
-            np.savez(Path(options["directory"]) / "params.npz", **arrays)
+            np.savez(directory / "params.npz", **arrays)
         else:
             assert outcome.params is None
         print(json.dumps({"steps": outcome.steps, "best_step": outcome.best_step}), flush=True)

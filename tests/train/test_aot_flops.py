@@ -11,7 +11,6 @@ from distill_jax.distill.objectives import LanguageModel
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
 from distill_jax.train.flops import matrix_flops
-from distill_jax.train.throughput import flops_of
 
 CONFIG = T5Config(
     vocab_size=64,
@@ -96,7 +95,7 @@ def test_rematerialised_products_count_as_often_as_they_are_computed():
 
 def test_xla_counts_the_same_products_where_nothing_is_scanned():
     gradient, params, batch = _gradient(CONFIG)
-    xla = flops_of(gradient.lower(params, batch).compile())
+    xla = gradient.lower(params, batch).compile().cost_analysis()["flops"]
     # XLA counts elementwise operations too.
     assert _flops(CONFIG) == pytest.approx(xla, rel=0.25)
     assert _flops(CONFIG) < xla
@@ -105,5 +104,5 @@ def test_xla_counts_the_same_products_where_nothing_is_scanned():
 def test_xla_counts_the_body_of_a_scan_once():
     """Why there is a count of our own; if this fails, XLA has learnt to."""
     gradient, params, batch = _gradient(CONFIG.replace(scan_layers=True))
-    xla = flops_of(gradient.lower(params, batch).compile())
+    xla = gradient.lower(params, batch).compile().cost_analysis()["flops"]
     assert xla < 0.75 * _flops(CONFIG)

@@ -123,6 +123,22 @@ def test_sigterm_to_one_process_stops_all_after_the_same_step(
     assert max(line["step"] for line in metrics(tmp_path)) == int(step)
 
 
+def test_a_job_lost_in_an_evaluation_goes_on_from_the_step_before_it(
+    compilation_cache_directory: str, tmp_path: Path
+) -> None:
+    options = {"mesh": MESH, "steps": 8, "save": 4, "directory": str(tmp_path)}
+    job = start_job(compilation_cache_directory, 2, 4, lost_at=4, **options)
+    ends = [ended(process) for process in job]
+    assert ends[0][0] == -signal.SIGKILL, ends
+    job = start_job(compilation_cache_directory, 2, 4, **options)
+    ends = [ended(process) for process in job]
+    assert [code for code, _ in ends] == [0, 0], ends
+    assert "steps 4 to 8, resumed from" in ends[0][1]
+    found = [(line["kind"], line["step"]) for line in metrics(tmp_path)]
+    assert [step for kind, step in found if kind == "dev"] == [4, 8]
+    assert [step for kind, step in found if kind == "train"] == list(range(1, 9))
+
+
 def test_a_process_that_never_comes_is_noticed(
     compilation_cache_directory: str, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from distill_jax.train import throughput
 from distill_jax.train.learning_rate import learning_rate_at, with_learning_rate
 from distill_jax.train.loop import Schedule
 from distill_jax.train.optimizers import adamw, constant
-from distill_jax.train.throughput import flops_of, memory_in_use, peak_flops
+from distill_jax.train.throughput import memory_in_use, peak_flops
 from distill_jax.train.timed_step import TimedStep
 from tests.train import toy
 from tests.train.test_reporting import scalars
@@ -74,12 +74,29 @@ def test_a_window_over_a_stop_counts_the_work_before_it(tmp_path: Path) -> None:
     assert line["examples_per_second"] * line["step_seconds"] == pytest.approx(toy.BATCH)
 
 
-def test_flops_are_those_of_the_program() -> None:
-    def product(a: jax.Array, b: jax.Array) -> jax.Array:
-        return a @ b
+def test_flops_of_a_step_are_those_of_all_layers_on_one_device() -> None:
+    devices = jax.devices()[:2]
+    mesh = jax.sharding.Mesh(devices, ("data",))
+    place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
 
-    compiled = jax.jit(product).lower(jnp.zeros((64, 128)), jnp.zeros((128, 32))).compile()
-    assert flops_of(compiled) == pytest.approx(2 * 64 * 128 * 32, rel=0.01)
+    @jax.jit
+    def step(weights: Any, batch: Any, key: Any) -> Any:
+        return weights, {"out": jax.lax.scan(lambda x, w: (x @ w, None), batch["x"], weights)[0]}
+
+    @jax.jit
+    def over_words(weights: Any, batch: Any, key: Any) -> Any:
+        found = jax.lax.fori_loop(0, batch["n"], lambda _, x: x @ weights[0], batch["x"])
+        return weights, {"out": found}
+
+    weights = jnp.ones((24, 8, 8))
+    rows = jax.device_put(jnp.ones((4, 8)), place)
+    timed = TimedStep(step)
+    timed(weights, {"x": rows}, jax.random.key(0))
+    assert timed.flops == 24 * 2 * 4 * 8 * 8 / 2  # two devices
+    # A loop as long as the data say counts once a word.
+    timed = TimedStep(over_words)
+    timed(weights, {"x": rows, "n": jnp.int32(3), "tags": jnp.zeros((4, 5))}, jax.random.key(0))
+    assert timed.flops == 5 * 2 * 4 * 8 * 8 / 2
 
 
 def test_a_step_is_compiled_once_a_shape() -> None:

@@ -98,6 +98,16 @@ def test_a_run_with_other_settings_is_refused_and_nothing_is_overwritten(tmp_pat
     assert metrics(tmp_path)[-1]["step"] == 14
 
 
+def test_a_run_whose_data_changed_is_refused_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    inputs = {"snips (train)": "1a", "runs/labels": "2b"}
+    run(tmp_path, inputs=inputs)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"checkpoints: runs/labels: no longer what this run was"):
+        run(tmp_path, inputs={**inputs, "runs/labels": "3c"}, schedule=Schedule(24))
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert run(tmp_path, inputs=inputs, schedule=Schedule(14)).steps == 14
+
+
 def test_other_versions_are_said() -> None:
     assert version_notes(versions()) == []
     assert version_notes({}) == []
