@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,8 +21,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     left as it was.
     """
     path = Path(path)
-    # mkstemp makes files private to the user; the final file should follow the umask instead.
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    # mkstemp makes files private to the user; the final file should follow the umask instead. Processes
+    # of several hosts may share a folder, and their numbers.
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
     with _folders_above(path):
         try:
             yield temporary

@@ -89,6 +89,8 @@ def _run(options: argparse.Namespace) -> None:
     if options.json != "-":
         print("\n".join(report_lines(report, title)))
     _write(options.json, {"topology": options.topology, **report.as_json()})
+    if report.fits is False:
+        raise UserError("; would help: ".join([f"{title}: {report.misfit}", *report.advice[:1]]))
 
 
 def _search(options: argparse.Namespace, devices: Sequence[Any]) -> None:
@@ -101,10 +103,6 @@ def _search(options: argparse.Namespace, devices: Sequence[Any]) -> None:
         max_tries=options.max_tries,
         say=_say,
     )
-    if not found:
-        raise UserError(
-            f"nothing that was tried fits {options.topology}; use more chips, REMAT='full', or more tries"
-        )
     if options.json != "-":
         print("\n".join(ranking_lines(found)))
     _write(
@@ -190,8 +188,7 @@ def _verdict(report: Any) -> str:
     total, hbm = report.memory["total"], report.hbm
     if report.fits:
         return f"fits: {(hbm - total) / 2**30:.1f} GiB a device are left"
-    largest = max(report.contributors, key=report.contributors.get)
-    return f"does not fit: {(total - hbm) / 2**30:.1f} GiB a device too much; the most is {largest}"
+    return report.misfit
 
 
 def _of_hbm(report: Any) -> str:

@@ -48,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, where a reader that has gone is noticed below
     except UserError as error:
         return _fail(str(error))
+    except RuntimeError as error:
+        # JAX's own class is one of these, and is not to be imported for every command.
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _fail(f"{_reason(error)}; {_LESS_MEMORY}")
     except KeyboardInterrupt:
         print("distill-jax: interrupted", file=sys.stderr)
         return 130
@@ -61,6 +66,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(str(error))
         return _fail(f"{path}: {error.strerror}; check the path, its permissions and the disk")
     return 0
+
+
+_LESS_MEMORY = (
+    "take a smaller BATCH_SIZE (--batch_size), or for a T5 in training DTYPE='bfloat16', REMAT='full', "
+    "LOGIT_CHUNKS=8, a larger ACCUMULATE or MESH_FSDP; see docs/scale.md"
+)
+
+
+def _reason(error: RuntimeError) -> str:
+    """What XLA says first of a device that has too little memory."""
+    return str(error).strip().splitlines()[0].partition("RESOURCE_EXHAUSTED: ")[2].rstrip(".") or (
+        "the device has too little memory"
+    )
 
 
 def _fail(message: str) -> int:

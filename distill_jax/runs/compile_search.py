@@ -48,7 +48,7 @@ def search(
     given. Where the arguments alone exceed the memory, or a batch does not divide, nothing is compiled
     and the try does not count. `say` gets a line for each.
 
-    Raises `UserError` if the configuration cannot be compiled whatever the mesh.
+    Raises `UserError` if the configuration cannot be compiled whatever the mesh, or if nothing fits.
     """
     slices = slices or 1
     configured = plan_run(configured_mesh(devices, slices, _whole(len(devices) // slices))).examples
@@ -56,6 +56,7 @@ def search(
         {max(configured // 2, 1), configured, 2 * configured, 4 * configured}
     )
     found: list[Report] = []
+    misses: list[tuple[float, str]] = []  # GiB a device, and what
     tried = 0
     for shape, size in candidates(len(devices) // slices, sizes):
         if tried == max_tries:
@@ -73,13 +74,21 @@ def search(
         chip = chip_of(mesh.devices.flat[0])
         needed = estimated_arguments(plan)
         if chip is not None and needed > chip.hbm:
-            say(f"-     {name}: {needed / 2**30:.1f} GiB a device before any activation")
+            miss = f"{needed / 2**30:.1f} GiB a device before any activation"
+            misses.append((needed, f"{name}: {miss}"))
+            say(f"-     {name}: {miss}")
             continue
         tried += 1
         report = compile_plan(plan)
         if report.fits is not False:
             found.append(report)
+        else:
+            what = "; would help: ".join([f"{name}: {report.misfit}", *report.advice[:1]])
+            misses.append((report.memory["total"], what))
         say(f"{tried}/{max_tries}  {name}: {_summary(report)}")
+    if not found:
+        closest = f"; the closest was {min(misses)[1]}" if misses else ""
+        raise UserError(f"nothing that was tried fits{closest}; use more chips, or --max_tries")
     return sorted(found, key=lambda report: -(report.examples_per_second or 0.0))
 
 

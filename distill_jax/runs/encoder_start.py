@@ -44,6 +44,10 @@ def start_encoder_tagger(
         layers = range(available) if encoder_layers is None else encoder_layers
         check_layers(layers, available, "encoder")
         config = encoder_tagger_config(teacher_config, len(layers), num_tags)
+        if model is not None:  # of which the checkpoint decides all but how it is computed
+            config = config.replace(
+                dtype=model(vocab_size=config.vocab_size, num_tags=num_tags).dtype
+            )
         ids = jnp.zeros((1, 1), jnp.int32)
         own = jax.jit(EncoderTagger(config).init)(jax.random.key(seed), ids, ids)
         params = encoder_tagger_from_layers(

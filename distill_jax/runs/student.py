@@ -284,6 +284,11 @@ def distil_t5(
     """
     if token_level and teacher is None:
         raise UserError("token-level distillation needs the teacher itself; give TEACHER")
+    if token_level and logit_chunks != 1:
+        raise UserError(
+            f"LOGIT_CHUNKS is {logit_chunks}, but token-level distillation compares all logits at once; "
+            "leave it at 1"
+        )
     data = student_data(
         mixture_or_task_name,
         train_split,

@@ -85,8 +85,17 @@ class Report:
 
     @property
     def step_seconds(self) -> float | None:
-        """The roofline's, None if it is not known."""
-        return max(self.seconds.values()) if self.seconds else None
+        """The roofline's, None if part of it is not known."""
+        return max(self.seconds.values()) if self.seconds and self.traffic else None
+
+    @property
+    def misfit(self) -> str:
+        """By how much it does not fit, and for what; empty where it may fit."""
+        if self.fits is not False or self.hbm is None:
+            return ""
+        missing = (self.memory["total"] - self.hbm) / 2**30
+        largest = max(self.contributors, key=lambda name: self.contributors[name])
+        return f"does not fit: {missing:.1f} GiB a device too much; the most is {largest}"
 
     @property
     def examples_per_second(self) -> float | None:

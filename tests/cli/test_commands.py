@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 import distill_jax
-from distill_jax.cli import main
+from distill_jax.cli import main, training
 from distill_jax.cli.training import split_gin_bindings
 from distill_jax.distill.store import TeacherLabels
 from distill_jax.interop.hf import write_hf
@@ -421,3 +422,27 @@ def test_a_reader_that_goes_away_is_no_error_of_ours(models: dict[str, Path]) ->
     _, errors = process.communicate("to berlin\n" * 3)
     assert errors == ""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nBuffers:", 2), ("INTERNAL: x", None)],
+)
+def test_a_device_that_runs_out_of_memory_is_said_in_one_line(
+    error: str,
+    code: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def run(*_: object) -> None:
+        raise jax.errors.JaxRuntimeError(error)
+
+    monkeypatch.setattr(training, "_train", run)
+    command = ["train", "--gin_file=gin/runs/finetune.gin"]
+    if code is None:  # not the user's mistake
+        with pytest.raises(jax.errors.JaxRuntimeError):
+            main(command)
+        return
+    assert main(command) == code
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("distill-jax: error: Out of memory allocating 9 bytes; take a smaller")

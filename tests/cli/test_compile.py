@@ -1,5 +1,6 @@
 """`distill-jax compile` on virtual devices: every kind of run, the search, and bad input."""
 
+import functools
 import json
 
 import jax
@@ -9,8 +10,10 @@ from distill_jax.cli.main import main
 from distill_jax.errors import UserError
 from distill_jax.runs import compile_search
 from distill_jax.runs.compiled import configure_for_compile, configured_mesh, plan_run
+from distill_jax.train import aot
 from distill_jax.train.aot import Report
 from distill_jax.train.flops import matrix_flops
+from distill_jax.train.hlo import Traffic
 
 TINY = [
     "--gin.T5Config.vocab_size=384",
@@ -132,29 +135,32 @@ def test_a_teacher_of_which_nothing_is_said():
         planned("distil_t5_online.gin", LENGTHS)
 
 
-def test_the_search_ranks_what_fits(monkeypatch, capsys, tmp_path):
-    def stub(plan):
-        batch, model = plan.examples, plan.mesh.shape["model"]
-        return Report(
-            name=plan.name,
-            devices=8,
-            device_kind="TPU v5 lite",
-            mesh=dict(plan.mesh.shape),
-            examples=batch,
-            hbm=2**30,
-            fits=batch < 16,
-            memory={"total": 2.0**29},
-            contributors={},
-            flops=1.0,
-            model_flops=1.0,
-            traffic=None,
-            seconds={"compute": 0.1 * model},
-            mfu=0.5,
-            compile_seconds=1.0,
-            parameters={},
-        )
+def reported(plan, *, largest, readable=lambda plan: True):
+    """A report without compiling: what fits are batches up to the largest."""
+    batch, known = plan.examples, readable(plan)
+    return Report(
+        name=plan.name,
+        devices=8,
+        device_kind="TPU v5 lite",
+        mesh=dict(plan.mesh.shape),
+        examples=batch,
+        hbm=2**30,
+        fits=batch <= largest,
+        memory={"total": 2.0**29 if batch <= largest else batch * 2.0**29},
+        contributors={"parameters": 1.0, "activations": 2.0},
+        flops=1.0,
+        model_flops=1.0,
+        traffic=Traffic(1.0, {}) if known else None,
+        seconds={"compute": 0.1 * plan.mesh.shape["model"]} if known else {"compute": 1e-9},
+        mfu=0.5 if known else None,
+        compile_seconds=1.0,
+        parameters={},
+        advice=() if batch <= largest else ("REMAT='full': activations are computed again",),
+    )
 
-    monkeypatch.setattr(compile_search, "compile_plan", stub)
+
+def test_the_search_ranks_what_fits(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(compile_search, "compile_plan", functools.partial(reported, largest=8))
     path = tmp_path / "ranking.json"
     more = ["--search", "--max_tries", "4", "--batch_sizes", "16", "8", "4", "--json", str(path)]
     assert main(["compile", "--topology", "cpu", *FINETUNE, *more]) == 0
@@ -166,6 +172,41 @@ def test_the_search_ranks_what_fits(monkeypatch, capsys, tmp_path):
     assert sum(line[:2] in ("1/", "2/", "3/", "4/") for line in printed.err.splitlines()) == 4
     assert "does not fit" in printed.err and "stopped after 4 tries" in printed.err
     assert printed.out.splitlines()[0].split()[:4] == ["data", "fsdp", "model", "batch"]
+
+
+def test_what_cannot_be_read_back_is_ranked_last(monkeypatch, capsys, tmp_path):
+    def stub(plan):
+        return reported(plan, largest=64, readable=lambda plan: plan.examples != 32)
+
+    monkeypatch.setattr(compile_search, "compile_plan", stub)
+    path = tmp_path / "ranking.json"
+    more = ["--search", "--max_tries", "4", "--batch_sizes", "32", "16", "--json", str(path)]
+    assert main(["compile", "--topology", "cpu", *FINETUNE, *more]) == 0
+    found = [(r["examples"], r["step_seconds"]) for r in json.loads(path.read_text())["ranking"]]
+    assert [examples for examples, _ in found] == [16, 16, 32, 32]
+    assert all((seconds is None) == (examples == 32) for examples, seconds in found)
+
+
+def test_a_search_in_which_nothing_fits_says_what_came_closest(monkeypatch, capsys):
+    monkeypatch.setattr(compile_search, "compile_plan", functools.partial(reported, largest=2))
+    more = ["--search", "--max_tries", "2", "--batch_sizes", "32", "16"]
+    assert main(["compile", "--topology", "cpu", *FINETUNE, *more]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "nothing that was tried fits; the closest was" in said and "batch 16" in said
+    assert "7.0 GiB a device too much; the most is activations; would help: REMAT='full'" in said
+
+
+def test_what_does_not_fit_is_a_report_and_an_error(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(aot, "compile_plan", functools.partial(reported, largest=2))
+    path = tmp_path / "report.json"
+    assert main(["compile", "--topology", "cpu", *FINETUNE, "--json", str(path)]) == 2
+    printed = capsys.readouterr()
+    assert json.loads(path.read_text())["fits"] is False
+    assert "does not fit: 3.0 GiB a device too much" in printed.out
+    assert printed.err.splitlines()[-1] == (
+        "distill-jax: error: cpu: does not fit: 3.0 GiB a device too much; the most is activations; "
+        "would help: REMAT='full': activations are computed again"
+    )
 
 
 def test_candidates_are_every_mesh_with_every_batch():

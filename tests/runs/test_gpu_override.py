@@ -1,11 +1,21 @@
 """gin/runs/gpu.gin behind every kind of run: it parses, wins, and leaves the rest alone."""
 
+from pathlib import Path
+
 import gin
+import jax
 import pytest
+from flax import linen as nn
 
 import distill_jax.runs.study  # noqa: F401  # makes its names known to Gin
+from distill_jax.distill.objectives import LanguageModel
+from distill_jax.interop.hf import write_hf
+from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
+from distill_jax.runs.encoder_start import start_encoder_tagger
 from distill_jax.runs.launch import configure
+from distill_jax.vocab import ByteVocabulary
+from tests.tiny import T5_CONFIG
 
 GPU = "gin/runs/gpu.gin"
 SMALL = {"vocab_size": 128, "d_model": 8}
@@ -43,6 +53,23 @@ def test_options_of_how_a_t5_is_computed_still_apply() -> None:
     execution = gin.get_bindings("train_t5")["execution"]
     assert (execution.scan_layers, execution.remat, execution.dtype) == (True, "full", "bfloat16")
     assert gin.query_parameter("BATCH_SIZE/macro.value") == 8
+
+
+def test_another_dtype_may_still_be_asked_for() -> None:
+    for file in ("finetune", "distil_encoder"):
+        configure([f"gin/runs/{file}.gin", GPU], [*bindings(**RUN), "DTYPE = 'float32'"])
+        assert gin.query_parameter("DTYPE/macro.value") == "float32"
+    assert gin.get_bindings("EncoderTaggerConfig")["dtype"] == "float32"
+
+
+def test_an_encoder_from_a_checkpoint_computes_in_it_too(tmp_path: Path) -> None:
+    boxed = LanguageModel(T5(T5_CONFIG)).init(jax.random.key(0))
+    write_hf(tmp_path, T5_CONFIG, nn.unbox(boxed))
+    configure(["gin/runs/distil_encoder.gin", GPU], bindings(**RUN))
+    config, *_ = start_encoder_tagger(
+        str(tmp_path), None, gin.get_configurable("EncoderTaggerConfig"), ByteVocabulary(), 4, 0
+    )
+    assert (config.dtype, config.d_model) == ("bfloat16", T5_CONFIG.d_model)
 
 
 def test_behind_the_study() -> None:
