@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one, and hashing what they hold."""
 
+import fcntl
 import hashlib
 import itertools
 import json
@@ -54,6 +55,24 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
                 os.replace(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def only_one(directory: str | os.PathLike[str], *, wait: bool = False) -> Iterator[bool]:
+    """Whether this process is the only one in the block for this directory, which is made.
+
+    If another one is, False at once, or True after it has left the block (`wait`). A process that
+    ends leaves it, however it ends. It is the file `.lock` that is locked, which stays.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_jax.files import atomic_directory, atomic_write
+from distill_jax.files import atomic_directory, atomic_write, only_one
 
 Atomic = Callable[[Path], AbstractContextManager[Path]]
 
@@ -43,3 +43,16 @@ def test_a_failure_leaves_folders_that_others_use(tmp_path: Path, atomic: Atomic
         (tmp_path / "a" / "mine").write_text("")
         raise ZeroDivisionError
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["mine"]
+
+
+def test_only_one_is_in_the_block_until_it_ends(tmp_path: Path) -> None:
+    with only_one(tmp_path / "a") as first, only_one(tmp_path / "b") as other:
+        assert first and other
+        with only_one(tmp_path / "a") as second:
+            assert not second
+    with only_one(tmp_path / "a") as again, pytest.raises(KeyError):
+        assert again
+        with only_one(tmp_path / "b"):
+            raise KeyError
+    with only_one(tmp_path / "b", wait=True) as last:
+        assert last

@@ -8,6 +8,7 @@ import gin
 import jax
 import numpy as np
 import optax
+from flax import linen as nn
 from jax.sharding import Mesh
 
 from distill_jax.data.distillation import MAX_CHARS, Target, word_batches
@@ -17,8 +18,9 @@ from distill_jax.inference import Prediction, evaluate
 from distill_jax.inference.base import check_numbers
 from distill_jax.inference.batches import batches_by_length, padded_batch_size
 from distill_jax.inference.words import WORD_BUCKETS
-from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
-from distill_jax.runs.common import scalars
+from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger, with_word_embeddings
+from distill_jax.runs.common import TaskNames, scalars
+from distill_jax.runs.word_embeddings import initial_word_embeddings
 from distill_jax.tagging import LabelSet, Sentence
 from distill_jax.tagging.legal import constrained_tags_batch
 from distill_jax.train.loop import Outcome, Schedule
@@ -140,6 +142,9 @@ def train_taggers(
     model: Callable[..., BiLSTMConfig] = BiLSTMConfig,
     both_sides: bool = True,
     square_scale: bool = True,
+    embedding_file: str | None = None,
+    teacher_embedding: str | None = None,
+    embedding_text: TaskNames | None = None,
     min_word_count: int = 1,
     mesh: Mesh | None = None,
     say: Callable[[str], None] | None = None,
@@ -147,7 +152,7 @@ def train_taggers(
     """Trains BiLSTM students together, each selected on `dev` by its F1.
 
     Each becomes what `train_tagger` would have made of its targets and seed, up to rounding. The
-    arguments are those of `train_tagger`; `both_sides` and `square_scale` are of all students.
+    arguments are those of `train_tagger`, and of all students.
     """
     if not dev:
         raise UserError("the dev split is empty; give the few-shot task dev sentences")
@@ -161,6 +166,17 @@ def train_taggers(
         num_tags=labels.num_tags,
     )
     module = BiLSTMTagger(program)
+    embeddings = [
+        initial_word_embeddings(
+            vocabulary,
+            program.word_dim,
+            embedding_file=embedding_file,
+            teacher_embedding=teacher_embedding,
+            embedding_text=embedding_text,
+            seed=student.seed,
+        )
+        for student, vocabulary in zip(students, vocabularies, strict=True)
+    ]
     mesh = make_mesh() if mesh is None else mesh
     members = [
         Member(
@@ -174,8 +190,9 @@ def train_taggers(
                 seed=student.seed,
             ),
             {"kl_weight": student.kl_weight, "temperature": student.temperature},
+            None if table is None else _start(module, student.seed, table),
         )
-        for student, vocabulary in zip(students, vocabularies, strict=True)
+        for student, vocabulary, table in zip(students, vocabularies, embeddings, strict=True)
     ]
     outcomes = fit_many(
         lambda settings: TaggerDistillation(
@@ -197,6 +214,13 @@ def train_taggers(
             TrainedStudent(student, config, vocabulary, dataclasses.replace(outcome, params=params))
         )
     return trained
+
+
+def _start(module: BiLSTMTagger, seed: int, embeddings_VxE: np.ndarray) -> dict[str, Any]:
+    """What `fit` draws from the seed, with these word embeddings in the first rows."""
+    drawn = nn.unbox(TaggerDistillation(module, DistillationWeights()).init(jax.random.key(seed)))
+    missing = module.config.num_words - len(embeddings_VxE)
+    return with_word_embeddings(drawn, np.pad(embeddings_VxE, ((0, missing), (0, 0))))
 
 
 def predict_together(

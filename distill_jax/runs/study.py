@@ -3,6 +3,7 @@
 A study's folder holds `cells/`, `settings.json`, and what is made of the cells: `results.csv`,
 `tables.md`, figures, and `report.html` with all of it. Cells that are finished are not done again,
 so that more data sets, sizes and seeds can be added later; anything else that differs is refused.
+Processes that are started with the same command share the cells among them.
 """
 
 import json
@@ -16,7 +17,7 @@ import gin
 import numpy as np
 
 from distill_jax.errors import UserError
-from distill_jax.files import atomic_write
+from distill_jax.files import atomic_write, only_one
 from distill_jax.interop.hf import HfCheckpoint
 from distill_jax.runs.plots import check_plotting
 from distill_jax.runs.students import TrainedStudent
@@ -26,6 +27,7 @@ from distill_jax.runs.study_cells import (
     Row,
     Silver,
     Size,
+    finished_rows,
     load_data,
     run_cell,
 )
@@ -60,19 +62,26 @@ def study(
     lambdas: Sequence[float] = (0.0, 1.0),
     seeds: Sequence[int] = (0, 1, 2),
     temperature: float = 10.0,
+    both_sides: bool = True,
+    square_scale: bool = True,
     max_silver: int | None = None,
     t5_student: Callable[..., Any] | None = None,
+    encoder_student: Callable[..., Any] | None = None,
     initial_checkpoint_path: str | None = None,
     label_normaliser: Normaliser | None = None,
     keep_students: bool = True,
 ) -> list[Row]:
     """Runs a study, or the cells of it that are missing; returns the lines of `results.csv`.
 
+    Cells that another process is at are left to it; the results are of all cells finished by the end.
+
     Args:
         directory: the study's folder.
         datasets: tasks with `train`, `valid` and `test`.
-        teacher, students, t5_student, max_silver, temperature, label_normaliser, keep_students: see
-            `Recipe`.
+        teacher, students, max_silver, temperature, both_sides, square_scale, label_normaliser,
+            keep_students: see `Recipe`.
+        t5_student, encoder_student: `distil_t5` and `train_encoder_tagger`, for students of those kinds
+            beside the BiLSTMs.
         sizes: `gold/dev`, or `full`.
         silver: numbers of silver sentences, and `all`.
         lambdas: λ_KL.
@@ -91,8 +100,14 @@ def study(
         silver=_silver(silver),
         lambdas=_lambdas(lambdas),
         temperature=_positive("TEMPERATURE", temperature),
+        both_sides=both_sides,
+        square_scale=square_scale,
         max_silver=None if max_silver is None else int(_positive("MAX_SILVER", max_silver)),
-        t5_student=t5_student,
+        others={
+            kind: run
+            for kind, run in (("t5", t5_student), ("encoder", encoder_student))
+            if run is not None
+        },
         label_normaliser=label_normaliser,
         keep_students=keep_students,
     )
@@ -105,13 +120,23 @@ def study(
             recipe.silver_counts(len(data.silver), cell.task)
     # Only now: settings that turn out to be a mistake can be corrected in the same folder.
     _claim(folder, settings)
-    rows: list[Row] = []
+    elsewhere = []
     for number, cell in enumerate(cells, 1):
-        _say(f"== cell {number} of {len(cells)}: {cell.name}")
-        # The speed of a model does not depend on the seed.
-        first = cell.seed == seeds[0]
-        rows += run_cell(cell, folder / "cells" / cell.name, recipe, measure_speed=first)
-    write_outputs(folder, rows, settings)
+        path = folder / "cells" / cell.name
+        with only_one(path) as mine:
+            if not mine:
+                elsewhere.append(cell.name)
+                continue
+            _say(f"== cell {number} of {len(cells)}: {cell.name}")
+            # The speed of a model does not depend on the seed.
+            run_cell(cell, path, recipe, measure_speed=cell.seed == seeds[0])
+    if elsewhere:
+        _say(f"other processes are at {', '.join(elsewhere)}; the results are without these cells")
+    # Whoever comes last sees all of them.
+    with only_one(folder / "cells", wait=True):
+        rows = finished_rows(folder / "cells", cells)
+        if rows:
+            write_outputs(folder, rows, settings)
     return rows
 
 

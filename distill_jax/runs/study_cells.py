@@ -11,7 +11,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -115,12 +115,14 @@ class Recipe:
     Attributes:
         teacher: `train_t5` or another run with its keyword arguments.
         students: `train_taggers` or another function with its arguments.
-        t5_student: `distil_t5`, once for each λ on the largest silver set; None: no T5 students.
+        others: students of other kinds, each trained once for each λ on the largest silver set: `distil_t5`,
+            `train_encoder_tagger` by the kind that results call it.
         silver: numbers of silver sentences, ascending, `all` last; 0 with a λ above 0 is the KL
             term on gold sentences alone.
         max_silver: what `all` is at most.
         lambdas: λ_KL of the students.
         temperature: τ.
+        both_sides, square_scale: options of the KL term, see `distill.losses.kd_loss`.
         label_normaliser: of the teacher's scores; None: as the teacher was trained.
         keep_students: whether the students' model directories stay in the cell's folder.
     """
@@ -130,10 +132,18 @@ class Recipe:
     silver: tuple[Silver, ...]
     lambdas: tuple[float, ...]
     temperature: float
+    both_sides: bool = True
+    square_scale: bool = True
     max_silver: int | None = None
-    t5_student: Callable[..., Any] | None = None
+    others: Mapping[str, Callable[..., Any]] = dataclasses.field(default_factory=dict)
     label_normaliser: Normaliser | None = None
     keep_students: bool = True
+
+    def weights(self, kl_weight: float) -> DistillationWeights:
+        """The loss for one λ."""
+        return DistillationWeights(
+            kl_weight, self.temperature, both_sides=self.both_sides, square_scale=self.square_scale
+        )
 
     def silver_counts(self, pool: int, task: str) -> dict[Silver, int]:
         """How many sentences each silver size is, given those there are.
@@ -229,6 +239,8 @@ def run_cell(cell: Cell, folder: Path, recipe: Recipe, *, measure_speed: bool) -
         _students(cell, data, recipe, counts, store),
         data.labels,
         data.dev,
+        both_sides=recipe.both_sides,
+        square_scale=recipe.square_scale,
         say=lambda text: _say(f"{cell.name}: {text}"),
     )
     of_students = predict_together(trained, data.labels, data.test)
@@ -236,8 +248,8 @@ def run_cell(cell: Cell, folder: Path, recipe: Recipe, *, measure_speed: bool) -
     _keep_comparison(folder, data, found, trained, of_students)
     if recipe.keep_students:
         _save(folder / "students", data.labels, trained, rows[1:])
-    if recipe.t5_student is not None:
-        rows += _t5_rows(cell, folder, data, recipe, counts)
+    for kind in recipe.others:
+        rows += _other_rows(cell, folder, data, recipe, counts, kind)
     _write_result(
         folder / RESULT,
         {
@@ -354,29 +366,33 @@ def _keep_comparison(
         write_comparison(folder, compare(data.labels, data.test, of_teacher, name, found))
 
 
-def _t5_rows(
-    cell: Cell, folder: Path, data: CellData, recipe: Recipe, counts: dict[Silver, int]
+def _other_rows(
+    cell: Cell,
+    folder: Path,
+    data: CellData,
+    recipe: Recipe,
+    counts: dict[Silver, int],
+    kind: str,
 ) -> list[Row]:
-    assert recipe.t5_student is not None
     largest, count = max(counts.items(), key=lambda item: item[1], default=(0, 0))
     rows = []
     for kl_weight in recipe.lambdas:
         if not count and not kl_weight:
             continue
-        name = f"t5-silver{largest}-kl{kl_weight:g}"
-        outcome = recipe.t5_student(
+        name = f"{kind}-silver{largest}-kl{kl_weight:g}"
+        outcome = recipe.others[kind](
             model_dir=str(folder / name),
             mixture_or_task_name=cell.task,
             train_split=cell.splits[0],
             eval_split=cell.splits[1],
             teacher_labels=str(folder / "labels"),
-            distillation=DistillationWeights(kl_weight, recipe.temperature),
+            distillation=recipe.weights(kl_weight),
             seed=cell.seed,
             mesh=_mesh_of_one_model(),
         )
         tagger = Tagger.load(folder / name / "model")
         found, rate = _timed(tagger.warm_up, tagger.predict_ids, data.test)
-        row = _row(cell, data, found, "t5-student", "distilled", tagger.parameters, outcome)
+        row = _row(cell, data, found, f"{kind}-student", "distilled", tagger.parameters, outcome)
         facts = {"name": name, "silver": str(largest), "silver_sentences": count}
         rows.append(
             row
@@ -460,18 +476,34 @@ def _save(
 def _finished(path: Path, data: CellData) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    try:
-        result = json.loads(path.read_text("utf-8"))
-        schema, made_from, _ = result["schema"], result["data_sha256"], result["models"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: damaged; delete it, and the cell is done again") from None
-    if schema != SCHEMA:
-        raise UserError(f"{path}: schema {schema!r} instead of {SCHEMA}; delete {path.parent}")
-    if made_from != data.content_hash:
+    result = _read_result(path)
+    if result["data_sha256"] != data.content_hash:
         raise UserError(
             f"{path}: made from other sentences than the task has now; delete {path.parent}, and the "
             "cell is done again"
         )
+    return result
+
+
+def finished_rows(cells: Path, first: Sequence[Cell]) -> list[Row]:
+    """The models of all finished cells below a folder: those of `first` in their order, then others.
+
+    Raises `UserError` if a result is damaged.
+    """
+    names = [cell.name for cell in first]
+    others = sorted(path.parent.name for path in cells.glob(f"*/{RESULT}"))
+    paths = [cells / name / RESULT for name in dict.fromkeys([*names, *others])]
+    return [row for path in paths if path.exists() for row in _read_result(path)["models"]]
+
+
+def _read_result(path: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_text("utf-8"))
+        schema, _, _ = result["schema"], result["data_sha256"], result["models"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: damaged; delete it, and the cell is done again") from None
+    if schema != SCHEMA:
+        raise UserError(f"{path}: schema {schema!r} instead of {SCHEMA}; delete {path.parent}")
     return cast(dict[str, Any], result)
 
 

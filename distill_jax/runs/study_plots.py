@@ -12,6 +12,7 @@ from distill_jax.files import atomic_write
 from distill_jax.runs.plots import check_plotting
 from distill_jax.runs.study_paper import display_name
 from distill_jax.runs.study_tables import (
+    OTHER_STUDENTS,
     Match,
     Row,
     is_distilled,
@@ -152,8 +153,8 @@ def _kinds(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
         of_weight = [row for row in distilled if row["kl_weight"] == weight]
         bilstm = [row for row in of_weight if row["model"] == "bilstm"]
         kinds.append((f"BiLSTM, λ = {weight:g}", colour, bilstm))
-    t5 = [row for row in distilled if row["model"] == "t5-student"]
-    kinds.append(("T5 student", _LINES[2], t5))
+    for (model, name), colour in zip(OTHER_STUDENTS.items(), _LINES[2:], strict=False):
+        kinds.append((name, colour, [row for row in distilled if row["model"] == model]))
     return kinds
 
 

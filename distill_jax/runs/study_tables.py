@@ -66,6 +66,10 @@ def is_teacher(row: Row) -> bool:
     return row["recipe"] == "teacher"
 
 
+OTHER_STUDENTS = {"t5-student": "T5 student", "encoder-student": "encoder student"}
+"""A row's `model` → what tables and figures call it."""
+
+
 def is_distilled(silver: str, kl_weight: float) -> Match:
     """A BiLSTM of so much silver; none at all with λ = 0 is gold only."""
     if silver == "0" and not kl_weight:
@@ -149,7 +153,7 @@ def _few_shot(rows: Sequence[Row], size: str) -> list[Part]:
             is_distilled(largest, weights[-1]),
             lambda name: paper_f1(name, size, "distilled"),
         )
-    table.add_t5_students()
+    table.add_other_students()
     title = f"{gold} gold and {dev} dev sentences"
     found = [Part(title, 2, "", table.table([""]), size, "models")]
     if weights:
@@ -194,7 +198,7 @@ def _full(rows: Sequence[Row]) -> Part:
     for weight in lambdas(rows):
         title = f"BiLSTM, teacher's scores on gold, λ = {weight:g}"
         table.add([title], is_distilled("0", weight))
-    table.add_t5_students()
+    table.add_other_students()
     return Part(
         "Full data: Perfect / F1",
         2,
@@ -286,11 +290,14 @@ class _Table:
             mean = _means([[] if value is None else [value] for _, value in theirs])
             self._line(paper_titles, shown, mean, "paper")
 
-    def add_t5_students(self) -> None:
-        """A line for each λ."""
-        for name in dict.fromkeys(r["name"] for r in self._rows if r["model"] == "t5-student"):
+    def add_other_students(self) -> None:
+        """Of each kind besides BiLSTMs a line for each λ."""
+        names = dict.fromkeys(r["name"] for r in self._rows if r["model"] in OTHER_STUDENTS)
+        for name in names:
             row = next(r for r in self._rows if r["name"] == name)
-            title = f"T5 student ({row['silver']} silver, λ = {row['kl_weight']:g})"
+            title = (
+                f"{OTHER_STUDENTS[row['model']]} ({row['silver']} silver, λ = {row['kl_weight']:g})"
+            )
             self.add([title], _is_named(name))
 
     def add_difference(self, titles: list[str], match: Match, other: Match) -> None:

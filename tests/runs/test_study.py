@@ -17,8 +17,9 @@ from distill_jax.data import demo as demo_data
 from distill_jax.data import locations
 from distill_jax.data.readers import write_conll
 from distill_jax.errors import UserError
+from distill_jax.files import only_one
 from distill_jax.runs.launch import configure
-from distill_jax.runs.student import distil_t5
+from distill_jax.runs.student import distil_t5, train_encoder_tagger
 from distill_jax.runs.study import SETTINGS as SETTINGS_FILE
 from distill_jax.runs.study import _claim, write_outputs
 from distill_jax.runs.study_page import study_page
@@ -55,6 +56,12 @@ SETTINGS: dict[str, Any] = {
 }
 NAMES = ["teacher", "bilstm-gold", "bilstm-silver0-kl1"]
 NAMES += [f"bilstm-silver{n}-kl{k}" for n in (6, "all") for k in (0, 1)]
+
+
+class Reference(str):
+    """What Gin reads as it stands."""
+
+    __repr__ = str.__str__
 
 
 def study(directory: Path, **changes: Any) -> int:
@@ -213,13 +220,37 @@ def test_two_processes_may_begin_a_study_together(tmp_path: Path) -> None:
         _claim(tmp_path, {"a": "2"})
 
 
-def test_the_t5_student_has_all_it_needs() -> None:
+def test_a_cell_that_another_process_is_at_is_left_to_it(
+    finished: Path, data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "study"
+    shutil.copytree(finished, copy)
+    cell = copy / "cells" / f"{TASK}_gold8_dev4_seed0"
+    (cell / "result.json").unlink()
+    with only_one(cell) as mine:
+        assert mine
+        assert study(copy, DATA_DIR=data) == 0
+    assert f"other processes are at {cell.name}" in capfd.readouterr().err
+    assert not (cell / "result.json").exists()
+    assert {row["size"] for row in results(copy)} == {"full"}
+
+
+def test_results_are_those_of_all_finished_cells(finished: Path, data: str, tmp_path: Path) -> None:
+    copy = tmp_path / "study"
+    shutil.copytree(finished, copy)
+    assert study(copy, DATA_DIR=data, SIZES=("full",)) == 0  # fewer than there are
+    assert {row["size"] for row in results(copy)} == {"8/4", "full"}
+    assert results(copy)[0]["size"] == "full"
+
+
+@pytest.mark.parametrize(("kind", "run"), [("t5", distil_t5), ("encoder", train_encoder_tagger)])
+def test_another_student_has_all_it_needs(kind: str, run: Callable[..., Any]) -> None:
     bindings = ["STUDY_DIR = 'study'", "INITIAL_CHECKPOINT_PATH = 'model'"]
-    configure(["gin/runs/fewshot_study_t5.gin"], bindings)
-    parameters = inspect.signature(distil_t5).parameters.values()
+    configure([f"gin/runs/fewshot_study_{kind}.gin"], bindings)
+    parameters = inspect.signature(run).parameters.values()
     required = {each.name for each in parameters if each.default is gin.REQUIRED}
     text = gin.config_str()
-    missing = {name for name in required if f"\ndistil_t5.{name} = " not in text}
+    missing = {name for name in required if f"\n{run.__name__}.{name} = " not in text}
     assert missing == {"model_dir", "mixture_or_task_name"}  # of each cell
     gin.clear_config()
 
@@ -291,6 +322,30 @@ def test_tables_say_what_the_results_say() -> None:
         [r for r in known_rows(plain_f1) if r["seed"] == 0 and r["dataset"] == "snips"]
     )
     assert "| BiLSTM, gold only | 50.00 |" in single.splitlines()
+
+
+def test_an_encoder_student_in_a_study(data: str, tmp_path: Path) -> None:
+    changes = {"SIZES": ("8/4",), "LAMBDAS": (1.0,), "SILVER": (6,), "BOTH_SIDES": False}
+    more = {
+        "study.encoder_student": Reference("@train_encoder_tagger"),
+        "train_encoder_tagger.model": Reference("@EncoderTaggerConfig"),
+        "train_encoder_tagger.vocabulary": Reference("@vocabulary_file()"),
+        "vocabulary_file.path": "byte",
+        "EncoderTaggerConfig.d_model": 8,
+        "EncoderTaggerConfig.num_layers": 1,
+        "train_encoder_tagger.batch_size": 4,
+        "train_encoder_tagger.optimizer": Reference("@teacher/adamw()"),
+        "train_encoder_tagger.schedule": Reference("@teacher/Schedule()"),
+    }
+    assert study(tmp_path / "study", DATA_DIR=data, **changes, **more) == 0
+    rows = {row["name"]: row for row in results(tmp_path / "study")}
+    assert list(rows) == ["teacher", "bilstm-gold", "bilstm-silver6-kl1", "encoder-silver6-kl1"]
+    found = rows["encoder-silver6-kl1"]
+    assert (found["model"], found["silver_sentences"]) == ("encoder-student", "6")
+    assert "encoder student (6 silver, λ = 1)" in (tmp_path / "study" / "tables.md").read_text()
+    folder = tmp_path / "study/cells" / f"{TASK}_gold8_dev4_seed0" / "encoder-silver6-kl1"
+    card = json.loads((folder / "model" / "tagger.json").read_text())
+    assert card["training"]["distillation"]["both_sides"] is False
 
 
 def test_t5_students_have_lines_of_any_size(tmp_path: Path) -> None:

@@ -1,15 +1,22 @@
 """Word embeddings from a teacher's subwords."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import optax
 import pytest
 
 from distill_jax.errors import UserError
+from distill_jax.models.bilstm import BiLSTMConfig
+from distill_jax.runs.students import Student, train_taggers
+from distill_jax.runs.targets import student_targets
 from distill_jax.runs.word_embeddings import initial_word_embeddings, reduced_teacher_embedding
+from distill_jax.tagging import Sentence
+from distill_jax.train.loop import Schedule
 from distill_jax.vocab import ByteVocabulary
-from distill_jax.word_vocab import WordVocabulary
-from tests.tiny import T5_CONFIG, WORDS, save_tiny, t5_params
+from distill_jax.word_vocab import WordVocabulary, load_glove
+from tests.tiny import LABELS, T5_CONFIG, WORDS, save_tiny, t5_params
 
 
 def means(vocabulary: WordVocabulary) -> np.ndarray:
@@ -61,3 +68,30 @@ def test_sources(teacher: Path, tmp_path: Path) -> None:
         )
     with pytest.raises(UserError):
         reduced_teacher_embedding(save_tiny(tmp_path / "b", "bilstm"), WORDS, 2)
+
+
+def test_students_trained_together_start_from_them(tmp_path: Path) -> None:
+    glove = tmp_path / "glove.txt"
+    glove.write_text("berlin 1 2\nmay 3 4\n")
+    sentence = Sentence(("to", "berlin", "in", "may"), ("O", "B-city", "O", "B-date_time"))
+    students = [
+        Student(f"seed {seed}", seed, student_targets([sentence], LABELS, None)) for seed in (0, 1)
+    ]
+    trained = train_taggers(
+        students,
+        LABELS,
+        [sentence],
+        batch_size=1,
+        optimizer=optax.set_to_zero(),
+        schedule=Schedule(1, eval_period=1),
+        model=partial(BiLSTMConfig, word_dim=2, char_dim=2, char_hidden=2, hidden=3),
+        embedding_file=str(glove),
+        say=lambda _: None,
+    )
+    for one in trained:
+        table = one.outcome.params["word_embedding"]["embedding"]
+        want = load_glove(glove, one.vocabulary, 2, np.random.default_rng(one.student.seed))
+        np.testing.assert_array_equal(table, want)
+        assert table[one.vocabulary.word_id("may")].tolist() == [3, 4]
+    one, other = (each.outcome.params["output"]["kernel"] for each in trained)
+    assert not np.array_equal(one, other)
