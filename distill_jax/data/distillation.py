@@ -30,17 +30,22 @@ _OUTSIDE, _INSIDE = 0, 1  # the first two tags of every sBIO tag set
 class Target:
     """One sentence for a student to learn from.
 
-    `tag_ids` int32[L] are gold or the teacher's; `scores` float32[L, K] are the teacher's u, None
-    where there is no teacher (a gold sentence it did not label): such words get no KL term.
-    `weight` multiplies both terms of the loss. Tag id 1 is I, as in every sBIO tag set.
-    `known` is False where the tags are yet to come from a teacher within the step.
+    `tag_ids` int32[L] are gold or the teacher's; `scores` float32[L, K] are the teacher's u, or a
+    function that gives them, so that those of a large store stay on disk; None where there is no
+    teacher (a gold sentence it did not label): such words get no KL term. `weight` multiplies both
+    terms of the loss. Tag id 1 is I, as in every sBIO tag set. `known` is False where the
+    tags are yet to come from a teacher within the step.
     """
 
     words: tuple[str, ...]
     tag_ids: np.ndarray
-    scores: np.ndarray | None = None
+    scores: np.ndarray | Callable[[], np.ndarray] | None = None
     weight: float = 1.0
     known: bool = True
+
+    def teacher_scores(self) -> np.ndarray | None:
+        """The teacher's u float32[L, K]; None where there is no teacher."""
+        return self.scores() if callable(self.scores) else self.scores
 
     def window(self, start: int, end: int) -> "Target":
         """The words `start` to `end` alone.
@@ -49,14 +54,24 @@ class Target:
         tags as in the scores: an I would be illegal, and a gold sentence's window reads the same.
         """
         tag_ids = self.tag_ids[start:end].copy()
-        scores = None if self.scores is None else self.scores[start:end].copy()
         label = next((tag for tag in self.tag_ids[:start][::-1] if tag != _INSIDE), _OUTSIDE)
-        if label != _OUTSIDE and len(tag_ids):
-            if tag_ids[0] == _INSIDE:
-                tag_ids[0] = label
-            if scores is not None:
+        within_span = label != _OUTSIDE and len(tag_ids)
+        if within_span and tag_ids[0] == _INSIDE:
+            tag_ids[0] = label
+
+        def cut(whole: np.ndarray) -> np.ndarray:
+            scores = whole[start:end].copy()
+            if within_span:
                 scores[0, label] = np.logaddexp(scores[0, label], scores[0, _INSIDE])
                 scores[0, _INSIDE] = -np.inf
+            return scores
+
+        scores = self.scores
+        if callable(scores):
+            read = scores
+            scores = lambda: cut(read())  # noqa: E731
+        elif scores is not None:
+            scores = cut(scores)
         return Target(self.words[start:end], tag_ids, scores, self.weight, self.known)
 
 
@@ -212,9 +227,10 @@ def _targets(targets: Sequence[Target], length: int, num_tags: int) -> dict[str,
         words = len(target.words)
         batch["tags"][row, :words] = target.tag_ids
         batch["tag_weights"][row, :words] = target.weight
-        if target.scores is not None:
+        scores = target.teacher_scores()
+        if scores is not None:
             batch["kl_weights"][row, :words] = target.weight
-            batch["teacher_scores"][row, :words] = target.scores
+            batch["teacher_scores"][row, :words] = scores
     return batch
 
 

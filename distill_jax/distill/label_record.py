@@ -9,7 +9,8 @@ mass is spread evenly over the other tags that were legal, so that nothing is re
 """
 
 import json
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -27,6 +28,16 @@ class TeacherLabel(NamedTuple):
     """int32[L], sBIO ids."""
     log_posteriors: np.ndarray
     """float32[L, K]: log softmax(u) to float16's precision; -inf for tags that were illegal."""
+
+
+class LabelSequence(Protocol):
+    """Labels by number: a list, or a store that reads them when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> TeacherLabel: ...
+
+    def __iter__(self) -> Iterator[TeacherLabel]: ...
 
 
 def encode_label(

@@ -301,8 +301,7 @@ def _students(
     of_gold = len(labels) - max(counts.values(), default=0)
     for size, kl_weight in _crossed(recipe, counts):
         chosen = labels[: of_gold + counts.get(size, 0)]
-        # A list serves as well as the store: it is only iterated over.
-        targets = student_targets(data.gold, data.labels, cast(TeacherLabels, chosen))
+        targets = student_targets(data.gold, data.labels, chosen)
         name = f"bilstm-silver{size}-kl{kl_weight:g}"
         students.append(Student(name, cell.seed, targets, kl_weight, recipe.temperature))
     return students

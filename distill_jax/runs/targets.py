@@ -1,6 +1,7 @@
 """What the runs that train students share: gold sentences, teachers' labels, the dev split."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from distill_jax.data.distillation import Target
 from distill_jax.data.prepared import PreparedDataset
 from distill_jax.distill.confidence import Weighting, check_weighting, confidence_weight
 from distill_jax.distill.ensemble import average_teachers
-from distill_jax.distill.label_record import TeacherLabel
+from distill_jax.distill.label_record import LabelSequence
 from distill_jax.distill.objectives import DistillationWeights
 from distill_jax.distill.store import TeacherLabels
 from distill_jax.errors import UserError
@@ -148,17 +149,26 @@ def _untagged(sentences: Iterable[tuple[str, ...]]) -> list[Target]:
 def student_targets(
     gold: Sequence[Sentence],
     labels: LabelSet,
-    teacher_labels: Iterable[TeacherLabel] | None,
+    teacher_labels: LabelSequence | None,
     confidence_weighting: Weighting = "none",
 ) -> list[Target]:
     """Gold sentences with gold tags, the teacher's others with the teacher's tags.
 
     A gold sentence that the teacher labelled too keeps its gold tags and gets the teacher's scores
     (PAPERS, P1: y* is the gold tag on gold words, the KL term is on all words). Gold sentences have
-    weight 1, the others that of `distill.confidence`. Sentences without words are left out. Raises
-    `UserError` if a gold sentence has no tags.
+    weight 1, the others that of `distill.confidence`. Sentences without words are left out. Scores are
+    read when a batch needs them: a store may be larger than memory. Raises `UserError` if a gold
+    sentence has no tags.
     """
-    stored = {} if teacher_labels is None else {label.words: label for label in teacher_labels}
+    stored: dict[tuple[str, ...], Target] = {}
+    if teacher_labels is not None:
+        for index, label in enumerate(teacher_labels):
+            stored[label.words] = Target(
+                label.words,
+                label.tag_ids,
+                functools.partial(_scores, teacher_labels, index),
+                confidence_weight(label.log_posteriors, confidence_weighting),
+            )
     targets = []
     for number, sentence in enumerate(gold):
         if sentence.tags is None:
@@ -167,22 +177,16 @@ def student_targets(
                 "a student's task must have tags"
             )
         tags = labels.encode_iob2(sentence.tags)
-        label = stored.get(sentence.words)
-        scores = None if label is None else label.log_posteriors
-        targets.append(Target(sentence.words, tags, scores))
+        taught = stored.get(sentence.words)
+        targets.append(Target(sentence.words, tags, None if taught is None else taught.scores))
     # Only now: a gold sentence may occur twice.
     labelled = {sentence.words for sentence in gold}
-    targets += [
-        Target(
-            label.words,
-            label.tag_ids,
-            label.log_posteriors,
-            confidence_weight(label.log_posteriors, confidence_weighting),
-        )
-        for label in stored.values()
-        if label.words not in labelled
-    ]
+    targets += [target for words, target in stored.items() if words not in labelled]
     return [target for target in targets if target.words]
+
+
+def _scores(labels: LabelSequence, index: int) -> np.ndarray:
+    return labels[index].log_posteriors
 
 
 def recipe_name(has_teacher: bool, distillation: DistillationWeights) -> str:

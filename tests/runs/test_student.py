@@ -1,10 +1,12 @@
 """What students learn from: gold tags where there are any, the teacher's scores everywhere."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from distill_jax.distill.label_record import TeacherLabel
 from distill_jax.distill.objectives import DistillationWeights
 from distill_jax.distill.store import TeacherLabels, write_store
 from distill_jax.errors import UserError
@@ -53,7 +55,33 @@ def test_gold_and_teacher(store: TeacherLabels) -> None:
     assert [target.words for target in silver] == [("oslo",), ("to", "bonn")]
     for target in silver:
         assert not target.tag_ids.any()
-        np.testing.assert_allclose(target.scores, np.log(1 / 3), rtol=1e-3)  # type: ignore[arg-type]
+        np.testing.assert_allclose(target.teacher_scores(), np.log(1 / 3), rtol=1e-3)  # type: ignore[arg-type]
+
+
+def test_scores_stay_in_the_store_until_a_batch_needs_them(store: TeacherLabels) -> None:
+    read: list[int] = []
+
+    class Watched:
+        def __len__(self) -> int:
+            return len(store)
+
+        def __iter__(self) -> Iterator[TeacherLabel]:
+            return iter(store)
+
+        def __getitem__(self, index: int) -> TeacherLabel:
+            read.append(index)
+            return store[index]
+
+    targets = student_targets(GOLD, LABELS, Watched())
+    assert not read
+    scores = targets[-1].teacher_scores()
+    assert scores is not None and scores.shape == (2, 3) and len(read) == 1
+    whole = targets[0].teacher_scores()
+    window = targets[0].window(1, 3)
+    assert whole is not None and len(read) == 2
+    found = window.teacher_scores()
+    assert found is not None and len(read) == 3
+    np.testing.assert_array_equal(found, whole[1:3])
 
 
 def test_silver_is_weighted_by_the_teachers_confidence(store: TeacherLabels) -> None:
