@@ -13,7 +13,9 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
+from distill_jax.distill.objectives import LanguageModel
 from distill_jax.errors import UserError
 from distill_jax.files import sha256_file, sha256_json
 from distill_jax.inference import (
@@ -31,14 +33,16 @@ from distill_jax.inference.tagged import (
     without_improbable_spans,
 )
 from distill_jax.interop.hf import read_json_object
-from distill_jax.interop.model_dir import LoadedModel, load_model
+from distill_jax.interop.model_dir import LoadedModel, ModelConfig, load_model
 from distill_jax.interop.settings import METADATA, TAGGER
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from distill_jax.models.t5 import T5
+from distill_jax.models.t5_config import T5Config
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sentscore import DecoderSettings, Normaliser
 from distill_jax.tagging import LabelSet, Sentence
+from distill_jax.train.mesh import LOGICAL_AXIS_RULES, make_mesh, state_shardings
 from distill_jax.vocab import Vocabulary
 from distill_jax.word_vocab import WordVocabulary
 
@@ -70,6 +74,7 @@ class Tagger:
         normaliser: Normaliser | None = None,
         batch_size: int = 32,
         dtype: Dtype | None = None,
+        model_parallel: int = 1,
     ) -> None:
         """Use `load`."""
         if dtype is not None:
@@ -81,8 +86,12 @@ class Tagger:
         self.settings = model.settings
         self.metadata = model.metadata
         self.parameters = sum(array.size for array in jax.tree.leaves(model.params))
-        self._predictor = _predictor(model, decoder, normaliser, batch_size)
-        self._params = jax.device_put(jax.tree.map(np.asarray, model.params))
+        mesh = _mesh(model, model_parallel)
+        self._predictor = _predictor(model, decoder, normaliser, batch_size, mesh)
+        self._params = jax.device_put(
+            jax.tree.map(np.asarray, model.params),
+            None if mesh is None else _shardings(model.config, mesh),
+        )
 
     @property
     def decoder(self) -> dict[str, Any]:
@@ -101,6 +110,7 @@ class Tagger:
         normaliser: Normaliser | None = None,
         batch_size: int = 32,
         dtype: Dtype | None = None,
+        model_parallel: int = 1,
     ) -> "Tagger":
         """Loads a model directory.
 
@@ -113,15 +123,23 @@ class Tagger:
             batch_size: the most sentences that go through the model together.
             dtype: of activations, `float32` or `bfloat16` (None: as the model was saved);
                 parameters, softmax and scores stay float32.
+            model_parallel: the number of this process's devices that a T5 too large for one is split
+                over (heads, feed-forward and vocabulary).
 
         Raises:
             UserError: the directory is not a model, or is damaged, or is a word tagger, which none
-                of SenTScore's settings fits, or a BiLSTM, which has no `dtype`. (Predicting raises
+                of SenTScore's settings fits, or a BiLSTM, which has no `dtype`, or there are not so
+                many devices, or the model to be split is no T5. (Predicting raises
                 one too, before it compiles anything, where the device has too little memory.)
         """
         model = load_model(directory)
         return cls(
-            model, decoder=decoder, normaliser=normaliser, batch_size=batch_size, dtype=dtype
+            model,
+            decoder=decoder,
+            normaliser=normaliser,
+            batch_size=batch_size,
+            dtype=dtype,
+            model_parallel=model_parallel,
         )
 
     def predict(
@@ -198,11 +216,35 @@ def decoder_record(settings: DecoderSettings) -> dict[str, Any]:
     return record
 
 
+def _mesh(model: LoadedModel, model_parallel: int) -> Mesh | None:
+    """The devices a model is split over; None: it lies on one."""
+    if model_parallel == 1:
+        return None
+    devices = jax.local_devices()
+    if not 1 <= model_parallel <= len(devices):
+        raise UserError(
+            f"the model is to be split over {model_parallel} devices and there are {len(devices)} here; "
+            "choose a number from 1 to that"
+        )
+    if not isinstance(model.config, T5Config):
+        raise UserError(
+            "only a T5 can be split over devices, and this model is none; use one device"
+        )
+    return make_mesh(model=model_parallel, devices=devices[:model_parallel])
+
+
+def _shardings(config: ModelConfig, mesh: Mesh) -> Any:
+    assert isinstance(config, T5Config)
+    boxed = jax.eval_shape(LanguageModel(T5(config)).init, jax.random.key(0))
+    return state_shardings(boxed, mesh, LOGICAL_AXIS_RULES)
+
+
 def _predictor(
     model: LoadedModel,
     decoder: DecoderSettings | None,
     normaliser: Normaliser | None,
     batch_size: int,
+    mesh: Mesh | None,
 ) -> Predictor:
     word_tagger = isinstance(model.config, BiLSTMConfig | EncoderTaggerConfig)
     if word_tagger and (decoder is not None or normaliser is not None):
@@ -235,7 +277,9 @@ def _predictor(
         ),
         decoder=decoder,
         batch_size=batch_size,
-        limit_memory=True,
+        limit_memory=mesh is None,  # the formula is of a model on one device
+        mesh=mesh,
+        rules=LOGICAL_AXIS_RULES,
         temperature=model.settings.temperature,
     )
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -196,6 +197,38 @@ def test_a_bilstm_has_no_dtype(tmp_path: Path) -> None:
     model = save_tiny(tmp_path / "model", "bilstm")
     with pytest.raises(UserError, match="this model is a BiLSTM"):
         Tagger.load(model, dtype="bfloat16")
+
+
+@pytest.mark.parametrize("name", ["sentscore", "pruned", "greedy"])
+def test_a_model_over_several_devices_tags_as_on_one(name: str, tmp_path: Path) -> None:
+    save_tiny(tmp_path / "m", "t5")
+    settings = DecoderSettings(name)
+    alone = Tagger.load(tmp_path / "m", decoder=settings)
+    split = Tagger.load(tmp_path / "m", decoder=settings, model_parallel=2)
+    for _ in range(2):  # neither takes the other's program
+        for one, other in zip(alone.decode(SENTENCES), split.decode(SENTENCES), strict=True):
+            np.testing.assert_array_equal(one.tag_ids, other.tag_ids)
+            if one.log_likelihoods is not None:
+                np.testing.assert_allclose(
+                    one.log_likelihoods, other.log_likelihoods, rtol=1e-4, atol=1e-5
+                )
+    [query] = [
+        leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(split._params)
+        if "'encoder'" in str(path) and "'query'" in str(path)
+    ]
+    assert len(query.sharding.device_set) == 2
+    assert query.addressable_shards[0].data.size == query.size / 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "devices", "message"),
+    [("t5", 99, r"over 99 devices and there are \d+"), ("bilstm", 2, "only a T5 can be split")],
+)
+def test_what_cannot_be_split(kind: str, devices: int, message: str, tmp_path: Path) -> None:
+    save_tiny(tmp_path / "m", kind)
+    with pytest.raises(UserError, match=message):
+        Tagger.load(tmp_path / "m", model_parallel=devices)
 
 
 def test_a_word_tagger_has_no_decoder_settings(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ _OF = {"beam": ("sentscore",), "normaliser": ("sentscore", "pruned"), "epsilon":
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """`--model`, `--batch_size`, `--dtype` and the options of the decoder."""
+    """`--model`, `--batch_size`, `--dtype`, `--model_parallel` and the options of the decoder."""
     parser.add_argument("--model", required=required, metavar="DIR", help="a model directory")
     parser.add_argument(
         "--batch_size", type=positive, default=32, metavar="N", help="default: %(default)s"
@@ -23,6 +23,13 @@ def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True)
         "--dtype",
         choices=("bfloat16", "float32"),
         help="of the activations of a T5 or encoder tagger; default: float32, or what it was saved with",
+    )
+    parser.add_argument(
+        "--model_parallel",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="split a T5 that is too large for one device over N of this machine's; default: 1",
     )
     group = parser.add_argument_group("decoder", "how a T5 finds tags; word taggers have none")
     group.add_argument(
@@ -103,8 +110,13 @@ def load_tagger(options: argparse.Namespace, *, posteriors_for: str | None = Non
             f"{posteriors_for} needs posteriors and --decoder {settings.name} computes none; use "
             "sentscore or pruned"
         )
+    how = {
+        "batch_size": options.batch_size,
+        "dtype": options.dtype,
+        "model_parallel": options.model_parallel,
+    }
     if not given:
-        return Tagger.load(options.model, batch_size=options.batch_size, dtype=options.dtype)
+        return Tagger.load(options.model, **how)
 
     from distill_jax.interop.settings import read_tagger_file
 
@@ -115,8 +127,7 @@ def load_tagger(options: argparse.Namespace, *, posteriors_for: str | None = Non
         options.model,
         decoder=settings,
         normaliser=options.normaliser or saved.normaliser,
-        batch_size=options.batch_size,
-        dtype=options.dtype,
+        **how,
     )
 
 

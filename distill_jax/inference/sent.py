@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from distill_jax.inference.base import Progress, check_parameters
 from distill_jax.inference.batches import batches_by_length, padded_batch_size, round_up
 from distill_jax.inference.decoded import merge, no_words, read_batch
 from distill_jax.inference.prediction import Prediction, epsilon_at_temperature
+from distill_jax.models.partitioning import Rules
 from distill_jax.models.t5 import T5
 from distill_jax.sent.format import SenTFormat, check_vocabulary_fits
 from distill_jax.sent.windows import Window, windows
@@ -53,7 +55,8 @@ class SentPredictor:
     split into windows that share `overlap_words` words (fewer where they do not fit). With
     `limit_memory` a program that the device has too little memory for is refused before it is
     compiled; for parameters that lie on one device. `temperature` is that of the posteriors for which
-    `pruned` is to keep its ε.
+    `pruned` is to keep its ε. With a `mesh` the model's activations are placed there by `rules`; the
+    parameters are to lie there already.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class SentPredictor:
         overlap_words: int = 16,
         limit_memory: bool = False,
         temperature: float = 1.0,
+        mesh: Mesh | None = None,
+        rules: Rules = (),
     ) -> None:
         check_vocabulary_fits(sent_format.vocabulary, model.config.vocab_size)
         self.labels: LabelSet = sent_format.labels
@@ -84,7 +89,7 @@ class SentPredictor:
         if decoder.name == "pruned":
             epsilon = epsilon_at_temperature(decoder.epsilon, temperature, self.labels.num_tags)
             searched = dataclasses.replace(decoder, epsilon=epsilon)
-        self._decode = make_decoder(model, self._trie, searched)
+        self._decode = make_decoder(model, self._trie, searched, mesh, rules)
         self._sound: Any = None  # parameters known to be numbers
         self._warm: set[Shape] = set()
 

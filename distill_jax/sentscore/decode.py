@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from distill_jax.errors import UserError
+from distill_jax.models.partitioning import Rules, partitioning
 from distill_jax.models.t5 import T5
 from distill_jax.sentscore.forward import DEFAULT_MAX_NODES
 from distill_jax.sentscore.free import free, longest_target
@@ -146,16 +148,22 @@ def decode(
 
 @functools.lru_cache(maxsize=64)
 def make_decoder(
-    model: T5, trie: LabelTrie, settings: DecoderSettings = DecoderSettings()
+    model: T5,
+    trie: LabelTrie,
+    settings: DecoderSettings = DecoderSettings(),
+    mesh: Mesh | None = None,
+    rules: Rules = (),
 ) -> Callable[[Any, SentScoreBatch], Decoded]:
     """`decode` jitted: a function of (params, batch) that compiles once per batch shape.
 
-    Equal arguments give the same function, so its compiled programs are shared by all callers.
+    With a mesh activations are placed there by `rules`. Equal arguments give the same function, so
+    its compiled programs are shared by all callers.
     """
     check_model(model, trie)
 
     @jax.jit
     def run(params: Any, batch: SentScoreBatch) -> Decoded:
-        return decode(model, params, batch, trie, settings)
+        with partitioning(mesh, rules):
+            return decode(model, params, batch, trie, settings)
 
     return run
