@@ -33,6 +33,7 @@ _CALLED = re.compile(
 _KNOWN_TRIPS = re.compile(r'known_trip_count"?:\s*\{\s*"?n"?:\s*"?(\d+)')
 _CHAIN = re.compile(r'chain_id="(\d+)"')
 _CHANNEL = re.compile(r"channel_id=(\d+)")
+_BETWEEN_SLICES = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 _FREE = {
@@ -262,6 +263,8 @@ class _Reader:
         scatters: bool = False,
     ) -> None:
         kind = instruction.opcode.removesuffix("-start")
+        if kind == "send":
+            self._send_between_slices(instruction, computation, times)
         if kind not in COLLECTIVES:
             return
         chain, channel = (
@@ -299,6 +302,26 @@ class _Reader:
             entry.sent_between_slices += times * most * between * (2 if kind == "all-reduce" else 1)
             sent = sent * ((own - 1) / own) / ring if ring else 0.0
         entry.sent += times * sent
+
+    def _send_between_slices(
+        self, instruction: _Instruction, computation: _Computation, times: float
+    ) -> None:
+        """What is left for the network between slices, once a TPU's compiler has cut a collective up.
+
+        It comes out as collectives within each slice, and one `send` to the runtime that does the rest.
+        """
+        found = _BETWEEN_SLICES.search(instruction.attributes)
+        if found is None or instruction.operands[0] not in computation:
+            return
+        kind = found[1].lower().replace("_", "-")
+        size = sum(_sizes(computation[instruction.operands[0]].shape, everywhere=True))
+        entry = self._found.setdefault(kind, Collective())
+        entry.count += times
+        entry.bytes += times * size
+        others = self._slices - 1
+        ring = {"all-reduce": 2 * others / self._slices, "all-gather": others}
+        share = ring.get(kind, others / self._slices)
+        entry.sent_between_slices += times * size * share
 
     def _group(self, attributes: str) -> tuple[int, bool]:
         """Devices that a collective joins, and whether they are in several slices."""

@@ -63,6 +63,33 @@ def test_a_sum_over_devices_is_sent_twice():
     assert found.sent_between_slices == 0
 
 
+def test_a_tpu_s_compiler_hands_what_goes_between_slices_to_the_runtime():
+    text = """
+HloModule jit_step
+
+ENTRY %main (p: f32[256,1024]) -> f32[256,1024] {
+  %p = f32[256,1024]{1,0:T(8,128)} parameter(0)
+  %after-all = token[] after-all(), frontend_attributes={MegascaleRendezvousKeyName="all-reduce.2_0"}
+  %send = (f32[256,1024]{1,0}, u32[], token[]) send(%p, %after-all), channel_id=2, is_host_transfer=true, SUM
+  %recv = (f32[256,1024]{1,0}, u32[], token[]) recv(%after-all), channel_id=1, is_host_transfer=true, SUM
+  %send-done = token[] send-done(%send), channel_id=2, is_host_transfer=true
+  %recv-done = (f32[256,1024]{1,0}, token[]) recv-done(%recv), channel_id=1, is_host_transfer=true
+  %other = (f32[256,1024]{1,0}, u32[], token[]) send(%p, %after-all), channel_id=3, is_host_transfer=true
+  ROOT %got = f32[256,1024]{1,0} get-tuple-element(%recv-done), index=0
+}
+"""
+    attributes = '_xla_megascale_reduce_operation="SUM",_xla_megascale_transfer_type="ALL_REDUCE"'
+    text = text.replace(" SUM", f" frontend_attributes={{{attributes}}}")
+    found = traffic(text, devices=8, slices=2).collectives
+    size = 256 * 1024 * FLOAT
+    assert list(found) == ["all-reduce"]
+    assert (found["all-reduce"].count, found["all-reduce"].bytes) == (1, size)
+    # Both slices have a half of the sum to send, and then the other half's.
+    assert (found["all-reduce"].sent, found["all-reduce"].sent_between_slices) == (0, size)
+    three = traffic(text, devices=12, slices=3).collectives["all-reduce"]
+    assert three.sent_between_slices == pytest.approx(size * 4 / 3)
+
+
 def test_between_slices_goes_what_a_slice_has_summed():
     x = _sharded((8, 256), ("data", "fsdp"))
     whole = NamedSharding(x.sharding.mesh, PartitionSpec())
