@@ -244,7 +244,7 @@ def run_cell(cell: Cell, folder: Path, recipe: Recipe, *, measure_speed: bool) -
         say=lambda text: _say(f"{cell.name}: {text}"),
     )
     of_students = predict_together(trained, data.labels, data.test)
-    rows += _student_rows(cell, data, trained, of_students, counts, measure_speed)
+    rows += _student_rows(cell, data, trained, of_students, counts, recipe, measure_speed)
     _keep_comparison(folder, data, found, trained, of_students)
     if recipe.keep_students:
         _save(folder / "students", data.labels, trained, rows[1:])
@@ -319,18 +319,18 @@ def _student_rows(
     trained: Sequence[TrainedStudent],
     found: Sequence[Sequence[Prediction]],
     counts: dict[Silver, int],
+    recipe: Recipe,
     measure_speed: bool,
 ) -> list[Row]:
     rows = []
     for one, predictions in zip(trained, found, strict=True):
-        recipe = "gold" if one.student.name == "bilstm-gold" else "distilled"
-        row = _row(cell, data, predictions, "bilstm", recipe, one.parameters, one.outcome)
-        if recipe == "distilled":
+        kind = "gold" if one.student.name == "bilstm-gold" else "distilled"
+        row = _row(cell, data, predictions, "bilstm", kind, one.parameters, one.outcome)
+        if kind == "distilled":
             size = one.student.name.split("-")[1].removeprefix("silver")
             row["silver"] = size
             row["silver_sentences"] = counts.get("all" if size == "all" else int(size), 0)
-            row["kl_weight"] = one.student.kl_weight
-            row["temperature"] = one.student.temperature
+            row |= dataclasses.asdict(recipe.weights(one.student.kl_weight))
         rows.append(row | {"name": one.student.name})
     if measure_speed:
         last = trained[-1]
@@ -393,12 +393,8 @@ def _other_rows(
         found, rate = _timed(tagger.warm_up, tagger.predict_ids, data.test)
         row = _row(cell, data, found, f"{kind}-student", "distilled", tagger.parameters, outcome)
         facts = {"name": name, "silver": str(largest), "silver_sentences": count}
-        rows.append(
-            row
-            | facts
-            | {"kl_weight": kl_weight, "temperature": recipe.temperature}
-            | {"sentences_per_second": rate}
-        )
+        loss = dataclasses.asdict(recipe.weights(kl_weight))
+        rows.append(row | facts | loss | {"sentences_per_second": rate})
     return rows
 
 
@@ -438,6 +434,8 @@ def _row(
         "silver_sentences": 0,
         "kl_weight": None,
         "temperature": None,
+        "both_sides": None,
+        "square_scale": None,
         "parameters": parameters,
         **{name: None if math.isnan(value) else value for name, value in figures.items()},
         "dev_f1": outcome.metrics.get("f1"),

@@ -100,15 +100,25 @@ def lambdas(rows: Iterable[Row]) -> list[float]:
 def introduction(rows: Sequence[Row]) -> str:
     """What the numbers are."""
     seeds = sorted({row["seed"] for row in rows})
-    temperatures = sorted({row["temperature"] for row in rows if row["temperature"] is not None})
+    losses = dict.fromkeys(_loss(row) for row in rows if row["temperature"] is not None)
     return (
         f"Micro-F1 on the test split in percent, mean ± standard deviation over {len(seeds)} "
         f"seed{'s' if len(seeds) != 1 else ''} ({', '.join(map(str, seeds))}), which draw the "
         "subset and the models' randomness alike; models are chosen on the dev sentences given "
-        f"alone. τ = {', '.join(f'{t:g}' for t in temperatures) or _NONE}. Lines in italics are the "
+        f"alone. {'; '.join(losses) or 'No distillation'}. Lines in italics are the "
         "numbers of Farina et al. 2023 (one subset of their own, T5-base, GloVe, τ = 10), where "
         "they report the data set."
     )
+
+
+def _loss(row: Row) -> str:
+    """τ and what it divides: of the paper's loss a choice that the paper leaves open."""
+    divided = (
+        "of the teacher's scores and the student's"
+        if row["both_sides"]
+        else "of the teacher's scores alone"
+    )
+    return f"τ = {row['temperature']:g}, {divided}{', KL times τ²' if row['square_scale'] else ''}"
 
 
 def parts(rows: Sequence[Row]) -> list[Part]:

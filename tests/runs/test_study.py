@@ -121,7 +121,7 @@ def test_tables_and_figures_are_there(finished: Path) -> None:
     assert "none are left as silver" in text
     read = Page((finished / "report.html").read_text("utf-8"))
     rows = [row for table in read.tables for row in table]
-    assert ["TEMPERATURE", "1.5"] in rows and ["study.lambdas", "%LAMBDAS"] in rows
+    assert ["TEMPERATURE", "4.0"] in rows and ["study.lambdas", "%LAMBDAS"] in rows
     assert {"different", "settings"} <= read.ids
     for row in results(finished):
         assert f"{100 * float(row['f1']):.2f}" in read.text
@@ -156,7 +156,7 @@ def test_other_settings_are_refused(
 ) -> None:
     assert study(finished, DATA_DIR=data, TEMPERATURE=7.0, STUDENT_STEPS=3) == 2
     error = capfd.readouterr().err
-    assert "STUDENT_STEPS (there 2, now 3), TEMPERATURE (there 1.5, now 7.0)" in error
+    assert "STUDENT_STEPS (there 2, now 3), TEMPERATURE (there 4.0, now 7.0)" in error
     assert error.count("\n") == 1
 
 
@@ -267,6 +267,8 @@ def row(dataset: str, seed: int, name: str, f1: float, **changes: Any) -> dict[s
         "silver_sentences": 0,
         "kl_weight": None,
         "temperature": None,
+        "both_sides": None,
+        "square_scale": None,
         "parameters": 1_000_000,
         "perfect": f1 / 2,
         "f1": f1,
@@ -286,6 +288,7 @@ def known_rows(f1: Callable[[str, float, int, int], float]) -> list[dict[str, An
         for silver, weight in itertools.product((0, 500, 2000), (0.0, 1.0)):
             if silver or weight:
                 facts = {"silver": str(silver), "silver_sentences": silver, "temperature": 2.0}
+                facts |= {"both_sides": True, "square_scale": True}
                 facts |= {"kl_weight": weight}
                 name = f"bilstm-silver{silver}-kl{weight:g}"
                 rows.append(row(dataset, seed, name, f1(dataset, weight, silver, seed), **facts))
@@ -299,6 +302,7 @@ def plain_f1(dataset: str, weight: float, silver: int, seed: int) -> float:
 
 def test_tables_say_what_the_results_say() -> None:
     text = markdown(known_rows(plain_f1))
+    assert "τ = 2, of the teacher's scores and the student's, KL times τ². Lines in" in text
     for line in (
         # Mean of x and x + 1, sample standard deviation 0.71; `other` lies 10 above.
         "|  | SNIPS | other | mean |",
@@ -341,6 +345,7 @@ def test_an_encoder_student_in_a_study(data: str, tmp_path: Path) -> None:
     rows = {row["name"]: row for row in results(tmp_path / "study")}
     assert list(rows) == ["teacher", "bilstm-gold", "bilstm-silver6-kl1", "encoder-silver6-kl1"]
     found = rows["encoder-silver6-kl1"]
+    assert (found["temperature"], found["both_sides"]) == ("4.0", "False")
     assert (found["model"], found["silver_sentences"]) == ("encoder-student", "6")
     assert "encoder student (6 silver, λ = 1)" in (tmp_path / "study" / "tables.md").read_text()
     folder = tmp_path / "study/cells" / f"{TASK}_gold8_dev4_seed0" / "encoder-silver6-kl1"
