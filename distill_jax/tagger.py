@@ -230,7 +230,7 @@ def _mesh(model: LoadedModel, model_parallel: int) -> Mesh | None:
         raise UserError(
             "only a T5 can be split over devices, and this model is none; use one device"
         )
-    return make_mesh(model=model_parallel, devices=devices[:model_parallel])
+    return make_mesh(1, 1, model_parallel, devices[:model_parallel], 1)  # whatever Gin binds
 
 
 def _shardings(config: ModelConfig, mesh: Mesh) -> Any:
