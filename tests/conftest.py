@@ -5,16 +5,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# Eight virtual CPU devices let sharding be tested on any machine. Tests compile much and compute
-# little: less optimisation halves their time.
+from tests.xla_flags import QUICK_TO_COMPILE, devices
+
+# Eight virtual CPU devices let sharding be tested on any machine.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=8",
-        "--xla_backend_optimization_level=0",
-    ]
-)
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), devices(8), QUICK_TO_COMPILE])
 
 import pytest
 

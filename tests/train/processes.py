@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests import xla_flags
 from tests.compiled_once import cache_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,8 +27,7 @@ def start(cache: str, devices: int, **options: Any) -> subprocess.Popen[str]:
     """A process that sees so many devices."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
-        "--xla_backend_optimization_level=0",
+        "XLA_FLAGS": f"{xla_flags.devices(devices)} {xla_flags.QUICK_TO_COMPILE}",
         "PYTHONPATH": str(ROOT),
         **cache_environment(cache),
     }
