@@ -16,6 +16,7 @@ from typing import Any
 import gin
 import numpy as np
 
+from distill_jax.distill.confidence import Weighting, check_weighting
 from distill_jax.errors import UserError
 from distill_jax.files import atomic_write, only_one
 from distill_jax.interop.hf import HfCheckpoint
@@ -64,6 +65,7 @@ def study(
     temperature: float = 10.0,
     both_sides: bool = True,
     square_scale: bool = True,
+    confidence_weighting: Weighting = "none",
     max_silver: int | None = None,
     t5_student: Callable[..., Any] | None = None,
     encoder_student: Callable[..., Any] | None = None,
@@ -78,8 +80,8 @@ def study(
     Args:
         directory: the study's folder.
         datasets: tasks with `train`, `valid` and `test`.
-        teacher, students, max_silver, temperature, both_sides, square_scale, label_normaliser,
-            keep_students: see `Recipe`.
+        teacher, students, max_silver, temperature, both_sides, square_scale, confidence_weighting,
+            label_normaliser, keep_students: see `Recipe`.
         t5_student, encoder_student: `distil_t5` and `train_encoder_tagger`, for students of those kinds
             beside the BiLSTMs.
         sizes: `gold/dev`, or `full`.
@@ -93,6 +95,7 @@ def study(
             small, matplotlib is missing, or the folder is of a study with other settings.
     """
     check_plotting()
+    check_weighting(confidence_weighting)
     cells = _cells(datasets, sizes, seeds)
     recipe = Recipe(
         teacher=teacher,
@@ -102,6 +105,7 @@ def study(
         temperature=_positive("TEMPERATURE", temperature),
         both_sides=both_sides,
         square_scale=square_scale,
+        confidence_weighting=confidence_weighting,
         max_silver=None if max_silver is None else int(_positive("MAX_SILVER", max_silver)),
         others={
             kind: run

@@ -19,8 +19,9 @@ import jax
 from jax.sharding import Mesh
 
 from distill_jax.data.prepared import PreparedDataset
+from distill_jax.distill.confidence import Weighting
 from distill_jax.distill.objectives import DistillationWeights
-from distill_jax.distill.store import TeacherLabels, write_store
+from distill_jax.distill.store import TeacherLabel, write_store
 from distill_jax.errors import UserError
 from distill_jax.files import atomic_write, sha256_json
 from distill_jax.inference import Prediction, WordPredictor, evaluate
@@ -123,6 +124,7 @@ class Recipe:
         lambdas: λ_KL of the students.
         temperature: τ.
         both_sides, square_scale: options of the KL term, see `distill.losses.kd_loss`.
+        confidence_weighting: of silver sentences, with every λ; see `distill.confidence`.
         label_normaliser: of the teacher's scores; None: as the teacher was trained.
         keep_students: whether the students' model directories stay in the cell's folder.
     """
@@ -134,6 +136,7 @@ class Recipe:
     temperature: float
     both_sides: bool = True
     square_scale: bool = True
+    confidence_weighting: Weighting = "none"
     max_silver: int | None = None
     others: Mapping[str, Callable[..., Any]] = dataclasses.field(default_factory=dict)
     label_normaliser: Normaliser | None = None
@@ -144,6 +147,11 @@ class Recipe:
         return DistillationWeights(
             kl_weight, self.temperature, both_sides=self.both_sides, square_scale=self.square_scale
         )
+
+    def facts(self, kl_weight: float) -> dict[str, Any]:
+        """The loss for one λ, as a line of results says it."""
+        loss = dataclasses.asdict(self.weights(kl_weight))
+        return loss | {"confidence_weighting": self.confidence_weighting}
 
     def silver_counts(self, pool: int, task: str) -> dict[Silver, int]:
         """How many sentences each silver size is, given those there are.
@@ -293,7 +301,11 @@ def _distinct(sentences: Iterable[Sentence], excluded: Iterable[Sentence] = ()) 
 
 
 def _students(
-    cell: Cell, data: CellData, recipe: Recipe, counts: dict[Silver, int], store: TeacherLabels
+    cell: Cell,
+    data: CellData,
+    recipe: Recipe,
+    counts: dict[Silver, int],
+    store: Iterable[TeacherLabel],
 ) -> list[Student]:
     gold_only = student_targets(data.gold, data.labels, None)
     students = [Student("bilstm-gold", cell.seed, gold_only)]
@@ -301,7 +313,7 @@ def _students(
     of_gold = len(labels) - max(counts.values(), default=0)
     for size, kl_weight in _crossed(recipe, counts):
         chosen = labels[: of_gold + counts.get(size, 0)]
-        targets = student_targets(data.gold, data.labels, chosen)
+        targets = student_targets(data.gold, data.labels, chosen, recipe.confidence_weighting)
         name = f"bilstm-silver{size}-kl{kl_weight:g}"
         students.append(Student(name, cell.seed, targets, kl_weight, recipe.temperature))
     return students
@@ -330,7 +342,7 @@ def _student_rows(
             size = one.student.name.split("-")[1].removeprefix("silver")
             row["silver"] = size
             row["silver_sentences"] = counts.get("all" if size == "all" else int(size), 0)
-            row |= dataclasses.asdict(recipe.weights(one.student.kl_weight))
+            row |= recipe.facts(one.student.kl_weight)
         rows.append(row | {"name": one.student.name})
     if measure_speed:
         last = trained[-1]
@@ -385,6 +397,7 @@ def _other_rows(
             train_split=cell.splits[0],
             eval_split=cell.splits[1],
             teacher_labels=str(folder / "labels"),
+            confidence_weighting=recipe.confidence_weighting,
             distillation=recipe.weights(kl_weight),
             seed=cell.seed,
             mesh=_mesh_of_one_model(),
@@ -393,8 +406,7 @@ def _other_rows(
         found, rate = _timed(tagger.warm_up, tagger.predict_ids, data.test)
         row = _row(cell, data, found, f"{kind}-student", "distilled", tagger.parameters, outcome)
         facts = {"name": name, "silver": str(largest), "silver_sentences": count}
-        loss = dataclasses.asdict(recipe.weights(kl_weight))
-        rows.append(row | facts | loss | {"sentences_per_second": rate})
+        rows.append(row | facts | recipe.facts(kl_weight) | {"sentences_per_second": rate})
     return rows
 
 
@@ -436,6 +448,7 @@ def _row(
         "temperature": None,
         "both_sides": None,
         "square_scale": None,
+        "confidence_weighting": None,
         "parameters": parameters,
         **{name: None if math.isnan(value) else value for name, value in figures.items()},
         "dev_f1": outcome.metrics.get("f1"),

@@ -112,13 +112,16 @@ def introduction(rows: Sequence[Row]) -> str:
 
 
 def _loss(row: Row) -> str:
-    """τ and what it divides: of the paper's loss a choice that the paper leaves open."""
+    """τ and what it divides, a choice that the paper leaves open; and what silver sentences weigh."""
     divided = (
         "of the teacher's scores and the student's"
         if row["both_sides"]
         else "of the teacher's scores alone"
     )
-    return f"τ = {row['temperature']:g}, {divided}{', KL times τ²' if row['square_scale'] else ''}"
+    scaled = ", KL times τ²" if row["square_scale"] else ""
+    weighting = row["confidence_weighting"]
+    weighed = "" if weighting == "none" else f", silver sentences weighted by `{weighting}`"
+    return f"τ = {row['temperature']:g}, {divided}{scaled}{weighed}"
 
 
 def parts(rows: Sequence[Row]) -> list[Part]:

@@ -10,23 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import gin
+import numpy as np
 import pytest
 
 from distill_jax.cli import main
 from distill_jax.data import demo as demo_data
 from distill_jax.data import locations
 from distill_jax.data.readers import write_conll
+from distill_jax.distill.store import TeacherLabel
 from distill_jax.errors import UserError
 from distill_jax.files import only_one
 from distill_jax.runs.launch import configure
 from distill_jax.runs.student import distil_t5, train_encoder_tagger
 from distill_jax.runs.study import SETTINGS as SETTINGS_FILE
 from distill_jax.runs.study import _claim, write_outputs
+from distill_jax.runs.study_cells import Cell, CellData, Recipe, Size, _students
 from distill_jax.runs.study_page import study_page
 from distill_jax.runs.study_paper import paper_f1, paper_perfect
 from distill_jax.runs.study_plots import draw_silver
 from distill_jax.runs.study_tables import csv_text, markdown, mean_std
 from distill_jax.tagger import Tagger
+from distill_jax.tagging import LabelSet, Sentence
 from tests.html_reader import Page
 
 TASK = "tiny_study"
@@ -183,6 +187,7 @@ def test_changed_data_are_noticed(
         ({"SILVER": (5, 5)}, "a value is there twice"),
         ({"LAMBDAS": (-1.0,)}, "LAMBDAS: -1.0"),
         ({"TEMPERATURE": 0.0}, "TEMPERATURE is 0.0"),
+        ({"CONFIDENCE_WEIGHTING": "margin"}, "use none, top_posterior, entropy"),
         ({"SEEDS": (-1,)}, "SEEDS: -1 is not a number from 0"),
         ({"DATASETS": ("tiny_studie",)}, "did you mean tiny_study"),
         ({"INITIAL_CHECKPOINT_PATH": "nowhere"}, "nowhere: no such directory; give that of a T5"),
@@ -269,6 +274,7 @@ def row(dataset: str, seed: int, name: str, f1: float, **changes: Any) -> dict[s
         "temperature": None,
         "both_sides": None,
         "square_scale": None,
+        "confidence_weighting": None,
         "parameters": 1_000_000,
         "perfect": f1 / 2,
         "f1": f1,
@@ -289,7 +295,7 @@ def known_rows(f1: Callable[[str, float, int, int], float]) -> list[dict[str, An
             if silver or weight:
                 facts = {"silver": str(silver), "silver_sentences": silver, "temperature": 2.0}
                 facts |= {"both_sides": True, "square_scale": True}
-                facts |= {"kl_weight": weight}
+                facts |= {"kl_weight": weight, "confidence_weighting": "entropy"}
                 name = f"bilstm-silver{silver}-kl{weight:g}"
                 rows.append(row(dataset, seed, name, f1(dataset, weight, silver, seed), **facts))
     return rows
@@ -302,7 +308,8 @@ def plain_f1(dataset: str, weight: float, silver: int, seed: int) -> float:
 
 def test_tables_say_what_the_results_say() -> None:
     text = markdown(known_rows(plain_f1))
-    assert "τ = 2, of the teacher's scores and the student's, KL times τ². Lines in" in text
+    loss = "τ = 2, of the teacher's scores and the student's, KL times τ²"
+    assert f"{loss}, silver sentences weighted by `entropy`. Lines in" in text
     for line in (
         # Mean of x and x + 1, sample standard deviation 0.71; `other` lies 10 above.
         "|  | SNIPS | other | mean |",
@@ -331,6 +338,7 @@ def test_tables_say_what_the_results_say() -> None:
 def test_an_encoder_student_in_a_study(data: str, tmp_path: Path) -> None:
     changes = {"SIZES": ("8/4",), "LAMBDAS": (1.0,), "SILVER": (6,), "BOTH_SIDES": False}
     more = {
+        "CONFIDENCE_WEIGHTING": "top_posterior",
         "study.encoder_student": Reference("@train_encoder_tagger"),
         "train_encoder_tagger.model": Reference("@EncoderTaggerConfig"),
         "train_encoder_tagger.vocabulary": Reference("@vocabulary_file()"),
@@ -345,12 +353,31 @@ def test_an_encoder_student_in_a_study(data: str, tmp_path: Path) -> None:
     rows = {row["name"]: row for row in results(tmp_path / "study")}
     assert list(rows) == ["teacher", "bilstm-gold", "bilstm-silver6-kl1", "encoder-silver6-kl1"]
     found = rows["encoder-silver6-kl1"]
-    assert (found["temperature"], found["both_sides"]) == ("4.0", "False")
+    loss = [found[name] for name in ("temperature", "both_sides", "confidence_weighting")]
+    assert loss == ["4.0", "False", "top_posterior"]
+    assert rows["bilstm-silver6-kl1"]["confidence_weighting"] == "top_posterior"
     assert (found["model"], found["silver_sentences"]) == ("encoder-student", "6")
     assert "encoder student (6 silver, λ = 1)" in (tmp_path / "study" / "tables.md").read_text()
     folder = tmp_path / "study/cells" / f"{TASK}_gold8_dev4_seed0" / "encoder-silver6-kl1"
     card = json.loads((folder / "model" / "tagger.json").read_text())
     assert card["training"]["distillation"]["both_sides"] is False
+    assert card["training"]["confidence_weighting"] == "top_posterior"
+
+
+def test_bilstms_silver_sentences_are_weighted_with_every_lambda() -> None:
+    labels = LabelSet(("day",))
+    log_posteriors = np.log([[0.5, 0.25, 0.25]])
+    silver = TeacherLabel(("today",), np.array([0]), log_posteriors)
+    data = CellData(labels, [Sentence(("now",), ("B-day",))], [], [Sentence(("today",))], [], "")
+    recipe = Recipe(print, print, (1,), (0.0, 1.0), 4.0, confidence_weighting="top_posterior")
+    cell = Cell("x", Size.parse("1/1"), 0)
+    students = _students(cell, data, recipe, {1: 1}, [silver])
+    weights = {one.name: [target.weight for target in one.targets] for one in students}
+    assert weights == {
+        "bilstm-gold": [1.0],
+        "bilstm-silver1-kl0": [1.0, 0.5],
+        "bilstm-silver1-kl1": [1.0, 0.5],
+    }
 
 
 def test_t5_students_have_lines_of_any_size(tmp_path: Path) -> None:
