@@ -5,13 +5,15 @@ over the tags that were legal at word i, can be given one of these weights, betw
 
     top_posterior   w = 1/L Σ_i max_k p_i(k)
     entropy         w = 1 − 1/L Σ_i H(p_i) / log K_i,     H(p) = −Σ_k p(k) log p(k)
+    sequence        w = Π_i max_k p_i(k)
 
-with K_i the number of legal tags (a word with one legal tag has no entropy). Both terms of the loss
-are multiplied by w, and the loss is divided by the sum of the weights: gold sentences, whose weight
-is 1, count the more the less the teacher knows. After the weighting of pseudo-labels by the teacher's
-(un)certainty in Mukherjee & Awadallah 2020 (XtremeDistil, arXiv 2004.05686; and UST, arXiv
-2006.15315). Deviation: those estimate it from several passes with dropout, this from the posterior
-that the label store holds anyway.
+with K_i the number of legal tags (a word with one legal tag has no entropy). The last is the
+probability that all tags are right, were the words independent: a teacher that is too sure of single
+words still doubts many of its sentences. Both terms of the loss are multiplied by w, and the
+loss is divided by the sum of the weights: gold sentences, whose weight is 1, count the more the less
+the teacher knows. After the weighting of pseudo-labels by the teacher's (un)certainty in Mukherjee &
+Awadallah 2020 (XtremeDistil, arXiv 2004.05686; and UST, arXiv 2006.15315). Deviation: those estimate
+it from several passes with dropout, this from the posterior that the label store holds anyway.
 """
 
 from typing import Literal, get_args
@@ -20,7 +22,7 @@ import numpy as np
 
 from distill_jax.errors import UserError
 
-Weighting = Literal["none", "top_posterior", "entropy"]
+Weighting = Literal["none", "top_posterior", "entropy", "sequence"]
 
 
 def check_weighting(weighting: str) -> None:
@@ -47,6 +49,8 @@ def confidence_weight(log_posteriors_LxK: np.ndarray, weighting: Weighting) -> f
     p = np.exp(log_p)
     if weighting == "top_posterior":
         return float(p.max(axis=-1).mean())
+    if weighting == "sequence":
+        return float(np.exp(log_p.max(axis=-1).sum()))
     legal = np.isfinite(log_p)
     entropy = -np.where(legal, p * np.where(legal, log_p, 0.0), 0.0).sum(axis=-1)
     highest = np.log(np.maximum(legal.sum(axis=-1), 2))  # of one legal tag the entropy is 0

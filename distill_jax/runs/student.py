@@ -86,7 +86,7 @@ def train_tagger(
         teacher_labels: a store written by `distill-jax label`; several of the same sentences by
             different teachers, whose posteriors are averaged; None trains on gold alone.
         confidence_weighting: how silver sentences are weighted by the teacher's confidence: `none`,
-            `top_posterior` or `entropy` (`distill.confidence`).
+            `top_posterior`, `entropy` or `sequence` (`distill.confidence`).
         teacher: in place of a store, the model directory of a T5 that tags the task's `silver_split`
             and scores all sentences within the step (`distill.online`).
         model: a `BiLSTMConfig` without the sizes that the data decide.

@@ -28,6 +28,7 @@ from distill_jax.runs.study_cells import (
     Row,
     Silver,
     Size,
+    find_teacher,
     finished_rows,
     load_data,
     run_cell,
@@ -45,6 +46,8 @@ SETTINGS = "settings.json"
 _OF_NO_CELL = {
     *("STUDY_DIR", "DATASETS", "SIZES", "SEEDS", "DATA_DIR", "PREPARED_DATA_DIR"),
     *("study.directory", "study.datasets", "study.sizes", "study.seeds"),
+    # The settings of these teachers must be those of the study.
+    *("TEACHERS_OF", "study.teachers_of"),
     *("prepared_data.data_dir", "prepared_data.directory", "prepared_data.model_dir"),
     # Its content counts, not its place.
     *("INITIAL_CHECKPOINT_PATH", "study.initial_checkpoint_path"),
@@ -70,6 +73,7 @@ def study(
     t5_student: Callable[..., Any] | None = None,
     encoder_student: Callable[..., Any] | None = None,
     initial_checkpoint_path: str | None = None,
+    teachers_of: str | None = None,
     label_normaliser: Normaliser | None = None,
     keep_students: bool = True,
 ) -> list[Row]:
@@ -89,10 +93,13 @@ def study(
         lambdas: λ_KL.
         seeds: of subsets and models.
         initial_checkpoint_path: what the teacher starts from, for the settings' fingerprint alone.
+        teachers_of: the folder of a study with the same settings of the teacher, whose teachers are
+            taken over, so that losses and students are compared with the same ones.
 
     Raises:
         UserError: before any training, if a value makes no sense, a data set is not there or too
-            small, matplotlib is missing, or the folder is of a study with other settings.
+            small, matplotlib is missing, or the folder is of a study with other settings, or the
+            study whose teachers are wanted is of other teachers or not finished.
     """
     check_plotting()
     check_weighting(confidence_weighting)
@@ -106,6 +113,7 @@ def study(
         both_sides=both_sides,
         square_scale=square_scale,
         confidence_weighting=confidence_weighting,
+        teachers_of=None if teachers_of is None else Path(teachers_of) / "cells",
         max_silver=None if max_silver is None else int(_positive("MAX_SILVER", max_silver)),
         others={
             kind: run
@@ -118,8 +126,12 @@ def study(
     folder = Path(directory)
     settings = _fingerprint(initial_checkpoint_path)
     _check_folder(folder, settings)
+    if teachers_of is not None:
+        _check_teachers(Path(teachers_of), settings)
     for cell in cells:
         data = load_data(cell)
+        if recipe.teachers_of is not None:
+            find_teacher(recipe.teachers_of / cell.name, data)
         if data.silver or not cell.size.is_full:
             recipe.silver_counts(len(data.silver), cell.task)
     # Only now: settings that turn out to be a mistake can be corrected in the same folder.
@@ -259,19 +271,49 @@ def _check_folder(folder: Path, settings: dict[str, str]) -> None:
         if foreign or (folder.exists() and not folder.is_dir()):
             raise UserError(f"{folder}: is not empty and not a study; choose another STUDY_DIR")
         return
-    try:
-        found = json.loads(path.read_text("utf-8"))
-        items = dict(found)
-    except (OSError, ValueError, TypeError):
-        raise UserError(f"{path}: damaged; restore it, or choose another STUDY_DIR") from None
-    different = sorted(name for name in settings | items if settings.get(name) != items.get(name))
-    if different:
-        shown = ", ".join(
-            f"{name} (there {items.get(name, 'not set')}, now {settings.get(name, 'not set')})"
-            for name in different[:5]
-        )
-        more = f" and {len(different) - 5} more" if len(different) > 5 else ""
+    items = _read_settings(path)
+    difference = _difference(items, settings)
+    if difference:
         raise UserError(
-            f"{folder}: holds a study with other settings: {shown}{more}; set them as they were, or "
+            f"{folder}: holds a study with other settings: {difference}; set them as they were, or "
             "choose another STUDY_DIR"
         )
+
+
+def _check_teachers(folder: Path, settings: dict[str, str]) -> None:
+    """Raises `UserError` if a folder holds no study, or its teachers were trained otherwise."""
+    if not (folder / SETTINGS).exists():
+        raise UserError(f"TEACHERS_OF: {folder} holds no study; give the STUDY_DIR of one")
+    there, here = (
+        {name: value for name, value in each.items() if _is_of_teacher(name, each)}
+        for each in (_read_settings(folder / SETTINGS), settings)
+    )
+    difference = _difference(there, here)
+    if difference:
+        raise UserError(
+            f"TEACHERS_OF: the teachers of {folder} have other settings: {difference}; set them as "
+            "they were, or leave TEACHERS_OF out"
+        )
+
+
+def _is_of_teacher(name: str, settings: Mapping[str, str]) -> bool:
+    if name.startswith(("T5Config.", "new_vocabulary.")):  # a checkpoint has its own
+        return "initial checkpoint" not in settings
+    return name.startswith(("TEACHER_", "teacher/", "TASK_FEATURE_LENGTHS", "initial checkpoint"))
+
+
+def _read_settings(path: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        raise UserError(f"{path}: damaged; restore it, or choose another STUDY_DIR") from None
+
+
+def _difference(there: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What differs between the settings of a folder and the present ones, up to five of them."""
+    different = sorted(name for name in {**there, **now} if there.get(name) != now.get(name))
+    shown = ", ".join(
+        f"{name} (there {there.get(name, 'not set')}, now {now.get(name, 'not set')})"
+        for name in different[:5]
+    )
+    return shown + (f" and {len(different) - 5} more" if len(different) > 5 else "")

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 from jax.sharding import Mesh
@@ -23,7 +23,7 @@ from distill_jax.distill.confidence import Weighting
 from distill_jax.distill.objectives import DistillationWeights
 from distill_jax.distill.store import TeacherLabel, write_store
 from distill_jax.errors import UserError
-from distill_jax.files import atomic_write, sha256_json
+from distill_jax.files import atomic_directory, atomic_write, sha256_json
 from distill_jax.inference import Prediction, WordPredictor, evaluate
 from distill_jax.interop.model_dir import save_model
 from distill_jax.models.bilstm import BiLSTMTagger
@@ -126,6 +126,7 @@ class Recipe:
         both_sides, square_scale: options of the KL term, see `distill.losses.kd_loss`.
         confidence_weighting: of silver sentences, with every λ; see `distill.confidence`.
         label_normaliser: of the teacher's scores; None: as the teacher was trained.
+        teachers_of: cells of another study, whose teachers are taken over; None: `teacher` trains them.
         keep_students: whether the students' model directories stay in the cell's folder.
     """
 
@@ -140,6 +141,7 @@ class Recipe:
     max_silver: int | None = None
     others: Mapping[str, Callable[..., Any]] = dataclasses.field(default_factory=dict)
     label_normaliser: Normaliser | None = None
+    teachers_of: Path | None = None
     keep_students: bool = True
 
     def weights(self, kl_weight: float) -> DistillationWeights:
@@ -215,15 +217,18 @@ def run_cell(cell: Cell, folder: Path, recipe: Recipe, *, measure_speed: bool) -
     counts = recipe.silver_counts(len(data.silver), cell.task) if data.silver else {}
     most = max(counts.values(), default=0)
     start = time.monotonic()
-    outcome = recipe.teacher(
-        model_dir=str(folder / "teacher"),
-        mixture_or_task_name=cell.task,
-        train_split=cell.splits[0],
-        eval_split=cell.splits[1],
-        seed=cell.seed,
-        mesh=_mesh_of_one_model(),
-    )
     model = folder / "teacher" / "model"
+    if recipe.teachers_of is not None:
+        outcome = _take_teacher(recipe.teachers_of / cell.name, model, data)
+    else:
+        outcome = recipe.teacher(
+            model_dir=str(folder / "teacher"),
+            mixture_or_task_name=cell.task,
+            train_split=cell.splits[0],
+            eval_split=cell.splits[1],
+            seed=cell.seed,
+            mesh=_mesh_of_one_model(),
+        )
     tagger = Tagger.load(model, normaliser=recipe.label_normaliser)
     found, rate = _timed(tagger.warm_up, tagger.predict_ids, data.test)
     rows = [
@@ -277,6 +282,38 @@ def run_cell(cell: Cell, folder: Path, recipe: Recipe, *, measure_speed: bool) -
     for checkpoints in folder.glob("*/checkpoints"):
         shutil.rmtree(checkpoints, ignore_errors=True)
     return rows
+
+
+def find_teacher(cell: Path, data: CellData) -> Row:
+    """The teacher of another study's cell, as a line of its results.
+
+    Raises `UserError` if the cell is not finished, or was made from other sentences.
+    """
+    if not (cell / RESULT).exists():
+        raise UserError(f"TEACHERS_OF: {cell} is not a finished cell; run that study to its end")
+    result = _read_result(cell / RESULT)
+    if result["data_sha256"] != data.content_hash:
+        raise UserError(
+            f"TEACHERS_OF: {cell} was made from other sentences than the task has now; give a study "
+            "of the same data"
+        )
+    return next(row for row in result["models"] if row["recipe"] == "teacher")
+
+
+def _take_teacher(cell: Path, model: Path, data: CellData) -> "_Taken":
+    """Copies the teacher's model directory of another study's cell."""
+    row = find_teacher(cell, data)
+    with atomic_directory(model) as temporary:
+        shutil.copytree(cell / "teacher" / "model", temporary, dirs_exist_ok=True)
+    return _Taken({"f1": row["dev_f1"]}, row["best_step"], row["seconds_to_train"])
+
+
+class _Taken(NamedTuple):
+    """Of the outcome of a teacher's training what results say."""
+
+    metrics: dict[str, float]
+    best_step: int
+    seconds: float
 
 
 def _mesh_of_one_model() -> Mesh | None:

@@ -22,6 +22,7 @@ def test_by_hand() -> None:
     scores = logs(PROBABILITIES)
     assert confidence_weight(scores, "none") == 1
     assert confidence_weight(scores, "top_posterior") == pytest.approx((0.7 + 0.5 + 1) / 3)
+    assert confidence_weight(scores, "sequence") == pytest.approx(0.7 * 0.5 * 1)
     entropy = -sum(p * math.log(p) for p in PROBABILITIES[0]) / math.log(3)
     # The second word has two legal tags, each as probable as the other; the third has one.
     expected = 1 - (entropy + 1 + 0) / 3
@@ -34,7 +35,7 @@ def test_by_hand() -> None:
 @given(st.lists(st.lists(st.floats(-40, 0), min_size=3, max_size=3), min_size=1, max_size=5))
 def test_weights_lie_between_no_knowledge_and_certainty(rows: list[list[float]]) -> None:
     scores = np.array(rows, np.float32)
-    for weighting in ("top_posterior", "entropy"):
+    for weighting in ("top_posterior", "entropy", "sequence"):
         weight = confidence_weight(scores, weighting)  # type: ignore[arg-type]
         uniform = confidence_weight(np.zeros_like(scores), weighting)  # type: ignore[arg-type]
         assert uniform - 1e-6 <= weight <= 1
@@ -49,5 +50,5 @@ def test_uniform_posteriors() -> None:
 
 
 def test_unknown_weighting() -> None:
-    with pytest.raises(UserError, match="none, top_posterior, entropy"):
+    with pytest.raises(UserError, match="none, top_posterior, entropy, sequence"):
         confidence_weight(np.zeros((1, 2)), "margin")  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ from distill_jax.runs.study_page import study_page
 from distill_jax.runs.study_paper import paper_f1, paper_perfect
 from distill_jax.runs.study_plots import draw_silver
 from distill_jax.runs.study_tables import csv_text, markdown, mean_std
-from distill_jax.tagger import Tagger
+from distill_jax.tagger import Tagger, model_hash
 from distill_jax.tagging import LabelSet, Sentence
 from tests.html_reader import Page
 
@@ -187,7 +187,7 @@ def test_changed_data_are_noticed(
         ({"SILVER": (5, 5)}, "a value is there twice"),
         ({"LAMBDAS": (-1.0,)}, "LAMBDAS: -1.0"),
         ({"TEMPERATURE": 0.0}, "TEMPERATURE is 0.0"),
-        ({"CONFIDENCE_WEIGHTING": "margin"}, "use none, top_posterior, entropy"),
+        ({"CONFIDENCE_WEIGHTING": "margin"}, "use none, top_posterior, entropy, sequence"),
         ({"SEEDS": (-1,)}, "SEEDS: -1 is not a number from 0"),
         ({"DATASETS": ("tiny_studie",)}, "did you mean tiny_study"),
         ({"INITIAL_CHECKPOINT_PATH": "nowhere"}, "nowhere: no such directory; give that of a T5"),
@@ -378,6 +378,56 @@ def test_bilstms_silver_sentences_are_weighted_with_every_lambda() -> None:
         "bilstm-silver1-kl0": [1.0, 0.5],
         "bilstm-silver1-kl1": [1.0, 0.5],
     }
+
+
+def test_teachers_of_another_study(finished: Path, data: str, tmp_path: Path) -> None:
+    changes = {"SIZES": ("8/4",), "SILVER": (6,), "CONFIDENCE_WEIGHTING": "sequence"}
+    folder = tmp_path / "study"
+    assert study(folder, DATA_DIR=data, TEACHERS_OF=str(finished), **changes) == 0
+    name = f"cells/{TASK}_gold8_dev4_seed0/teacher/model"
+    assert model_hash(folder / name) == model_hash(finished / name)
+    there, here = results(finished)[0], results(folder)[0]
+    same = set(there) - {"sentences_per_second"}
+    assert {key: here[key] for key in same} == {key: there[key] for key in same}
+    assert [row["name"] for row in results(folder)[2:]] == NAMES[3:5]
+    # It goes on without them: they are its own now.
+    assert study(folder, DATA_DIR=data, **changes) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"TEACHER_STEPS": 2}, "other settings: TEACHER_STEPS (there 1, now 2)"),
+        ({"T5Config.d_ff": 16}, "T5Config.d_ff (there 8, now 16)"),
+        ({"SEEDS": (1,)}, "_seed1 is not a finished cell"),
+        ({"TEACHERS_OF": "nowhere"}, "TEACHERS_OF: nowhere holds no study"),
+    ],
+)
+def test_other_teachers_are_refused(
+    changes: dict[str, Any],
+    message: str,
+    finished: Path,
+    data: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "study"
+    options = {"DATA_DIR": data, "SIZES": ("8/4",), "TEACHERS_OF": str(finished)} | changes
+    assert study(folder, **options) == 2
+    assert message in capsys.readouterr().err
+    assert not (folder / "settings.json").exists()
+
+
+def test_teachers_of_other_sentences_are_refused(
+    finished: Path, data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(finished, other)
+    path = other / "cells" / f"{TASK}_gold8_dev4_seed0" / "result.json"
+    path.write_text(path.read_text().replace('"data_sha256": "', '"data_sha256": "0'))
+    options = {"DATA_DIR": data, "SIZES": ("8/4",), "TEACHERS_OF": str(other)}
+    assert study(tmp_path / "study", **options) == 2
+    assert "was made from other sentences" in capsys.readouterr().err
 
 
 def test_t5_students_have_lines_of_any_size(tmp_path: Path) -> None:
