@@ -19,9 +19,14 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside `path`, renamed to it if the block succeeds.
 
     Folders above it are made. On an exception the temporary file and they are removed, and `path` is
-    left as it was.
+    left as it was. A link stays and the file it leads to is replaced; what is no regular file
+    (`/dev/stdout`, a pipe) is written as it stands.
     """
     path = Path(path)
+    if is_special(path):
+        yield path
+        return
+    path = Path(os.path.realpath(path))
     # mkstemp makes files private to the user; the final file should follow the umask instead. Processes
     # of several hosts may share a folder, and their numbers.
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
@@ -31,6 +36,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Whether something is there that is neither a regular file nor a directory: a device, a pipe."""
+    path = Path(path)
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 @contextmanager

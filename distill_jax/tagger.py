@@ -77,6 +77,8 @@ class Tagger:
         model_parallel: int = 1,
     ) -> None:
         """Use `load`."""
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UserError(f"batch_size is {batch_size!r}; give a number from 1")
         if dtype is not None:
             if isinstance(model.config, BiLSTMConfig):
                 raise UserError(FLOAT32_ONLY)
@@ -127,10 +129,11 @@ class Tagger:
                 over (heads, feed-forward and vocabulary).
 
         Raises:
-            UserError: the directory is not a model, or is damaged, or is a word tagger, which none
-                of SenTScore's settings fits, or a BiLSTM, which has no `dtype`, or there are not so
-                many devices, or the model to be split is no T5. (Predicting raises
-                one too, before it compiles anything, where the device has too little memory.)
+            UserError: `batch_size` is not a number from 1, the directory is not a model, or is
+                damaged, or is a word tagger, which none of SenTScore's settings fits, or a BiLSTM,
+                which has no `dtype`, or there are not so many devices, or the model to be split is no
+                T5. (Predicting raises one too, before it compiles anything, where the device has too
+                little memory.)
         """
         model = load_model(directory)
         return cls(
@@ -145,7 +148,10 @@ class Tagger:
     def predict(
         self, sentences: Sequence[str | Sequence[str]], progress: Progress | None = None
     ) -> list[TaggedSentence]:
-        """Tags sentences: lists of words, or strings that are split at blanks. Order is kept."""
+        """Tags sentences: lists of words, or strings that are split at blanks. Order is kept.
+
+        Raises `UserError` for a word that is no string or empty.
+        """
         if isinstance(sentences, str):
             raise TypeError(
                 "predict takes a list of sentences; a single one is predict([sentence])"
@@ -154,6 +160,12 @@ class Tagger:
             tuple(sentence.split()) if isinstance(sentence, str) else tuple(sentence)
             for sentence in sentences
         ]
+        for number, sentence in enumerate(words):
+            for word in sentence:
+                if not isinstance(word, str) or not word:
+                    raise UserError(
+                        f"sentence {number} has the word {word!r}; words are strings, and not empty"
+                    )
         found = self.predict_ids(words, progress)
         return [tagged(*pair, self.labels) for pair in zip(words, found, strict=True)]
 

@@ -1,12 +1,14 @@
 """Files and directories appear whole or not at all, and so do the folders they lie in."""
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from distill_jax.files import atomic_directory, atomic_write, only_one
+from distill_jax.files import atomic_directory, atomic_write, is_special, only_one
 
 Atomic = Callable[[Path], AbstractContextManager[Path]]
 
@@ -18,6 +20,27 @@ def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
             temporary.write_text(content)
         assert path.read_text() == content
     assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
+    link, file = tmp_path / "link", tmp_path / "there" / "file"
+    link.symlink_to(file)
+    for text in ("first", "second"):
+        with atomic_write(link) as temporary:
+            temporary.write_text(text)
+        assert link.is_symlink() and file.read_text() == text
+
+
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as other:
+        read = other.submit(pipe.read_text)
+        with atomic_write(pipe) as temporary:
+            temporary.write_text("text")
+        assert read.result(timeout=30) == "text"
+    assert is_special(pipe) and is_special("/dev/null")
+    assert not is_special(tmp_path) and not is_special(tmp_path / "none")
 
 
 def test_a_directory_is_written_and_replaced(tmp_path: Path) -> None:

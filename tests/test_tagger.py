@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -54,6 +55,18 @@ def test_one_string_is_not_a_list_of_sentences(
 ) -> None:
     with pytest.raises(TypeError, match="list of sentences"):
         tagged[0].predict("to berlin")
+
+
+@pytest.mark.parametrize("word", [1, None, b"x", ""])
+def test_words_are_strings(tagged: tuple[Tagger, list[TaggedSentence]], word: Any) -> None:
+    with pytest.raises(UserError, match="sentence 1 has the word"):
+        tagged[0].predict(["to berlin", ["to", word]])
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, "x", None])
+def test_a_batch_holds_sentences(model: Path, batch_size: Any) -> None:
+    with pytest.raises(UserError, match="give a number from 1"):
+        Tagger.load(model, batch_size=batch_size)
 
 
 def test_spans_are_those_of_the_tags(tagged: tuple[Tagger, list[TaggedSentence]]) -> None:

@@ -14,7 +14,7 @@ from distill_jax.cli.decoder_options import (
     positive,
     warm_up,
 )
-from distill_jax.cli.output import check_file, check_local_options, progress
+from distill_jax.cli.output import check_file, check_local_options, check_output_options, progress
 from distill_jax.errors import UserError
 
 
@@ -60,9 +60,7 @@ def add_commands(commands: Any) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     check_local_options(options, "model", "data", "json", "html", "reliability", "against")
-    for path in (options.json, options.html, options.reliability):
-        if path:
-            check_file(path)
+    check_output_options(options, "json", "html", "reliability", inputs=["data"])
     if options.reliability:
         from distill_jax.runs.plots import check_plotting
 

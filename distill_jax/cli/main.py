@@ -62,8 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:
         path = error.filename2 or error.filename
-        if path is None or error.strerror is None:
+        if error.strerror is None:
             return _fail(str(error))
+        if path is None:
+            return _fail(f"{error.strerror}; check where the output goes, and the disk")
         return _fail(f"{path}: {error.strerror}; check the path, its permissions and the disk")
     return 0
 

@@ -4,12 +4,13 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from distill_jax.data.locations import check_local
 from distill_jax.errors import UserError
+from distill_jax.files import atomic_write, is_special
 
 
 def check_local_options(options: argparse.Namespace, *names: str) -> None:
@@ -18,6 +19,22 @@ def check_local_options(options: argparse.Namespace, *names: str) -> None:
         given = getattr(options, name)
         for path in given if isinstance(given, list) else [given]:
             check_local(path, f"--{name}")
+
+
+def check_output_options(
+    options: argparse.Namespace, *names: str, inputs: Sequence[str] = ()
+) -> None:
+    """Refuses, before the work is done, outputs that cannot be files, or are one another or an input."""
+    files: dict[str, str] = {}
+    for name in (*inputs, *names):
+        path = getattr(options, name)
+        if path is None or path == "-" or is_special(path):
+            continue
+        if name in names:
+            check_file(path)
+        other = files.setdefault(os.path.realpath(path), name)
+        if other != name:
+            raise UserError(f"--{name} {path}: is the file of --{other}; name another one")
 
 
 def check_file(path: str | os.PathLike[str]) -> None:
@@ -35,8 +52,6 @@ def text_output(path: str) -> Iterator[TextIO]:
     if path == "-":
         yield sys.stdout
         return
-    from distill_jax.files import atomic_write
-
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         yield file
 

@@ -12,7 +12,12 @@ from distill_jax.cli.decoder_options import (
     load_tagger,
     warm_up,
 )
-from distill_jax.cli.output import check_file, check_local_options, progress, text_output
+from distill_jax.cli.output import (
+    check_local_options,
+    check_output_options,
+    progress,
+    text_output,
+)
 from distill_jax.errors import UserError
 
 CHUNK = 2048
@@ -49,8 +54,7 @@ def _predict(options: argparse.Namespace) -> None:
     if options.top_k is not None and options.top_k < 1:
         raise UserError(f"--top_k is {options.top_k}; ask for at least 1 tag")
     wanted = [f"--{name}" for name in ("posteriors", "top_k") if getattr(options, name)]
-    if options.output != "-":
-        check_file(options.output)
+    check_output_options(options, "output", inputs=["input"])
     tagger = load_tagger(options, posteriors_for=wanted[0] if wanted else None)
     chunks: Iterable[list[tuple[str, ...]]] = _chunks(read_sentences(options.input))
     if options.warmup:

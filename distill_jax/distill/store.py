@@ -146,7 +146,10 @@ class TeacherLabels:
         Raises `UserError` naming what differs.
         """
         for shard in self._shards:
-            check_shard(self.directory / shard["file"], shard, _damaged(shard), checksum=True)
+            path = self.directory / shard["file"]
+            check_shard(path, shard, _damaged(shard), checksum=True)
+            if _read_json(_facts(path), _damaged(shard)) != shard:
+                raise UserError(f"{_facts(path)}: not what {MANIFEST} says; {_damaged(shard)}")
         found = _pool_hash(Sentence(label.words).example_id for label in self)
         if found != self.header.get("pool_sha256"):
             raise UserError(

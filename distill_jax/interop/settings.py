@@ -128,6 +128,9 @@ def read_tagger_file(directory: Path) -> TaggerFile:
             tuple(_string(label["text"]) for label in fields["labels"]),
         )
         hashes = _string(fields["label_hash"]), _string(fields["vocabulary_hash"])
+        lowercase = fields.get("lowercase_words", False)
+        if not isinstance(lowercase, bool):
+            raise UserError(f"`lowercase_words` is {lowercase!r}; it must be true or false")
         known = {field.name for field in dataclasses.fields(TaggerSettings)}
         settings = TaggerSettings(**{name: fields[name] for name in known & set(fields)})
     except UserError as error:
@@ -149,7 +152,7 @@ def read_tagger_file(directory: Path) -> TaggerFile:
     if unknown := sorted(set(settings.thresholds) - set(labels.names)):
         raise UserError(f"{path}: threshold for {unknown[0]!r}, which is no label; remove it")
     metadata = {name: fields[name] for name in METADATA if name in fields}
-    return TaggerFile(labels, settings, hashes[1], bool(fields.get("lowercase_words")), metadata)
+    return TaggerFile(labels, settings, hashes[1], lowercase, metadata)
 
 
 def write_temperature(directory: Path, temperature: float) -> None:

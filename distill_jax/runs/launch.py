@@ -22,6 +22,7 @@ _MACRO = re.compile(r"\s*(\w+)\s*=")
 _REFERENCE = re.compile(r"%(\w+)")
 _NOT_GIVEN = re.compile(r"(\w+)/(?:gin\.)?macro\.value set to `%gin\.REQUIRED`")
 _STRING = re.compile(r"""^([\w./]+) = (?:\\\n)?\s*['"](.*)['"]$""", re.MULTILINE)
+_OS_ERROR = re.compile(r"\[Errno \d+\] (.+): '(.+)'$", re.MULTILINE)
 _UNDEFINED = re.compile(r"No bindings specified for '(\w+)/(?:gin\.)?macro'")
 
 
@@ -82,6 +83,14 @@ def launch() -> Any:
     except UserError as error:
         # Gin appends to a message, line by line, which configurables it came through.
         raise UserError(str(error).splitlines()[0]) from error
+    except OSError as error:
+        found = _OS_ERROR.match(str(error))
+        if error.filename or not found:
+            raise
+        # Gin keeps the message alone.
+        raise UserError(
+            f"{found[2]}: {found[1]}; check the path, its permissions and the disk"
+        ) from error
     except RuntimeError as error:
         first = str(error).splitlines()[0]
         if first.startswith("Required bindings"):
@@ -125,6 +134,8 @@ def _gin_errors(place: str, remedy: str) -> Iterator[None]:
                 f"gin: {place}: the macro %{name} is used but defined nowhere; add "
                 f"--gin.{name}=VALUE or correct its name"
             ) from error
+        if "reference '@study'" in text:  # known to its own command alone
+            raise UserError(f"gin: {place} is a study; run it with distill-jax study") from error
         text = text.partition("In bindings string")[0].replace("^", " ")
         reason = " ".join(text.split())[:400].rstrip(".")
         raise UserError(f"gin: {place}: {reason}; {remedy}") from error

@@ -179,7 +179,7 @@ def _lines(path: str | os.PathLike[str]) -> list[str]:
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(
-            f"{path}:1: cannot read the label file ({error.strerror}); give an existing file"
+            f"{path}: cannot read the label file ({error.strerror}); give an existing file"
         ) from None
     try:
         text = data.decode("utf-8-sig")

@@ -55,7 +55,8 @@ class Schedule:
     `patience` counts evaluations without a better dev score; None trains to the end. Periods are
     in steps; there is an evaluation and a checkpoint after the last step in any case.
     `profile_steps` (A, B) writes a profiler trace of the steps A to B, counted from 1, to
-    `MODEL_DIR/profile`. Raises `UserError` if a number is too small.
+    `MODEL_DIR/profile`. Raises `UserError` if a number is too small, or those steps are
+    not all within the run.
     """
 
     train_steps: int
@@ -76,6 +77,11 @@ class Schedule:
                 raise UserError(
                     f"Schedule: profile_steps is {first}:{last}; give the first step, from 1, and "
                     "the last"
+                )
+            if last > self.train_steps:
+                raise UserError(
+                    f"Schedule: profile_steps is {first}:{last}, but the run ends with step "
+                    f"{self.train_steps}; choose steps within it"
                 )
 
 

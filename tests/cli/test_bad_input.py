@@ -135,6 +135,14 @@ def predict_bad_json(world: World) -> CommandAndNamed:
 
 
 @case
+def predict_onto_the_input(world: World) -> CommandAndNamed:
+    data = world.write("in.txt", "to berlin\n")
+    link = world.folder / "link.txt"
+    link.symlink_to(data)
+    return predict(world, input=data, output=str(link)), ("--output", "is the file of --input")
+
+
+@case
 def predict_to_a_directory(world: World) -> CommandAndNamed:
     (world.folder / "taken").mkdir()
     return predict(world, output=world.path("taken")), ("taken: is a directory",)
@@ -245,6 +253,15 @@ def predict_with_another_vocabulary(world: World) -> CommandAndNamed:
 
 
 @case
+def predict_with_settings_of_another_type(world: World) -> CommandAndNamed:
+    model = world.copy_of_model()
+    path = model / "tagger.json"
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps(fields | {"lowercase_words": "yes"}))
+    return predict(world, model=str(model)), ("tagger.json: `lowercase_words` is 'yes'",)
+
+
+@case
 def predict_with_damaged_settings(world: World) -> CommandAndNamed:
     model = world.copy_of_model()
     (model / "tagger.json").write_text("{")
@@ -278,6 +295,19 @@ def evaluate_untagged(world: World) -> CommandAndNamed:
 @case
 def evaluate_nothing(world: World) -> CommandAndNamed:
     return evaluate(world, world.write("data.conll", "\n")), ("data.conll: holds no sentences",)
+
+
+@case
+def evaluate_onto_the_data(world: World) -> CommandAndNamed:
+    data = world.write("data.conll", GOOD)
+    return evaluate(world, data, "--json", data), ("--json", "is the file of --data")
+
+
+@case
+def evaluate_to_one_file_twice(world: World) -> CommandAndNamed:
+    data, out = world.write("data.conll", GOOD), world.path("out")
+    command = evaluate(world, data, "--json", out, "--html", f"{world.folder}/./out")
+    return command, ("--html", "is the file of --json")
 
 
 @case
@@ -524,7 +554,7 @@ def import_onto_something_else(world: World) -> CommandAndNamed:
 TASKS = iter(range(1000))
 
 
-def train(world: World, *more: str, gin_file: str = "gin/runs/distil.gin") -> list[str]:
+def train(world: World, *more: str, gin_file: str = "gin/runs/distil_gold.gin") -> list[str]:
     macros = {"MODEL_DIR": world.path("run"), "MIXTURE_OR_TASK_NAME": "demo"}
     given = [f"--gin.{name}={value!r}" for name, value in macros.items()]
     few = ["--gin.TRAIN_SPLIT='train'", "--gin.EVAL_SPLIT='valid'", "--gin.TRAIN_STEPS=1"]
@@ -596,14 +626,25 @@ def train_an_unquoted_string(world: World) -> CommandAndNamed:
 
 @case
 def train_without_model_dir(world: World) -> CommandAndNamed:
-    command = ["train", "--gin_file=gin/runs/distil.gin", "--gin.MIXTURE_OR_TASK_NAME='demo'"]
+    command = ["train", "--gin_file=gin/runs/distil_gold.gin", "--gin.MIXTURE_OR_TASK_NAME='demo'"]
     return command, ("MODEL_DIR is required", "--gin.MODEL_DIR=")
+
+
+@case
+def train_without_the_teachers_labels(world: World) -> CommandAndNamed:
+    command = train(world, gin_file="gin/runs/distil.gin")
+    return command, ("TEACHER_LABELS is required", "--gin.TEACHER_LABELS=")
+
+
+@case
+def train_to_profile_what_is_not_done(world: World) -> CommandAndNamed:
+    return train(world, "--profile_steps=1:2"), ("profile_steps is 1:2", "ends with step 1;")
 
 
 @case
 def train_without_task(world: World) -> CommandAndNamed:
     model_dir = f"--gin.MODEL_DIR={world.path('run')!r}"
-    command = ["train", "--gin_file=gin/runs/distil.gin", model_dir]
+    command = ["train", "--gin_file=gin/runs/distil_gold.gin", model_dir]
     return command, ("MIXTURE_OR_TASK_NAME is required",)
 
 
@@ -683,13 +724,14 @@ def train_with_the_same_text_twice(world: World) -> CommandAndNamed:
 @case
 def train_with_a_missing_file_of_texts(world: World) -> CommandAndNamed:
     command = train_on(world, f"--gin.LABEL_TEXTS={world.path('gone.txt')!r}")
-    return command, ("gone.txt:1: cannot read the label file",)
+    return command, ("gone.txt: cannot read the label file",)
 
 
 def train_t5(world: World, *more: str) -> list[str]:
     checkpoint = f"--gin.INITIAL_CHECKPOINT_PATH={str(world.checkpoint())!r}"
     command = train_on(world, checkpoint, *more)
-    return [command[0], "--gin_file=gin/runs/distil_t5.gin", *command[2:]]
+    labels = "--gin.TEACHER_LABELS=None"
+    return [command[0], "--gin_file=gin/runs/distil_t5.gin", labels, *command[2:]]
 
 
 @case
@@ -754,21 +796,25 @@ def train_a_batch_that_does_not_divide(world: World) -> CommandAndNamed:
 @case
 def train_below_a_file(world: World) -> CommandAndNamed:
     model_dir = world.write("file", "x") + "/run"
-    return train_on(world, f"--gin.MODEL_DIR={model_dir!r}"), ("file", "directory")
+    return train_on(world, f"--gin.MODEL_DIR={model_dir!r}"), (
+        "file",
+        "directory",
+        "check the path",
+    )
 
 
 @case
 def train_from_a_missing_checkpoint(world: World) -> CommandAndNamed:
     command = train_on(world, f"--gin.INITIAL_CHECKPOINT_PATH={world.path('gone')!r}")
-    file = "--gin_file=gin/runs/distil_t5.gin"
-    return [command[0], file, *command[2:]], ("gone: no such directory",)
+    file = ["--gin_file=gin/runs/distil_t5.gin", "--gin.TEACHER_LABELS=None"]
+    return [command[0], *file, *command[2:]], ("gone: no such directory",)
 
 
 @case
 def train_a_t5_from_nothing(world: World) -> CommandAndNamed:
     command = train_on(world)
-    file = "--gin_file=gin/runs/distil_t5.gin"
-    return [command[0], file, *command[2:]], ("INITIAL_CHECKPOINT_PATH",)
+    file = ["--gin_file=gin/runs/distil_t5.gin", "--gin.TEACHER_LABELS=None"]
+    return [command[0], *file, *command[2:]], ("INITIAL_CHECKPOINT_PATH",)
 
 
 @case

@@ -28,7 +28,7 @@ FEW = (
 
 def command(directory: Path, *more: str) -> list[str]:
     model_dir = f"--gin.MODEL_DIR={str(directory)!r}"
-    return ["train", "--gin_file=gin/runs/distil.gin", model_dir, *FEW, *more]
+    return ["train", "--gin_file=gin/runs/distil_gold.gin", model_dir, *FEW, *more]
 
 
 def files(directory: Path) -> dict[Path, bytes]:
@@ -39,7 +39,7 @@ def files(directory: Path) -> dict[Path, bytes]:
 def test_steps_to_profile_that_make_no_sense(
     steps: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["train", "--gin_file=gin/runs/distil.gin", f"--profile_steps={steps}"]) == 2
+    assert main(["train", "--gin_file=gin/runs/distil_gold.gin", f"--profile_steps={steps}"]) == 2
     assert f"--profile_steps is '{steps}'" in capsys.readouterr().err
 
 

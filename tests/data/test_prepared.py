@@ -118,7 +118,7 @@ def _edit_manifest(dataset: PreparedDataset, **fields: object) -> None:
         (lambda d: _shard(d).unlink(), "the shard is missing"),
         (lambda d: _shard(d).write_bytes(_shard(d).read_bytes()[:-100]), "bytes instead of"),
         (lambda d: _shard(d).write_bytes(bytes(_shard(d).stat().st_size)), "records instead of 10"),
-        (lambda d: (d.directory / "labels.txt").unlink(), "labels.txt:1: cannot read"),
+        (lambda d: (d.directory / "labels.txt").unlink(), "labels.txt: cannot read"),
         (lambda d: (d.directory / "labels.txt").write_text("city\n"), "not the label set"),
         (lambda d: (d.directory / "manifest.json").write_text("{"), "not JSON"),
         (lambda d: (d.directory / "manifest.json").write_text("[]"), "schema None instead of"),

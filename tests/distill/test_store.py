@@ -272,6 +272,20 @@ def test_changed_bytes_are_noticed_by_verify(tmp_path: Path) -> None:
         store.verify()
 
 
+def test_verify_reads_the_facts_of_every_shard(tmp_path: Path) -> None:
+    store = write(tmp_path / "s")
+    path = _shard(tmp_path / "s").with_suffix(".json")
+    whole = path.read_text()
+    path.write_text(whole[:20])
+    with pytest.raises(UserError, match=r"part-00001.*\.json: not JSON"):
+        store.verify()
+    path.write_text("{}")
+    with pytest.raises(UserError, match=r"part-00001.*\.json: not what manifest\.json says"):
+        store.verify()
+    path.write_text(whole)
+    store.verify()
+
+
 def test_check_labels(tmp_path: Path) -> None:
     store = write(tmp_path / "s")
     store.check_labels(LabelSet(("artist", "city")), "task 't'")

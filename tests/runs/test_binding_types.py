@@ -5,7 +5,7 @@ import pytest
 from distill_jax.errors import UserError
 from distill_jax.runs.launch import configure
 
-DISTIL, FINETUNE = "gin/runs/distil.gin", "gin/runs/finetune.gin"
+DISTIL, FINETUNE = "gin/runs/distil_gold.gin", "gin/runs/finetune.gin"
 GIVEN = ["MODEL_DIR = 'm'", "MIXTURE_OR_TASK_NAME = 'demo'"]
 
 

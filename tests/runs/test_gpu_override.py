@@ -26,6 +26,7 @@ def bindings(**macros: str) -> list[str]:
 
 
 RUN = {"MODEL_DIR": "m", "MIXTURE_OR_TASK_NAME": "t"}
+DISTIL = RUN | {"TEACHER_LABELS": "l"}
 STUDY = {"STUDY_DIR": "s", "INITIAL_CHECKPOINT_PATH": "i"}
 
 
@@ -39,7 +40,7 @@ STUDY = {"STUDY_DIR": "s", "INITIAL_CHECKPOINT_PATH": "i"}
     ],
 )
 def test_behind_a_run(file: str, job: str) -> None:
-    configure([f"gin/runs/{file}.gin", GPU], bindings(**RUN))
+    configure([f"gin/runs/{file}.gin", GPU], bindings(**(DISTIL if "distil" in file else RUN)))
     assert gin.query_parameter(f"{job}.eval_batch_size") == 256
     assert gin.query_parameter("BATCH_SIZE/macro.value") == 32
     if "t5" in job:
@@ -56,8 +57,8 @@ def test_options_of_how_a_t5_is_computed_still_apply() -> None:
 
 
 def test_another_dtype_may_still_be_asked_for() -> None:
-    for file in ("finetune", "distil_encoder"):
-        configure([f"gin/runs/{file}.gin", GPU], [*bindings(**RUN), "DTYPE = 'float32'"])
+    for file, run in (("finetune", RUN), ("distil_encoder", DISTIL)):
+        configure([f"gin/runs/{file}.gin", GPU], [*bindings(**run), "DTYPE = 'float32'"])
         assert gin.query_parameter("DTYPE/macro.value") == "float32"
     assert gin.get_bindings("EncoderTaggerConfig")["dtype"] == "float32"
 
@@ -65,7 +66,7 @@ def test_another_dtype_may_still_be_asked_for() -> None:
 def test_an_encoder_from_a_checkpoint_computes_in_it_too(tmp_path: Path) -> None:
     boxed = LanguageModel(T5(T5_CONFIG)).init(jax.random.key(0))
     write_hf(tmp_path, T5_CONFIG, nn.unbox(boxed))
-    configure(["gin/runs/distil_encoder.gin", GPU], bindings(**RUN))
+    configure(["gin/runs/distil_encoder.gin", GPU], bindings(**DISTIL))
     config, *_ = start_encoder_tagger(
         str(tmp_path), None, gin.get_configurable("EncoderTaggerConfig"), ByteVocabulary(), 4, 0
     )

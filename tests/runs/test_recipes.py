@@ -164,7 +164,10 @@ def test_an_encoder_tagger_of_a_teachers_layers(work: Path) -> None:
 
 def test_an_encoder_tagger_of_random_weights(work: Path) -> None:
     student = train(
-        work, "distil_encoder", "random", {**TINY_ENCODER, "VOCABULARY": str(work / "start")}
+        work,
+        "distil_encoder",
+        "random",
+        {**TINY_ENCODER, "VOCABULARY": str(work / "start"), "TEACHER_LABELS": None},
     )
     assert facts(student)["recipe"] == "gold"
     assert student.config.vocab_size % 128 == 0  # type: ignore[union-attr]
@@ -196,19 +199,36 @@ def test_a_t5_of_a_teachers_layers(work: Path) -> None:
     ("gin_file", "values", "message"),
     [
         ("distil_pseudo", {}, "TEACHER_LABELS is required"),
-        ("distil_svd", {}, "TEACHER_EMBEDDING is required"),
-        ("distil", {"CONFIDENCE_WEIGHTING": "margin"}, "none, top_posterior, entropy"),
+        ("distil_svd", {"TEACHER_LABELS": "l"}, "TEACHER_EMBEDDING is required"),
+        ("distil_gold", {"CONFIDENCE_WEIGHTING": "margin"}, "entropy, sequence"),
         (
-            "distil",
+            "distil_gold",
             {"EMBEDDING_FILE": "a", "TEACHER_EMBEDDING": "b"},
             "one of EMBEDDING_FILE, TEACHER_EMBEDDING and EMBEDDING_TEXT",
         ),
-        ("distil_encoder", {}, "needs INITIAL_CHECKPOINT_PATH, or VOCABULARY"),
-        ("distil_encoder", {"ENCODER_LAYERS": (0,)}, "no checkpoint to take them from"),
-        ("distil_t5", {"DECODER_LAYERS": (0,)}, "no checkpoint to take them from"),
+        (
+            "distil_encoder",
+            {"TEACHER_LABELS": None},
+            "needs INITIAL_CHECKPOINT_PATH, or VOCABULARY",
+        ),
+        (
+            "distil_encoder",
+            {"TEACHER_LABELS": None, "ENCODER_LAYERS": (0,)},
+            "no checkpoint to take them from",
+        ),
+        (
+            "distil_t5",
+            {"TEACHER_LABELS": None, "DECODER_LAYERS": (0,)},
+            "no checkpoint to take them from",
+        ),
         (
             "distil_t5_layers",
-            {"INITIAL_CHECKPOINT_PATH": "start", "ENCODER_LAYERS": (0, 3), "DECODER_LAYERS": None},
+            {
+                "TEACHER_LABELS": None,
+                "INITIAL_CHECKPOINT_PATH": "start",
+                "ENCODER_LAYERS": (0, 3),
+                "DECODER_LAYERS": None,
+            },
             "layer 3 of the encoder is chosen, but the teacher has layers 0 to 2",
         ),
     ],

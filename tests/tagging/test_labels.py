@@ -177,7 +177,7 @@ def test_bad_files_name_file_line_and_reason(
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"labels\.txt:1: cannot read"):
+    with pytest.raises(UserError, match=r"labels\.txt: cannot read"):
         LabelSet.load(tmp_path / "labels.txt")
     with pytest.raises(UserError, match="cannot read"):
         LabelSet.load(tmp_path)
