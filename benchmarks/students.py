@@ -38,7 +38,7 @@ from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.runs.common import dev_evaluation
 from distill_jax.runs.students import StudentEvaluation
 from distill_jax.train.loop import Schedule, fit
-from distill_jax.train.many import Member, fit_many, map_members, stack_padded
+from distill_jax.train.many import Member, fit_many, make_steps, stack_padded
 from distill_jax.train.mesh import batch_sharding, make_mesh
 from distill_jax.train.optimizers import adamw
 from distill_jax.train.state import create_state
@@ -151,9 +151,8 @@ class Work:
         key = jax.random.key(0)
         keys = jax.device_put(jax.vmap(jax.random.key)(np.arange(count)), split)
         many = jax.device_put(stack_padded([jax.device_get(one)], count), split)
-        mapped = jax.jit(
-            map_members(make_step(objective, self.optimizer), self.mesh), donate_argnums=0
-        )
+        steps = make_steps(lambda _: objective, self.optimizer, self.mesh)
+        mapped = jax.jit(steps, donate_argnums=0)
         stacked = [jax.device_put(stack_padded([batch], count), split) for batch in batches]
         best = {"alone": np.inf, "together": np.inf}
         for turn in range(repeats + 1):  # the first compiles
@@ -163,7 +162,7 @@ class Work:
                     if name == "alone":
                         one, _ = step(one, batches[number], key)
                     else:
-                        many, _ = mapped(many, stacked[number], keys)
+                        many, _ = mapped(many, stacked[number], keys, {})
                 jax.block_until_ready((one, many))
                 took = (time.perf_counter() - start) / len(batches) * 1e3
                 if turn:

@@ -12,6 +12,7 @@ trains it again.
 
 import contextlib
 import dataclasses
+import functools
 import math
 import sys
 import time
@@ -27,13 +28,13 @@ from flax import linen as nn
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from distill_jax.distill.objectives import Batch, Objective
+from distill_jax.distill.objectives import Batch, Objective, Sums
 from distill_jax.errors import UserError
 from distill_jax.train.feed import Feed
 from distill_jax.train.loop import Outcome, Schedule, Selection
 from distill_jax.train.mesh import batch_axes, batch_sharding
 from distill_jax.train.state import TrainState, state_initialiser
-from distill_jax.train.step import make_step
+from distill_jax.train.step import apply_gradients, make_gradient
 
 Settings = Mapping[str, Any]
 """Name → number, of each member in Python and traced in the program."""
@@ -83,6 +84,38 @@ def map_members(
 
     split = PartitionSpec(batch_axes(mesh))
     return jax.shard_map(on_device, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
+
+
+def make_steps(
+    objective_of: Callable[[Settings], Objective],
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    at_once: int | None = None,
+) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
+    """The step of all members: (stacked states, batches, keys, settings) → (states, metric sums).
+
+    The gradients are mapped as `map_members` says. The optimizer, which works number by number, takes
+    all members of a device together: one after the other, their states would be copied out of the
+    stack and back into it.
+    """
+
+    def gradient(
+        params: Any, step: jax.Array, batch: Batch, key: jax.Array, settings: Settings
+    ) -> tuple[Any, Sums]:
+        return make_gradient(objective_of(settings))(params, batch, jax.random.fold_in(key, step))
+
+    gradients_of = map_members(gradient, mesh, at_once=at_once)
+
+    def steps(
+        states: TrainState, batches: Batch, keys: jax.Array, settings: Settings
+    ) -> tuple[TrainState, dict[str, Any]]:
+        gradients, sums = gradients_of(states.params, states.step, batches, keys, settings)
+        update = map_members(
+            functools.partial(apply_gradients, optimizer), mesh, at_once=keys.shape[0]
+        )
+        return update(states, gradients, sums)
+
+    return steps
 
 
 def stack_padded(trees: Sequence[Any], count: int | None = None) -> Any:
@@ -150,12 +183,7 @@ def fit_many(
     )
     state = _create_states(objective_of, members, settings, keys, optimizer, sharding)
 
-    def step(
-        state: TrainState, batch: Batch, key: jax.Array, settings: Settings
-    ) -> tuple[TrainState, dict[str, Any]]:
-        return make_step(objective_of(settings), optimizer)(state, batch, key)
-
-    step_fn = jax.jit(map_members(step, mesh, at_once=at_once), donate_argnums=0)
+    step_fn = jax.jit(make_steps(objective_of, optimizer, mesh, at_once), donate_argnums=0)
     batches = grain.MapDataset.range(schedule.train_steps).map(
         lambda number: stack_padded([member.batches[number] for member in members], count)
     )

@@ -41,6 +41,10 @@ class StepOptions:
             raise UserError(f"StepOptions: accumulate is {self.accumulate}; it must be at least 1")
 
 
+Gradient = Callable[..., tuple[Any, Sums]]
+"""(params, batch, key[, frozen]) → (gradients of the parameters, sums of the objective)."""
+
+
 def make_step(
     objective: Objective,
     optimizer: optax.GradientTransformation,
@@ -50,7 +54,40 @@ def make_step(
     rules: Rules | None = None,
     gradient_shardings: Any = None,
 ) -> Step:
-    """The pure step.
+    """The pure step: `make_gradient`, whose arguments it takes, and `apply_gradients`."""
+    gradient = make_gradient(
+        objective, options, mesh=mesh, rules=rules, gradient_shardings=gradient_shardings
+    )
+
+    def step(
+        state: TrainState, batch: Batch, key: jax.Array, frozen: Any = None
+    ) -> tuple[TrainState, dict[str, Any]]:
+        gradients, sums = gradient(state.params, batch, jax.random.fold_in(key, state.step), frozen)
+        return apply_gradients(optimizer, state, gradients, sums)
+
+    return step
+
+
+def apply_gradients(
+    optimizer: optax.GradientTransformation, state: TrainState, gradients: Any, sums: Sums
+) -> tuple[TrainState, dict[str, Any]]:
+    """The next state, and the sums with the gradients' norm as a step's metrics."""
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics: dict[str, Any] = {name: tuple(pair) for name, pair in sums.items()}
+    metrics["grad_norm"] = (optax.global_norm(gradients), jnp.float32(1))
+    return TrainState(state.step + 1, params, opt_state), metrics
+
+
+def make_gradient(
+    objective: Objective,
+    options: StepOptions | None = None,
+    *,
+    mesh: Mesh | None = None,
+    rules: Rules | None = None,
+    gradient_shardings: Any = None,
+) -> Gradient:
+    """The gradient of a batch's loss.
 
     Options and rules are those that Gin binds if None. With a mesh, activations are constrained by
     the rules, those of a teacher within the step by `teacher_axis_rules`; `gradient_shardings`, those
@@ -102,22 +139,13 @@ def make_step(
         weight = jnp.maximum(sums["loss"][1], 1.0)
         return jax.tree.map(lambda gradient: gradient / weight, gradients), sums
 
-    def step(
-        state: TrainState, batch: Batch, key: jax.Array, frozen: Any = None
-    ) -> tuple[TrainState, dict[str, Any]]:
+    def gradient(params: Any, batch: Batch, key: jax.Array, frozen: Any = None) -> tuple[Any, Sums]:
         compute = of_batch if accumulate == 1 else of_micro_batches
         bound = objective if frozen is None else cast(TeacherObjective, objective).bind(frozen)
         with partitioning(mesh, rules, teacher_rules):
-            gradients, sums = compute(
-                bound, state.params, batch, jax.random.fold_in(key, state.step)
-            )
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        metrics: dict[str, Any] = {name: tuple(pair) for name, pair in sums.items()}
-        metrics["grad_norm"] = (optax.global_norm(gradients), jnp.float32(1))
-        return TrainState(state.step + 1, params, opt_state), metrics
+            return compute(bound, params, batch, key)
 
-    return step
+    return gradient
 
 
 def _micro_batches(leaf: jax.Array, count: int) -> jax.Array:
