@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distill_jax.cli.decoder_options import positive
-from distill_jax.cli.output import check_file, text_output
+from distill_jax.cli.output import check_output_options, text_output
 from distill_jax.errors import UserError
 
 _DESCRIPTION = """\
@@ -59,8 +59,7 @@ def add_commands(commands: Any) -> None:
 def _run(options: argparse.Namespace) -> None:
     if not options.gin_file:
         raise UserError("compile needs --gin_file; see gin/runs/pod_*.gin")
-    if options.json not in (None, "-"):
-        check_file(options.json)
+    check_output_options(options, "json")
     import jax
 
     # Before any device is looked for: with libtpu installed JAX would try to open a TPU here.

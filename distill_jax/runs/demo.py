@@ -66,7 +66,7 @@ def demo(
         "kd": "on those, the tags and the teacher's posteriors",
     }
     for recipe, extra in (
-        ("gold", []),
+        ("gold", ["TEACHER_LABELS=None"]),
         ("pseudo", [labels, "KL_WEIGHT=0.0"]),
         ("kd", [labels]),
     ):

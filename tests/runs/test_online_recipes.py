@@ -84,11 +84,15 @@ def test_a_teacher_is_computed_as_its_own_scope_says(teacher: str) -> None:
     [
         ("distil_online", {}, "TEACHER is required"),
         ("distil_online", {"TEACHER_LABELS": "x"}, "goes with neither TEACHER_LABELS"),
-        ("distil_t5_tokens", {"VOCABULARY": "byte"}, "one vocabulary for teacher and student"),
-        ("distil_t5", {"TOKEN_LEVEL": True}, "needs the teacher itself"),
+        (
+            "distil_t5_tokens",
+            {"TEACHER_LABELS": None, "VOCABULARY": "byte"},
+            "one vocabulary for teacher and student",
+        ),
+        ("distil_t5", {"TEACHER_LABELS": None, "TOKEN_LEVEL": True}, "needs the teacher itself"),
         (
             "distil_t5",
-            {"TOKEN_LEVEL": True, "TEACHER": "teacher", "LOGIT_CHUNKS": 2},
+            {"TEACHER_LABELS": None, "TOKEN_LEVEL": True, "TEACHER": "teacher", "LOGIT_CHUNKS": 2},
             "LOGIT_CHUNKS is 2, but token-level",
         ),
     ],
