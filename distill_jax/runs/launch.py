@@ -22,7 +22,7 @@ _MACRO = re.compile(r"\s*(\w+)\s*=")
 _REFERENCE = re.compile(r"%(\w+)")
 _NOT_GIVEN = re.compile(r"(\w+)/(?:gin\.)?macro\.value set to `%gin\.REQUIRED`")
 _STRING = re.compile(r"""^([\w./]+) = (?:\\\n)?\s*['"](.*)['"]$""", re.MULTILINE)
-_OS_ERROR = re.compile(r"\[Errno \d+\] (.+): '(.+)'$", re.MULTILINE)
+_OS_ERROR = re.compile(r"\[Errno (\d+)\] (.+): '(.+)'$", re.MULTILINE)
 _UNDEFINED = re.compile(r"No bindings specified for '(\w+)/(?:gin\.)?macro'")
 
 
@@ -87,10 +87,8 @@ def launch() -> Any:
         found = _OS_ERROR.match(str(error))
         if error.filename or not found:
             raise
-        # Gin keeps the message alone.
-        raise UserError(
-            f"{found[2]}: {found[1]}; check the path, its permissions and the disk"
-        ) from error
+        # Gin keeps the message alone; the command line says the parts.
+        raise OSError(int(found[1]), found[2], found[3]) from error
     except RuntimeError as error:
         first = str(error).splitlines()[0]
         if first.startswith("Required bindings"):

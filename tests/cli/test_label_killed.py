@@ -1,9 +1,5 @@
-"""`distill-jax label` killed again and again ends with the bytes of a job that ran through.
+"""`distill-jax label` killed again and again ends with the bytes of a job that ran through."""
 
-`DISTILL_JAX_KILLS` is the number of kills: `DISTILL_JAX_KILLS=20 pytest tests/cli/test_label_killed.py`.
-"""
-
-import os
 import random
 import signal
 import subprocess
@@ -22,7 +18,7 @@ from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.tagging import LabelSet
 from distill_jax.word_vocab import WordVocabulary
 
-KILLS = int(os.environ.get("DISTILL_JAX_KILLS", "6"))
+KILLS = 20
 SHARDS = 300
 
 

@@ -200,7 +200,11 @@ def test_a_t5_of_a_teachers_layers(work: Path) -> None:
     [
         ("distil_pseudo", {}, "TEACHER_LABELS is required"),
         ("distil_svd", {"TEACHER_LABELS": "l"}, "TEACHER_EMBEDDING is required"),
-        ("distil_gold", {"CONFIDENCE_WEIGHTING": "margin"}, "entropy, sequence"),
+        (
+            "distil_gold",
+            {"CONFIDENCE_WEIGHTING": "margin"},
+            "none, top_posterior, entropy, sequence",
+        ),
         (
             "distil_gold",
             {"EMBEDDING_FILE": "a", "TEACHER_EMBEDDING": "b"},
