@@ -53,7 +53,7 @@ from benchmarks.timing import Machine, measure_machine
 from benchmarks.workload import Labels, Model
 from distill_jax.errors import UserError
 from distill_jax.files import atomic_write
-from distill_jax.interop.hf import write_hf
+from distill_jax.interop.hf.checkpoint import write_hf
 
 PARTS = ("machine", "throughput", "trained", "labelling", "growth", "legality", "brute_force")
 # (name, faster, slower, target by batch size; None: the same for all).

@@ -28,7 +28,7 @@ import numpy as np
 
 from benchmarks.workload import ROWS, SIZES, draw_weights
 from distill_jax.errors import UserError
-from distill_jax.interop.model_dir import load_model, save_model
+from distill_jax.model_dir.directory import load_model, save_model
 from distill_jax.models.t5_config import T5Config
 
 _CONSTANT = 1e-3  # in the stream: too small to change a norm

@@ -1,6 +1,6 @@
 """What a user of Hugging Face transformers would write for the same job: SenT′ tags from a T5.
 
-Three decoders, in PyTorch, with the weights of `distill_jax.interop.hf.write_hf`:
+Three decoders, in PyTorch, with the weights of `distill_jax.interop.hf.checkpoint.write_hf`:
 
 * `generate`: greedy `generate` with a KV cache, constrained by `prefix_allowed_tokens_fn` to the
   format (no posterior comes of it);

@@ -34,16 +34,16 @@ from distill_jax.data.distillation import Target, word_batches
 from distill_jax.distill.objectives import DistillationWeights, TaggerDistillation
 from distill_jax.files import atomic_write
 from distill_jax.inference import WordPredictor
+from distill_jax.jobs.common import dev_evaluation
+from distill_jax.jobs.together import StudentEvaluation
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
-from distill_jax.runs.common import dev_evaluation
-from distill_jax.runs.students import StudentEvaluation
+from distill_jax.parallel.mesh import batch_sharding, make_mesh
 from distill_jax.train.loop import Schedule, fit
 from distill_jax.train.many import Member, fit_many, make_steps, stack_padded
-from distill_jax.train.mesh import batch_sharding, make_mesh
 from distill_jax.train.optimizers import adamw
 from distill_jax.train.state import create_state
 from distill_jax.train.step import make_step
-from distill_jax.word_vocab import WordVocabulary
+from distill_jax.vocab.words import WordVocabulary
 
 GOLD, SILVER, DEV, BATCH, TARGET = 100, 500, 50, 16, 3.0
 

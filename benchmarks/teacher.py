@@ -20,7 +20,7 @@ from benchmarks.throughput import (
 )
 from benchmarks.timing import Machine, alternate, square_product, warm_up
 from benchmarks.workload import Trained, with_made_up_labels
-from distill_jax.distill.store import write_store
+from distill_jax.labels.store import write_store
 from distill_jax.sentscore import DecoderSettings, make_decoder, posteriors
 from distill_jax.tagger import Tagger
 

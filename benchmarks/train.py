@@ -45,7 +45,7 @@ from benchmarks.train_steps import (
 )
 from distill_jax.errors import UserError
 from distill_jax.files import atomic_write
-from distill_jax.interop.hf import write_hf
+from distill_jax.interop.hf.checkpoint import write_hf
 from distill_jax.models.t5_config import T5Config
 
 PARTS = ("step", "packing", "compile", "checkpoint")

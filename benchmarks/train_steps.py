@@ -14,8 +14,8 @@ from benchmarks.timing import Patience, Timing, alternate, warm_up
 from distill_jax.distill.objectives import LanguageModel
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
+from distill_jax.parallel.mesh import make_mesh
 from distill_jax.train.flops import matrix_flops
-from distill_jax.train.mesh import make_mesh
 from distill_jax.train.optimizers import adamw
 from distill_jax.train.state import abstract_state, create_state, shardings_of
 from distill_jax.train.step import Step, compile_step

@@ -13,7 +13,7 @@ from benchmarks.peers import Attention
 
 
 class TransformersTraining:
-    """A T5 under training, with the weights of `distill_jax.interop.hf.write_hf`."""
+    """A T5 under training, with the weights of `distill_jax.interop.hf.checkpoint.write_hf`."""
 
     def __init__(
         self, directory: str | Path, *, attention: Attention, learning_rate: float, device: str

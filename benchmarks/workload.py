@@ -14,14 +14,14 @@ from flax import linen as nn
 
 from distill_jax.data.readers import read_sentences
 from distill_jax.errors import UserError
-from distill_jax.interop.model_dir import load_model
+from distill_jax.model_dir.directory import load_model
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sentscore import LabelTrie, SentScoreBatch, make_batch
 from distill_jax.tagging import LabelSet, Sentence
 from distill_jax.tagging.spans import spans_from_iob2
-from distill_jax.vocab import Vocabulary, load_vocabulary
+from distill_jax.vocab.subwords import Vocabulary, load_vocabulary
 
 SIZES: dict[str, dict[str, int]] = {
     "tiny": {

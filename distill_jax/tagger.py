@@ -32,19 +32,19 @@ from distill_jax.inference.tagged import (
     tagged,
     without_improbable_spans,
 )
-from distill_jax.interop.hf import read_json_object
-from distill_jax.interop.model_dir import LoadedModel, ModelConfig, load_model
-from distill_jax.interop.settings import METADATA, TAGGER
+from distill_jax.interop.hf.checkpoint import read_json_object
+from distill_jax.model_dir.directory import LoadedModel, ModelConfig, load_model
+from distill_jax.model_dir.settings import METADATA, TAGGER
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
+from distill_jax.parallel.mesh import LOGICAL_AXIS_RULES, make_mesh, state_shardings
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sentscore import DecoderSettings, Normaliser
 from distill_jax.tagging import LabelSet, Sentence
-from distill_jax.train.mesh import LOGICAL_AXIS_RULES, make_mesh, state_shardings
-from distill_jax.vocab import Vocabulary
-from distill_jax.word_vocab import WordVocabulary
+from distill_jax.vocab.subwords import Vocabulary
+from distill_jax.vocab.words import WordVocabulary
 
 __all__ = ["TaggedSentence", "TaggedSpan", "Tagger", "model_hash"]
 

@@ -13,7 +13,7 @@ import pytest
 
 import distill_jax
 from distill_jax.errors import UserError
-from distill_jax.interop.settings import TaggerSettings, write_temperature
+from distill_jax.model_dir.settings import TaggerSettings, write_temperature
 from distill_jax.sentscore import DecoderSettings
 from distill_jax.tagger import TaggedSentence, Tagger, model_hash
 from distill_jax.tagging import LabelSet, Sentence, spans_from_iob2

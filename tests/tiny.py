@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from distill_jax.interop.hf_layout import parameters_of
-from distill_jax.interop.model_dir import save_model
+from distill_jax.interop.hf.layout import parameters_of
+from distill_jax.model_dir.directory import save_model
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from distill_jax.models.t5_config import T5Config
 from distill_jax.tagging import LabelSet
-from distill_jax.vocab import ByteVocabulary
-from distill_jax.word_vocab import WordVocabulary
+from distill_jax.vocab.subwords import ByteVocabulary
+from distill_jax.vocab.words import WordVocabulary
 
 # Texts of one byte: longer ones would hardly ever win in a random T5.
 LABELS = LabelSet(("city", "date_time"), ("c", "d"))

@@ -67,8 +67,8 @@ def _run(options: argparse.Namespace) -> None:
         jax.config.update("jax_platforms", "cpu")
     # Else compile seconds would be those of reading a cache.
     jax.config.update("jax_enable_compilation_cache", False)
-    from distill_jax.runs.compiled import configure_for_compile, configured_mesh, plan_run
-    from distill_jax.train.topology import topology_devices
+    from distill_jax.planning.plan import configure_for_compile, configured_mesh, plan_run
+    from distill_jax.planning.topology import topology_devices
 
     devices = topology_devices(options.topology, options.slices or 1)
     configure_for_compile(options.gin_file, options.gin_bindings)
@@ -76,7 +76,7 @@ def _run(options: argparse.Namespace) -> None:
         if options.search:
             _search(options, devices)
             return
-        from distill_jax.train.aot import compile_plan
+        from distill_jax.planning.compilation import compile_plan
 
         plan = plan_run(configured_mesh(devices, options.slices))
         _say(f"compiling {plan.name} for {options.topology} ({len(devices)} devices)")
@@ -93,7 +93,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _search(options: argparse.Namespace, devices: Sequence[Any]) -> None:
-    from distill_jax.runs.compile_search import search
+    from distill_jax.planning.search import search
 
     found = search(
         devices,

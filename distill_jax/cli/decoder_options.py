@@ -118,7 +118,7 @@ def load_tagger(options: argparse.Namespace, *, posteriors_for: str | None = Non
     if not given:
         return Tagger.load(options.model, **how)
 
-    from distill_jax.interop.settings import read_tagger_file
+    from distill_jax.model_dir.settings import read_tagger_file
 
     saved = read_tagger_file(Path(options.model)).settings
     if saved.format == "word_tags":

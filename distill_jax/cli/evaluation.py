@@ -62,7 +62,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     check_local_options(options, "model", "data", "json", "html", "reliability", "against")
     check_output_options(options, "json", "html", "reliability", inputs=["data"])
     if options.reliability:
-        from distill_jax.runs.plots import check_plotting
+        from distill_jax.report.plots import check_plotting
 
         check_plotting()
     if options.fit_temperature:
@@ -123,7 +123,7 @@ def _write_page(
     other: Any,
 ) -> None:
     from distill_jax.files import atomic_write
-    from distill_jax.runs.evaluation_page import Evaluated, evaluation_page
+    from distill_jax.report.evaluation import Evaluated, evaluation_page
 
     models = [(options.model, *evaluated)]
     if other is not None:
@@ -144,14 +144,14 @@ def _write_page(
 
 def _report(options: argparse.Namespace, result: dict[str, Any]) -> None:
     from distill_jax.files import atomic_write
-    from distill_jax.runs.report import print_evaluation
+    from distill_jax.report.summary import print_evaluation
 
     # The files first: printing ends the command where the reader of its output has gone.
     if options.json:
         with atomic_write(options.json) as temporary:
             temporary.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
     if options.reliability:
-        from distill_jax.runs.plots import draw_reliability
+        from distill_jax.report.plots import draw_reliability
 
         draw_reliability(result, options.reliability)
     print_evaluation(result)
@@ -206,7 +206,7 @@ def _check_fit(options: argparse.Namespace) -> None:
             "--fit_temperature stores the temperature that the model has without options; leave out "
             "--normaliser and --beam, whose scores may be others"
         )
-    from distill_jax.interop.settings import TAGGER
+    from distill_jax.model_dir.settings import TAGGER
 
     check_file(Path(options.model) / TAGGER)
 
@@ -219,7 +219,7 @@ def _fit(
     before: dict[str, Any],
 ) -> dict[str, Any]:
     """Fits and stores the temperature; the metrics with it, and `temperature_fit`."""
-    from distill_jax.interop.settings import write_temperature
+    from distill_jax.model_dir.settings import write_temperature
     from distill_jax.tagging import fit_temperature
     from distill_jax.tagging.temperature import concatenated
 

@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from distill_jax.distill.store import TeacherLabels
+    from distill_jax.labels.store import TeacherLabels
 
     if options.input or options.task or options.output or options.model:
         raise UserError("--verify checks a store that is there; give it no other option")
@@ -82,7 +82,7 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _label(options: argparse.Namespace) -> None:
-    from distill_jax.distill.store import write_store
+    from distill_jax.labels.store import write_store
     from distill_jax.tagger import model_hash
 
     if options.model is None or options.output is None:

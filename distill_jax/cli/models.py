@@ -24,7 +24,7 @@ def _import(options: argparse.Namespace) -> None:
     check_local_options(options, "labels", "vocabulary")
     for path in (options.src, options.dst):
         check_local(path)
-    from distill_jax.interop.import_hf import import_hf
+    from distill_jax.model_dir.import_hf import import_hf
     from distill_jax.tagging import LabelSet
 
     import_hf(

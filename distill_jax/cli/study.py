@@ -28,8 +28,8 @@ def add_commands(commands: Any) -> None:
 def _study(options: argparse.Namespace) -> None:
     _use_all_cores()
     # Importing it makes its names known to Gin.
-    import distill_jax.runs.study  # noqa: F401
-    from distill_jax.runs.launch import configure, launch
+    import distill_jax.study.run  # noqa: F401
+    from distill_jax.jobs.launch import configure, launch
 
     configure(options.gin_file, options.gin_bindings)
     launch()

@@ -68,18 +68,18 @@ def split_gin_bindings(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _demo(options: argparse.Namespace) -> None:
     check_local_options(options, "out")
-    from distill_jax.runs.demo import demo
+    from distill_jax.jobs.demo import demo
 
     demo(options.out)
 
 
 def _train(options: argparse.Namespace) -> None:
-    from distill_jax.train import distributed
+    from distill_jax.parallel import processes
 
     # JAX must know of the other processes before it looks for devices, as importing the runs may.
-    distributed.initialize(options.coordinator_address, options.num_processes, options.process_id)
-    with distributed.ends_together():
-        from distill_jax.runs.launch import configure, launch
+    processes.initialize(options.coordinator_address, options.num_processes, options.process_id)
+    with processes.ends_together():
+        from distill_jax.jobs.launch import configure, launch
 
         configure(options.gin_file, [*options.gin_bindings, *_profile(options.profile_steps)])
         launch()

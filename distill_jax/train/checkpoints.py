@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 
 from distill_jax.errors import UserError
 from distill_jax.files import sha256_json
-from distill_jax.train import distributed
+from distill_jax.parallel import processes
 from distill_jax.train.state import TrainState
 
 _CHECKSUM, _FACTS_HASH = "checksum", "facts_sha256"
@@ -86,7 +86,7 @@ class RunCheckpoints:
             except UserError as error:
                 refused[step] = error
             # One process alone may have been unable to read its part.
-            if distributed.all_true(f"checkpoint {step}", found is not None) and found:
+            if processes.all_true(f"checkpoint {step}", found is not None) and found:
                 self._put_aside(refused, step)
                 self._count_on(step, found[1])
                 return found
@@ -138,7 +138,7 @@ class RunCheckpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if distributed.is_distributed() and not isinstance(
+        if processes.is_distributed() and not isinstance(
             error, (UserError, SystemExit, type(None))
         ):
             return  # a process may be gone, and closing would wait for it
@@ -173,11 +173,11 @@ class RunCheckpoints:
                 f"{self._path(bad)}: {reason}; moved to {self._damaged}, going on from the checkpoint "
                 f"before it, of step {step}"
             )
-            if distributed.is_first():
+            if processes.is_first():
                 self._damaged.mkdir(exist_ok=True)
                 shutil.rmtree(self._damaged / str(bad), ignore_errors=True)
                 shutil.move(self._path(bad), self._damaged / str(bad))
-        distributed.barrier("damaged checkpoints moved")
+        processes.barrier("damaged checkpoints moved")
         self._latest.reload()
 
     def _count_on(self, step: int, run: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from distill_jax.distill.objectives import Batch
-from distill_jax.train.mesh import batch_sharding
+from distill_jax.parallel.mesh import batch_sharding
 
 
 @dataclasses.dataclass(frozen=True)

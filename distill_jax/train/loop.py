@@ -22,11 +22,11 @@ from jax.sharding import Mesh
 from distill_jax.distill.objectives import Objective
 from distill_jax.distill.online import TeacherObjective
 from distill_jax.errors import UserError
-from distill_jax.train import distributed
+from distill_jax.parallel import processes
+from distill_jax.parallel.mesh import check_batch_size, state_shardings, teacher_axis_rules
 from distill_jax.train.checkpoints import RunCheckpoints
 from distill_jax.train.feed import Batches, Feed
 from distill_jax.train.learning_rate import learning_rate_at
-from distill_jax.train.mesh import check_batch_size, state_shardings, teacher_axis_rules
 from distill_jax.train.preemption import EXIT_PREEMPTED, Interrupted, Preempted, PreemptionWatch
 from distill_jax.train.profiling import StepProfile
 from distill_jax.train.reporting import RunLog
@@ -136,8 +136,8 @@ def fit(
     places = abstract_state(objective, optimizer, mesh)
     start = time.monotonic()
     inputs = dict(inputs or {})
-    distributed.agree("Gin configuration", gin.operative_config_str())
-    distributed.agree("data or version", json.dumps(inputs | versions(), indent=1, sort_keys=True))
+    processes.agree("Gin configuration", gin.operative_config_str())
+    processes.agree("data or version", json.dumps(inputs | versions(), indent=1, sort_keys=True))
     with contextlib.ExitStack() as stack:
         watch = stack.enter_context(PreemptionWatch())
         checkpoints = stack.enter_context(RunCheckpoints(directory / "checkpoints"))
@@ -163,7 +163,7 @@ def fit(
                 directory,
                 first_step=first,
                 evaluated=evaluated,
-                writes=distributed.is_first(),
+                writes=processes.is_first(),
             )
         )
         for note in notes:
@@ -215,7 +215,7 @@ def fit(
             due = done % schedule.eval_period == 0 or done == schedule.train_steps
             to_save = done > first and (done % schedule.checkpoint_period == 0 or last)
             if due and evaluated != done and not stopped:
-                if to_save and distributed.is_distributed():
+                if to_save and processes.is_distributed():
                     # SIGTERM cannot end an evaluation of the first process alone, which may take
                     # longer than the time that is left then; a run that goes on evaluates again.
                     save()
@@ -256,7 +256,7 @@ def fit(
         elif done:
             log.say("no dev score is a number to select by: these are the last step's parameters")
     return Outcome(
-        params=distributed.gathered(params, mesh),
+        params=processes.gathered(params, mesh),
         metrics=best["metrics"],
         best_step=best["step"],
         steps=done,
@@ -266,10 +266,10 @@ def fit(
 
 def _evaluate(evaluate: Evaluate, params: Any, mesh: Mesh) -> dict[str, float]:
     """Dev scores, the same in all processes; of several only the first evaluates."""
-    if not distributed.is_distributed():
+    if not processes.is_distributed():
         return evaluate(params)
-    host = distributed.gathered(params, mesh)
-    scores: dict[str, float] = distributed.from_first("dev scores", lambda: evaluate(host))
+    host = processes.gathered(params, mesh)
+    scores: dict[str, float] = processes.from_first("dev scores", lambda: evaluate(host))
     return scores
 
 

@@ -30,9 +30,9 @@ from jax.sharding import Mesh, PartitionSpec
 
 from distill_jax.distill.objectives import Batch, Objective, Sums
 from distill_jax.errors import UserError
+from distill_jax.parallel.mesh import batch_axes, batch_sharding
 from distill_jax.train.feed import Feed
 from distill_jax.train.loop import Outcome, Schedule, Selection
-from distill_jax.train.mesh import batch_axes, batch_sharding
 from distill_jax.train.state import TrainState, state_initialiser
 from distill_jax.train.step import apply_gradients, make_gradient
 

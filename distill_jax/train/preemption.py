@@ -14,7 +14,7 @@ from typing import Any
 
 from jax.experimental import multihost_utils
 
-from distill_jax.train import distributed
+from distill_jax.parallel import processes
 
 EXIT_PREEMPTED = 128 + int(signal.SIGTERM)
 """143, what a shell reports of a process that SIGTERM ended: saved, to be started again."""
@@ -46,7 +46,7 @@ class PreemptionWatch:
     def __enter__(self) -> "PreemptionWatch":
         main = threading.current_thread() is threading.main_thread()
         # JAX's preemption service has a handler of its own, which must stay.
-        if main and not distributed.is_distributed():
+        if main and not processes.is_distributed():
             self._before = signal.signal(signal.SIGTERM, self._handle)
             self._installed = True
         return self
@@ -63,7 +63,7 @@ class PreemptionWatch:
 
     def reached(self, step: int) -> bool:
         """Whether to stop after this step; all processes must ask once after each step."""
-        if distributed.is_distributed():
+        if processes.is_distributed():
             return bool(multihost_utils.reached_preemption_sync_point(step))
         return self._told
 

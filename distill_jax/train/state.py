@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from distill_jax.distill.objectives import Objective
 from distill_jax.models.partitioning import Rules
-from distill_jax.train.mesh import state_shardings
+from distill_jax.parallel.mesh import state_shardings
 
 
 class TrainState(struct.PyTreeNode):

@@ -14,7 +14,7 @@ from distill_jax.distill.objectives import Batch, Objective, Sums
 from distill_jax.distill.online import TeacherObjective
 from distill_jax.errors import UserError
 from distill_jax.models.partitioning import Rules, constrain, partitioning
-from distill_jax.train.mesh import batch_sharding, logical_axis_rules, teacher_axis_rules
+from distill_jax.parallel.mesh import batch_sharding, logical_axis_rules, teacher_axis_rules
 from distill_jax.train.state import TrainState
 
 Step = Callable[..., tuple[TrainState, dict[str, Any]]]

@@ -21,12 +21,12 @@ from benchmarks.workload import (
     ten_labels,
 )
 from distill_jax.data.readers import write_conll
-from distill_jax.interop.hf import write_hf
-from distill_jax.interop.model_dir import save_model
+from distill_jax.interop.hf.checkpoint import write_hf
+from distill_jax.model_dir.directory import save_model
 from distill_jax.models.t5_config import T5Config
 from distill_jax.sentscore import SentScoreBatch
 from distill_jax.tagging import LabelSet, Sentence
-from distill_jax.vocab import ByteVocabulary
+from distill_jax.vocab.subwords import ByteVocabulary
 
 VOCAB = 384
 

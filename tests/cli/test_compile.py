@@ -8,12 +8,12 @@ import pytest
 
 from distill_jax.cli.main import main
 from distill_jax.errors import UserError
-from distill_jax.runs import compile_search
-from distill_jax.runs.compiled import configure_for_compile, configured_mesh, plan_run
-from distill_jax.train import aot
-from distill_jax.train.aot import Report
+from distill_jax.planning import compilation
+from distill_jax.planning import search as compile_search
+from distill_jax.planning.compilation import Report
+from distill_jax.planning.hlo import Traffic
+from distill_jax.planning.plan import configure_for_compile, configured_mesh, plan_run
 from distill_jax.train.flops import matrix_flops
-from distill_jax.train.hlo import Traffic
 
 TINY = [
     "--gin.T5Config.vocab_size=384",
@@ -197,7 +197,7 @@ def test_a_search_in_which_nothing_fits_says_what_came_closest(monkeypatch, caps
 
 
 def test_what_does_not_fit_is_a_report_and_an_error(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(aot, "compile_plan", functools.partial(reported, largest=2))
+    monkeypatch.setattr(compilation, "compile_plan", functools.partial(reported, largest=2))
     path = tmp_path / "report.json"
     assert main(["compile", "--topology", "cpu", *FINETUNE, "--json", str(path)]) == 2
     printed = capsys.readouterr()

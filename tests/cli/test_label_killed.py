@@ -12,11 +12,11 @@ import numpy as np
 from flax import linen as nn
 
 from distill_jax.distill.objectives import DistillationWeights, TaggerDistillation
-from distill_jax.distill.store import TeacherLabels
-from distill_jax.interop.model_dir import save_model
+from distill_jax.labels.store import TeacherLabels
+from distill_jax.model_dir.directory import save_model
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.tagging import LabelSet
-from distill_jax.word_vocab import WordVocabulary
+from distill_jax.vocab.words import WordVocabulary
 
 KILLS = 20
 SHARDS = 300

@@ -85,12 +85,12 @@ def check_prediction() -> None:
 
     from distill_jax import Tagger
     from distill_jax.data import demo
-    from distill_jax.interop.model_dir import save_model
+    from distill_jax.model_dir.directory import save_model
     from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
     from distill_jax.models.t5 import T5
     from distill_jax.models.t5_config import T5Config
-    from distill_jax.vocab import ByteVocabulary
-    from distill_jax.word_vocab import WordVocabulary
+    from distill_jax.vocab.subwords import ByteVocabulary
+    from distill_jax.vocab.words import WordVocabulary
 
     sentences = [list(sentence.words) for sentence in demo.generate("train", 3)]
     ids = jnp.ones((1, 2), jnp.int32)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from distill_jax import word_vocab
 from distill_jax.errors import UserError
 from distill_jax.models import bilstm, lstm
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger, with_word_embeddings
+from distill_jax.vocab import words as word_vocab
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "bilstm.npz"
 SMALL = BiLSTMConfig(

@@ -30,7 +30,7 @@ def test_the_same_drawing_twice() -> None:
 
 
 def test_a_drawing_of_matplotlib() -> None:
-    plots = pytest.importorskip("distill_jax.runs.plots")
+    plots = pytest.importorskip("distill_jax.report.plots")
     bins = [{"lower": 0.5, "upper": 1.0, "count": 3, "confidence": 0.9, "accuracy": 0.8}]
     result = {"bins": bins, "ece": 0.1, "brier": 0.2, "accuracy": 0.8, "words": 3}
     svg = plots.reliability_svg(result)

@@ -17,10 +17,10 @@ import grain
 import jax
 import numpy as np
 
-from distill_jax.train import distributed
+from distill_jax.parallel import processes
+from distill_jax.parallel.mesh import make_mesh
 from distill_jax.train.feed import RowBatches
 from distill_jax.train.loop import Schedule
-from distill_jax.train.mesh import make_mesh
 from distill_jax.train.optimizers import adamw
 from tests.train.toy import BATCH, kill, make_batch, run, score
 
@@ -28,7 +28,7 @@ from tests.train.toy import BATCH, kill, make_batch, run, score
 def main(options: dict[str, Any]) -> None:
     many = options.get("processes", 1) > 1
     if many:
-        distributed.initialize(
+        processes.initialize(
             f"127.0.0.1:{options['port']}",
             options["processes"],
             options["process"],
@@ -58,7 +58,7 @@ def main(options: dict[str, Any]) -> None:
     if "rates" in options:
         gin.parse_config(f"adamw.learning_rate = {options['rates'][options['process']]}")
         optimizer = adamw()
-    with distributed.ends_together():
+    with processes.ends_together():
         outcome = run(
             directory,
             evaluate,
@@ -67,7 +67,7 @@ def main(options: dict[str, Any]) -> None:
             mesh=make_mesh(**options["mesh"]),
             optimizer=optimizer,
         )
-        if distributed.is_first():
+        if processes.is_first():
             leaves = jax.tree_util.tree_leaves_with_path(outcome.params)
             arrays = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
             np.savez(directory / "params.npz", **arrays)

@@ -11,8 +11,8 @@ import optax
 import pytest
 
 from distill_jax.errors import UserError
+from distill_jax.parallel.mesh import make_mesh
 from distill_jax.train.checkpoints import RunCheckpoints
-from distill_jax.train.mesh import make_mesh
 from distill_jax.train.optimizers import adafactor, adamw
 from distill_jax.train.state import TrainState, abstract_state, create_state
 from tests.train.toy import Regression, assert_same, metrics, never, run

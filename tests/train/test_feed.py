@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
+from distill_jax.parallel.mesh import make_mesh
 from distill_jax.train.feed import Counts, Feed, RowBatches
-from distill_jax.train.mesh import make_mesh
 
 MADE: list[int] = []
 

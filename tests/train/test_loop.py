@@ -18,9 +18,9 @@ import optax
 import pytest
 
 from distill_jax.errors import UserError
+from distill_jax.parallel.mesh import make_mesh
 from distill_jax.train.checkpoints import RunCheckpoints
 from distill_jax.train.loop import Evaluate, Outcome, Schedule
-from distill_jax.train.mesh import make_mesh
 from distill_jax.train.optimizers import adafactor, adamw
 from distill_jax.train.state import abstract_state
 from tests.train import toy

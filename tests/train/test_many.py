@@ -14,11 +14,11 @@ from distill_jax.data.distillation import Target, word_batches
 from distill_jax.distill.objectives import DistillationWeights, TaggerDistillation
 from distill_jax.errors import UserError
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
+from distill_jax.parallel.mesh import make_mesh
 from distill_jax.train.loop import Outcome, Schedule, fit
 from distill_jax.train.many import Member, fit_many, map_members, members_on_mesh, stack_padded
-from distill_jax.train.mesh import make_mesh
 from distill_jax.train.optimizers import adamw
-from distill_jax.word_vocab import WordVocabulary
+from distill_jax.vocab.words import WordVocabulary
 
 K = 5
 DEVICES = jax.devices()[:2]

@@ -13,7 +13,7 @@ from distill_jax.distill.objectives import LanguageModel
 from distill_jax.errors import UserError
 from distill_jax.models.stacking import stack_layers, unstack_layers
 from distill_jax.models.t5 import T5
-from distill_jax.train.mesh import make_mesh
+from distill_jax.parallel.mesh import make_mesh
 from distill_jax.train.optimizers import adafactor, adamw, constant, warmup_cosine
 from distill_jax.train.state import abstract_state, create_state, shardings_of
 from tests.tiny import T5_CONFIG

@@ -7,8 +7,8 @@ import jax
 import pytest
 
 from distill_jax.errors import UserError
+from distill_jax.parallel.mesh import make_mesh
 from distill_jax.train.loop import Schedule
-from distill_jax.train.mesh import make_mesh
 from distill_jax.train.optimizers import adamw, warmup_cosine
 from distill_jax.train.same_run import check_same_config, version_notes, versions
 from tests.train.toy import metrics, run

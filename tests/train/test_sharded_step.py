@@ -22,7 +22,7 @@ from distill_jax.distill.objectives import (
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
-from distill_jax.train.mesh import make_mesh
+from distill_jax.parallel.mesh import make_mesh
 from distill_jax.train.optimizers import adafactor, adamw
 from distill_jax.train.state import TrainState, abstract_state, create_state, shardings_of
 from distill_jax.train.step import compile_step

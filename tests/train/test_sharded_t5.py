@@ -17,7 +17,7 @@ from distill_jax.distill.objectives import LanguageModel
 from distill_jax.models.stacking import stack_layers, unstack_layers
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
-from distill_jax.train.mesh import logical_axis_rules, make_mesh
+from distill_jax.parallel.mesh import logical_axis_rules, make_mesh
 from distill_jax.train.state import abstract_state, create_state, shardings_of
 from distill_jax.train.step import StepOptions, compile_step
 

@@ -13,7 +13,7 @@ from flax import linen as nn
 from distill_jax.distill.objectives import LanguageModel
 from distill_jax.errors import UserError
 from distill_jax.models.t5 import T5
-from distill_jax.train.mesh import make_mesh
+from distill_jax.parallel.mesh import make_mesh
 from distill_jax.train.state import TrainState, abstract_state, create_state, shardings_of
 from distill_jax.train.step import StepOptions, compile_step, make_step
 from tests.tiny import T5_CONFIG

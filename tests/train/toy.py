@@ -21,8 +21,8 @@ import optax
 from flax import linen as nn
 
 from distill_jax.distill.objectives import Batch, Sums
+from distill_jax.parallel.mesh import make_mesh
 from distill_jax.train.loop import Evaluate, Outcome, Schedule, fit
-from distill_jax.train.mesh import make_mesh
 from distill_jax.train.optimizers import adamw
 
 BATCH = 8

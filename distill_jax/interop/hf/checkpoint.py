@@ -1,0 +1,316 @@
+"""Hugging Face checkpoints of the T5 family, read and written tensor by tensor.
+
+A T5 whose output embedding is tied but whose logits are not scaled (transformers 5 makes such), or
+untied with scaled logits, becomes an untied T5 here whose output embedding has the factor in it:
+the logits are the same.
+"""
+
+import functools
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax.core import meta
+
+from distill_jax.errors import UserError
+from distill_jax.files import atomic_directory
+from distill_jax.interop.hf.config import (
+    check_model_type,
+    hf_config_fields,
+    lm_head_is_scaled,
+    scales_logits,
+    t5_config_from_hf,
+)
+from distill_jax.interop.hf.layout import (
+    EMBEDDING,
+    EMBEDDING_ALIASES,
+    LM_HEAD,
+    UNUSED,
+    Parameter,
+    parameters_of,
+)
+from distill_jax.models.stacking import unstack_layers
+from distill_jax.models.t5_config import T5Config
+from distill_jax.safetensors_io import (
+    FloatArray,
+    TensorEntry,
+    TensorSource,
+    check_entries,
+    read_entries,
+    read_tensor,
+    write_safetensors,
+)
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_OTHER_FORMATS = (
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "tf_model.h5",
+    "flax_model.msgpack",
+)
+
+Params = dict[str, Any]
+"""A nested dictionary of parameters, named as in t5x (no `params` level around it)."""
+
+
+class HfCheckpoint:
+    """A checkpoint that has been checked against its `config.json` but not yet read.
+
+    Args:
+        directory: with `config.json`, and `model.safetensors` or its shards and their index.
+
+    Attributes:
+        fields: the content of `config.json`.
+        config: what it describes, activations float32.
+        shares_embedding: whether the output embedding is the token embedding, without a scale.
+
+    Raises:
+        UserError: naming file, tensor and remedy, if anything is missing, damaged or contradictory.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        directory = Path(directory)
+        if not directory.is_dir():
+            raise UserError(f"{directory}: no such directory; give that of a T5 checkpoint")
+        where = str(directory / CONFIG)
+        self.fields = read_json_object(directory / CONFIG)
+        check_model_type(self.fields, where)
+        weights, entries = _find_entries(directory)
+        for alias in EMBEDDING_ALIASES:
+            duplicate = entries.pop(alias, None)
+            if duplicate is not None:
+                entries.setdefault(EMBEDDING, duplicate)
+        for name in UNUSED:
+            entries.pop(name, None)
+
+        scaled = scales_logits(self.fields, has_lm_head=LM_HEAD in entries)
+        if scaled and LM_HEAD in entries and _same(entries.get(EMBEDDING), entries[LM_HEAD]):
+            del entries[LM_HEAD]  # a copy, as in checkpoints converted from pytorch_model.bin
+        tied = scaled and LM_HEAD not in entries
+        self.config = t5_config_from_hf(self.fields, tied=tied, where=where)
+        self._lm_head_factor = self.config.d_model**-0.5 if scaled and not tied else None
+        # Tied without the scale, unless the file says that the embeddings differ: then the output
+        # embedding is missing.
+        self.shares_embedding = (
+            not tied
+            and LM_HEAD not in entries
+            and EMBEDDING in entries
+            and self.fields.get("tie_word_embeddings") is not False
+        )
+        if self.shares_embedding:
+            entries[LM_HEAD] = entries[EMBEDDING]
+
+        self._parameters = tuple(parameters_of(self.config))
+        shapes = {parameter.hf_name: parameter.hf_shape for parameter in self._parameters}
+        check_entries(entries, shapes, str(weights))
+        self._entries = entries
+
+    def parameters(self) -> Iterator[tuple[Parameter, Callable[[], FloatArray]]]:
+        """Every parameter with a function that reads it, float32, in Hugging Face's layout."""
+        for parameter in self._parameters:
+            yield parameter, functools.partial(self._read, parameter.hf_name)
+
+    def _read(self, name: str) -> FloatArray:
+        array = read_tensor(self._entries[name])
+        if name == LM_HEAD and self._lm_head_factor is not None:
+            array *= np.float32(self._lm_head_factor)
+        return array
+
+
+def read_hf(directory: str | os.PathLike[str]) -> tuple[T5Config, Params]:
+    """Reads a checkpoint of T5, Flan-T5, mT5, umT5 or ByT5.
+
+    Tensors stored in bfloat16 or float16 become float32. Kernels are transposed views, so nothing
+    is held twice: the memory needed is that of the parameters and about 4 MB.
+
+    Returns:
+        The configuration (activations float32) and the parameters, NumPy float32.
+
+    Raises:
+        UserError: in one line, naming file, tensor and remedy.
+    """
+    checkpoint = HfCheckpoint(directory)
+    params: Params = {}
+    for parameter, load in checkpoint.parameters():
+        if parameter.hf_name == LM_HEAD and checkpoint.shares_embedding:
+            array = params["token_embedder"]["embedding"]
+        else:
+            array = load()
+        level = params
+        for name in parameter.path[:-1]:
+            level = level.setdefault(name, {})
+        level[parameter.path[-1]] = array.T if parameter.transposed else array
+    return checkpoint.config, params
+
+
+def write_hf(
+    directory: str | os.PathLike[str], config: T5Config, params: Mapping[str, Any]
+) -> None:
+    """Writes `config.json` and `model.safetensors` (float32) for transformers to load.
+
+    Args:
+        directory: made, or replaced if it holds a `config.json`.
+        config: of the model.
+        params: its parameters, arrays of any kind, with or without boxes of logical axis names,
+            layers stacked or not.
+
+    Raises:
+        UserError: `directory` is something else.
+        ValueError: the parameters are not those of such a model.
+    """
+    directory = Path(directory).absolute()
+    check_replaceable(directory, CONFIG)
+    sources = hf_sources(config, params)
+    with atomic_directory(directory) as temporary:
+        write_hf_files(temporary, config, sources)
+
+
+def hf_sources(config: T5Config, params: Mapping[str, Any]) -> list[TensorSource]:
+    """What `write_hf` writes of the parameters: one source a tensor.
+
+    Raises:
+        ValueError: the parameters are not those of such a model.
+    """
+    flat = dict(flatten(unstack_layers(meta.unbox(params))))
+    parameters = list(parameters_of(config))
+    if different := {p.path for p in parameters} ^ set(flat):
+        names = sorted("/".join(path) for path in different)
+        raise ValueError(f"parameters of the model and those given differ: {', '.join(names)}")
+
+    def source(parameter: Parameter) -> TensorSource:
+        def load() -> FloatArray:
+            array = np.asarray(flat[parameter.path], np.float32)
+            return array.T if parameter.transposed else array
+
+        return as_written(config, parameter, load)
+
+    return [source(parameter) for parameter in parameters]
+
+
+def as_written(
+    config: T5Config, parameter: Parameter, load: Callable[[], FloatArray]
+) -> TensorSource:
+    """A tensor to be written for transformers, from its values in the model."""
+    if parameter.hf_name == LM_HEAD and lm_head_is_scaled(config):
+        factor = np.float32(config.d_model**0.5)
+        return TensorSource(parameter.hf_name, parameter.hf_shape, lambda: load() * factor)
+    return TensorSource(parameter.hf_name, parameter.hf_shape, load)
+
+
+def write_hf_files(
+    directory: Path, config: T5Config, sources: list[TensorSource], **more_fields: Any
+) -> None:
+    """Writes `config.json`, with more fields if given, and `model.safetensors`."""
+    write_json(directory / CONFIG, {**hf_config_fields(config), **more_fields})
+    write_safetensors(directory / WEIGHTS, sources)
+
+
+def flatten(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The leaves of a nested dictionary with their paths."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            for path, leaf in flatten(value):
+                yield (name, *path), leaf
+        else:
+            yield (name,), value
+
+
+def check_replaceable(directory: Path, marker: str) -> None:
+    """Refuses to replace anything but an empty directory or one that holds the file `marker`.
+
+    Raises:
+        UserError: `directory` is a file, or a directory of another kind.
+    """
+    if not directory.exists():
+        return
+    if not directory.is_dir() or (any(directory.iterdir()) and not (directory / marker).is_file()):
+        raise UserError(
+            f"{directory}: exists and is not a directory with a {marker}, so it is not replaced; "
+            "give another place or remove it"
+        )
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that holds one object.
+
+    Raises:
+        UserError: naming the file, and the line where it is not JSON.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); give a complete directory"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path}:{error.lineno}: not valid JSON ({error.msg}); copy the file again"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path}: not UTF-8 text; copy the file again") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected a JSON object; copy the file again")
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes indented JSON with a newline at its end."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _find_entries(directory: Path) -> tuple[Path, dict[str, TensorEntry]]:
+    """The file that lists the checkpoint's tensors, and these."""
+    single, index = directory / WEIGHTS, directory / INDEX
+    if single.exists():
+        return single, read_entries(single)
+    if index.exists():
+        return index, _sharded_entries(index)
+    for name in _OTHER_FORMATS:
+        if (directory / name).exists():
+            raise UserError(
+                f"{directory / name}: only safetensors are read, since this format can hold code "
+                "or needs another library; load the model in transformers and call "
+                "save_pretrained(directory, safe_serialization=True)"
+            )
+    raise UserError(
+        f"{single}: no such file, and no {INDEX} either; download the checkpoint's weights"
+    )
+
+
+def _sharded_entries(index: Path) -> dict[str, TensorEntry]:
+    weight_map = read_json_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(
+        isinstance(shard, str) and Path(shard).name == shard for shard in weight_map.values()
+    ):
+        raise UserError(
+            f"{index}: has no `weight_map` from tensors to files beside it; download it again"
+        )
+    shards: dict[str, dict[str, TensorEntry]] = {}
+    for shard in sorted(set(weight_map.values())):
+        if not (index.parent / shard).exists():
+            tensors = [name for name, file in weight_map.items() if file == shard]
+            raise UserError(
+                f"{index.parent / shard}: this shard is missing ({INDEX} puts {len(tensors)} "
+                f"tensors there, {tensors[0]!r} the first); download it"
+            )
+        shards[shard] = read_entries(index.parent / shard)
+    entries = {}
+    for name, shard in weight_map.items():
+        if name not in shards[shard]:
+            raise UserError(
+                f"{index.parent / shard}: tensor {name!r} is missing, though {INDEX} puts it "
+                "there; download both files again"
+            )
+        entries[name] = shards[shard][name]
+    return entries
+
+
+def _same(first: TensorEntry | None, second: TensorEntry) -> bool:
+    if first is None or first.shape != second.shape:
+        return False
+    return np.array_equal(read_tensor(first), read_tensor(second))

@@ -1,0 +1,1 @@
+"""What a Gin file runs, and how one is started."""

@@ -1,0 +1,1 @@
+"""A teacher's labels: the store, weights by confidence, several teachers."""

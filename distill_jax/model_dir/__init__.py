@@ -1,0 +1,1 @@
+"""Model directories: what leaves training and what a tagger is loaded from."""

@@ -1,0 +1,1 @@
+"""What a run would need and cost, on devices that need not be there."""

@@ -1,0 +1,1 @@
+"""The few-shot study: cells, results, tables, figures, page."""

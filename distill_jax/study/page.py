@@ -1,0 +1,194 @@
+"""The page of a study: its tables and figures, the paper's numbers beside ours, its settings."""
+
+from collections.abc import Mapping, Sequence
+
+from distill_jax.report.elements import Html, details, element, join, paragraph, table
+from distill_jax.report.page import Section, Tile, figure, page
+from distill_jax.study.comparison import (
+    Comparison,
+    calibration_content,
+    confusion_content,
+    differences_content,
+)
+from distill_jax.study.paper import display_name, paper_f1
+from distill_jax.study.tables import (
+    Match,
+    Part,
+    Row,
+    introduction,
+    is_distilled,
+    is_gold_only,
+    is_teacher,
+    lambdas,
+    mean_std,
+    parts,
+    percent,
+    silver_sizes,
+)
+
+_CLASSES = {"ours": None, "paper": "paper", "difference": "difference"}
+
+
+def study_page(
+    rows: Sequence[Row],
+    figures: Mapping[str, str],
+    settings: Mapping[str, str],
+    comparisons: Mapping[str, Comparison],
+) -> str:
+    """The page.
+
+    Args:
+        rows: the lines of `results.csv`.
+        figures: the SVG files, by their names without suffix (`silver_100_50`, `quality_full`).
+        settings: what Gin bound, as `settings.json` holds it.
+        comparisons: of a teacher and its best student, by what each is called.
+
+    A section that there is nothing for is left out.
+    """
+    sections: list[Section] = []
+    all_parts = parts(rows)
+    for size in dict.fromkeys(part.size for part in all_parts):
+        of_size = [part for part in all_parts if part.size == size]
+        name = size.replace("/", "_")
+        content = [_part(part, name, figures) for part in of_size]
+        sections.append(Section(f"size-{name}", of_size[0].title, join(content)))
+    if beside := _beside_the_paper(rows):
+        sections.append(Section("paper", "Beside the paper", beside))
+    sections += _compared(comparisons)
+    if settings:
+        sections.append(Section("settings", "Settings", _settings(settings)))
+    return page("Distillation study", introduction(rows), _tiles(rows), sections)
+
+
+def _compared(comparisons: Mapping[str, Comparison]) -> list[Section]:
+    """Mistakes, calibration and differences of teachers and best students."""
+    if not comparisons:
+        return []
+    confusion, calibration, different = [], [], []
+    for number, (name, found) in enumerate(comparisons.items()):
+        confusion.append(confusion_content(name, found))
+        calibration.append(calibration_content(name, found, str(number)))
+        different.append(differences_content(name, found))
+    title = "Sentences that teacher and best student tag differently"
+    return [
+        Section("confusion", "Confusion between labels", join(confusion)),
+        *([Section("reliability", "Reliability", join(calibration))] if any(calibration) else []),
+        Section("different", title, join(different)),
+    ]
+
+
+def _tiles(rows: Sequence[Row]) -> list[Tile]:
+    datasets = list(dict.fromkeys(display_name(row["dataset"]) for row in rows))
+    sizes = list(dict.fromkeys(row["size"] for row in rows))
+    seeds = {row["seed"] for row in rows}
+    return [
+        Tile("Data sets", f"{len(datasets)}", ", ".join(datasets)),
+        Tile("Sizes", f"{len(sizes)}", ", ".join(sizes)),
+        Tile("Seeds", f"{len(seeds)}", "of subsets and models"),
+        Tile("Models", f"{len(rows)}", "trained and evaluated"),
+    ]
+
+
+def _part(part: Part, name: str, figures: Mapping[str, str]) -> Html:
+    """A part, its title as a heading unless the section has it, its figure before its table."""
+    content = [element("h3", part.title)] if part.level > 2 else []
+    content += [paragraph(part.text)] if part.text else []
+    drawing = None
+    if part.kind == "silver":
+        drawing = _figure(
+            figures,
+            f"silver_{name}",
+            "F1 against the number of silver sentences; points are means over seeds, bars standard "
+            "deviations.",
+        )
+    elif part.kind == "speed":
+        drawing = _figure(
+            figures,
+            f"quality_{name}",
+            "F1 against sentences a second; the larger a marker, the more parameters.",
+        )
+    content += [drawing] if drawing is not None else []
+    grid = part.table
+    shown = table(
+        grid.head,
+        [line.cells for line in grid.lines],
+        caption=_caption(part),
+        text_columns=range(grid.titles),
+        row_classes=[_CLASSES[line.kind] for line in grid.lines],
+    )
+    return join([*content, shown])
+
+
+def _caption(part: Part) -> str:
+    if part.kind == "speed":
+        return "Models"
+    if part.kind == "silver":
+        return "F1 in percent; shaded lines are differences, seed by seed"
+    return "Perfect / F1 in percent" if part.size == "full" else "F1 in percent"
+
+
+def _figure(figures: Mapping[str, str], name: str, caption: str) -> Html | None:
+    if name not in figures:
+        return None
+    title = f"{caption} The table below has the numbers."
+    return figure(figures[name], name=name, title=title, caption=caption)
+
+
+def _beside_the_paper(rows: Sequence[Row]) -> Html | None:
+    """A line for each model that the paper reports too; None if it reports none of them."""
+    lines = []
+    for size in dict.fromkeys(row["size"] for row in rows):
+        of_size = [row for row in rows if row["size"] == size]
+        for dataset in dict.fromkeys(row["dataset"] for row in of_size):
+            own = [row for row in of_size if row["dataset"] == dataset]
+            for title, match, key in _comparable(own):
+                theirs = paper_f1(dataset, size, key)
+                ours = [row["f1"] for row in own if match(row)]
+                if theirs is None or not ours:
+                    continue
+                mean, _ = mean_std([100 * f1 for f1 in ours])
+                figures = [percent(ours), f"{theirs:.2f}", f"{mean - theirs:+.2f}"]
+                lines.append([display_name(dataset), size, title, *figures])
+    if not lines:
+        return None
+    return join(
+        [
+            paragraph(
+                "What differs: the paper's teacher is T5-base, pre-trained on C4; its BiLSTM reads "
+                "GloVe vectors; its silver set is all that is left of the training sentences; it "
+                "reports one subset. Ours is what the settings say."
+            ),
+            table(
+                ("data set", "gold/dev", "model", "ours", "paper", "difference"),
+                lines,
+                caption="F1 in percent, ours and that of Farina et al. 2023",
+                text_columns=(0, 1, 2),
+            ),
+        ]
+    )
+
+
+def _comparable(rows: Sequence[Row]) -> list[tuple[str, Match, str]]:
+    """Title, which rows, and the paper's name of each model that it reports."""
+    models: list[tuple[str, Match, str]] = [
+        ("BiLSTM, gold only", is_gold_only, "gold"),
+        ("T5 teacher", is_teacher, "teacher"),
+    ]
+    weights = lambdas(rows)
+    for weight in weights:
+        name = f"BiLSTM, 500 silver, λ = {weight:g}"
+        models.append((name, is_distilled("500", weight), f"500 λ={weight:g}"))
+    largest = silver_sizes(rows)[-1:]
+    if weights and largest != ["0"] and largest:
+        note = "" if largest == ["all"] else "; the paper's: all silver"
+        name = f"BiLSTM, {largest[0]} silver, λ = {weights[-1]:g}{note}"
+        models.append((name, is_distilled(largest[0], weights[-1]), "distilled"))
+    return models
+
+
+def _settings(settings: Mapping[str, str]) -> Html:
+    lines = [
+        [element("code", name), element("code", value)] for name, value in sorted(settings.items())
+    ]
+    shown = table(("name", "value"), lines, caption="Gin bindings", text_columns=(0, 1))
+    return details(f"{len(lines)} bindings that the results depend on", shown)

@@ -1,0 +1,358 @@
+"""A study's results as CSV and as tables in the paper's layout, which Markdown and HTML both show."""
+
+import csv
+import functools
+import io
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, NamedTuple
+
+from distill_jax.study.paper import display_name, paper_f1, paper_perfect
+
+Row = dict[str, Any]
+Match = Callable[[Row], bool]
+
+_NONE = "–"
+
+
+class Line(NamedTuple):
+    """A line of a table."""
+
+    cells: list[str]
+    kind: Literal["ours", "paper", "difference"] = "ours"
+
+
+class Table(NamedTuple):
+    """A table as text; how it looks is left to those who show it."""
+
+    head: list[str]
+    lines: list[Line]
+    titles: int
+    """So many columns from the left name the line."""
+
+
+class Part(NamedTuple):
+    """A heading with what stands under it."""
+
+    title: str
+    level: int
+    """2 for a size, 3 within it."""
+    text: str
+    table: Table
+    size: str
+    kind: Literal["models", "silver", "speed"]
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """One line a model, F1 and the other figures as shares."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation; None for one value."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def is_gold_only(row: Row) -> bool:
+    """A BiLSTM that had no teacher."""
+    return row["model"] == "bilstm" and row["recipe"] == "gold"
+
+
+def is_teacher(row: Row) -> bool:
+    return row["recipe"] == "teacher"
+
+
+OTHER_STUDENTS = {"t5-student": "T5 student", "encoder-student": "encoder student"}
+"""A row's `model` → what tables and figures call it."""
+
+
+def is_distilled(silver: str, kl_weight: float) -> Match:
+    """A BiLSTM of so much silver; none at all with λ = 0 is gold only."""
+    if silver == "0" and not kl_weight:
+        return is_gold_only
+    return lambda row: (
+        row["model"] == "bilstm"
+        and row["recipe"] == "distilled"
+        and row["silver"] == silver
+        and row["kl_weight"] == kl_weight
+    )
+
+
+def _is_named(name: str) -> Match:
+    return lambda row: bool(row["name"] == name)
+
+
+def silver_sizes(rows: Iterable[Row]) -> list[str]:
+    """The silver sizes there are, ascending, `all` last."""
+    sizes = {row["silver"] for row in rows if row["model"] == "bilstm"}
+    return sorted(sizes, key=lambda size: (size == "all", 0 if size == "all" else int(size)))
+
+
+def lambdas(rows: Iterable[Row]) -> list[float]:
+    """The λ there are, ascending."""
+    return sorted({row["kl_weight"] for row in rows if row["recipe"] == "distilled"})
+
+
+def introduction(rows: Sequence[Row]) -> str:
+    """What the numbers are."""
+    seeds = sorted({row["seed"] for row in rows})
+    losses = dict.fromkeys(_loss(row) for row in rows if row["temperature"] is not None)
+    return (
+        f"Micro-F1 on the test split in percent, mean ± standard deviation over {len(seeds)} "
+        f"seed{'s' if len(seeds) != 1 else ''} ({', '.join(map(str, seeds))}), which draw the "
+        "subset and the models' randomness alike; models are chosen on the dev sentences given "
+        f"alone. {'; '.join(losses) or 'No distillation'}. Lines in italics are the "
+        "numbers of Farina et al. 2023 (one subset of their own, T5-base, GloVe, τ = 10), where "
+        "they report the data set."
+    )
+
+
+def _loss(row: Row) -> str:
+    """τ and what it divides, a choice that the paper leaves open; and what silver sentences weigh."""
+    divided = (
+        "of the teacher's scores and the student's"
+        if row["both_sides"]
+        else "of the teacher's scores alone"
+    )
+    scaled = ", KL times τ²" if row["square_scale"] else ""
+    weighting = row["confidence_weighting"]
+    weighed = "" if weighting == "none" else f", silver sentences weighted by `{weighting}`"
+    return f"τ = {row['temperature']:g}, {divided}{scaled}{weighed}"
+
+
+def parts(rows: Sequence[Row]) -> list[Part]:
+    """All tables, those of one size together."""
+    found = []
+    for size in dict.fromkeys(row["size"] for row in rows):
+        of_size = [row for row in rows if row["size"] == size]
+        found += [_full(of_size)] if size == "full" else _few_shot(of_size, size)
+        found.append(_speed(of_size, size))
+    return found
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """All tables as Markdown."""
+    blocks = ["# Distillation study", introduction(rows)]
+    for part in parts(rows):
+        blocks.append(f"{'#' * part.level} {part.title}")
+        blocks += [part.text] if part.text else []
+        blocks.append(_markdown_table(part.table))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _markdown_table(table: Table) -> str:
+    lines = [table.head]
+    for line in table.lines:
+        paper = line.kind == "paper"
+        lines.append([f"*{cell}*" if paper and cell != _NONE else cell for cell in line.cells])
+    head, *body = ["| " + " | ".join(cells) + " |" for cells in lines]
+    return "\n".join([head, "|" + "---|" * len(table.head), *body])
+
+
+def _few_shot(rows: Sequence[Row], size: str) -> list[Part]:
+    gold, dev = size.split("/")
+    sizes, weights = silver_sizes(rows), lambdas(rows)
+    largest = sizes[-1]
+    table = _Table(rows)
+    table.add(["BiLSTM, gold only"], is_gold_only, lambda name: paper_f1(name, size, "gold"))
+    table.add(["T5 teacher"], is_teacher, lambda name: paper_f1(name, size, "teacher"))
+    if weights and largest != "0":
+        table.add(
+            [f"BiLSTM, distilled ({largest} silver, λ = {weights[-1]:g})"],
+            is_distilled(largest, weights[-1]),
+            lambda name: paper_f1(name, size, "distilled"),
+        )
+    table.add_other_students()
+    title = f"{gold} gold and {dev} dev sentences"
+    found = [Part(title, 2, "", table.table([""]), size, "models")]
+    if weights:
+        ablation = _ablation(rows, size, sizes, weights)
+        found.append(Part("Silver sentences and the KL term", 3, "", ablation, size, "silver"))
+    return found
+
+
+def _ablation(rows: Sequence[Row], size: str, sizes: list[str], weights: list[float]) -> Table:
+    table = _Table(rows)
+    for silver in sizes:
+        for weight in dict.fromkeys([0.0, *weights] if silver == "0" else weights):
+            note = " (gold only)" if silver == "0" and not weight else ""
+            key = f"{silver} λ={weight:g}"
+            table.add(
+                [_silver_name(rows, silver), f"{weight:g}{note}"],
+                is_distilled(silver, weight),
+                functools.partial(paper_f1, size=size, model=key),
+                paper_titles=[f"paper: {silver}", f"{weight:g}"],
+            )
+        if silver != "0" and len(weights) > 1:
+            table.add_difference(
+                [_silver_name(rows, silver), f"{weights[-1]:g} − {weights[0]:g}"],
+                is_distilled(silver, weights[-1]),
+                is_distilled(silver, weights[0]),
+            )
+    return table.table(["silver", "λ"])
+
+
+def _full(rows: Sequence[Row]) -> Part:
+    table = _Table(rows, ("perfect", "f1"))
+    for title, match, key in (
+        ("BiLSTM, gold only", is_gold_only, "gold"),
+        ("T5 teacher", is_teacher, "teacher"),
+    ):
+        table.add(
+            [title],
+            match,
+            functools.partial(paper_f1, size="full", model=key),
+            perfect=functools.partial(paper_perfect, model=key),
+        )
+    for weight in lambdas(rows):
+        title = f"BiLSTM, teacher's scores on gold, λ = {weight:g}"
+        table.add([title], is_distilled("0", weight))
+    table.add_other_students()
+    return Part(
+        "Full data: Perfect / F1",
+        2,
+        "All labelled sentences are gold here, so none are left as silver: a teacher can only add "
+        "its scores for the gold sentences.",
+        table.table([""]),
+        "full",
+        "models",
+    )
+
+
+def _speed(rows: Sequence[Row], size: str) -> Part:
+    lines = []
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        own = [row for row in rows if row["dataset"] == dataset]
+        for name in dict.fromkeys(row["name"] for row in own):
+            found = [row for row in own if row["name"] == name]
+            rates = [r["sentences_per_second"] for r in found if r["sentences_per_second"]]
+            parameters = statistics.fmean(row["parameters"] for row in found)
+            rate = f"{statistics.fmean(rates):,.0f}" if rates else _NONE
+            f1 = percent([row["f1"] for row in found])
+            size_of = f"{parameters / 1e6:.2f}M"
+            lines.append(Line([display_name(dataset), name, size_of, rate, f1]))
+    return Part(
+        f"Sizes and speeds ({size})",
+        3,
+        "Sentences a second of the test split, batch 32, compilation not counted; students share "
+        "one architecture, and one of them was timed.",
+        Table(["data set", "model", "parameters", "sentences/s", "F1"], lines, titles=2),
+        size,
+        "speed",
+    )
+
+
+def percent(shares: Sequence[float]) -> str:
+    """Mean and, of several, standard deviation of shares, in percent."""
+    return _figure([100 * each for each in shares])
+
+
+def _silver_name(rows: Iterable[Row], silver: str) -> str:
+    """`all` with the numbers of sentences it was."""
+    if silver != "all":
+        return silver
+    counts = sorted({r["silver_sentences"] for r in rows if r["silver"] == "all"})
+    return f"all ({', '.join(f'{count:,}' for count in counts)})"
+
+
+class _Table:
+    """Models down, data sets across, and the mean over data sets where there are several."""
+
+    def __init__(self, rows: Sequence[Row], figures: tuple[str, ...] = ("f1",)) -> None:
+        self._rows = rows
+        self._figures = figures
+        self._datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+        self._lines: list[Line] = []
+
+    def add(
+        self,
+        titles: list[str],
+        match: Match,
+        paper: Callable[[str], float | None] | None = None,
+        *,
+        perfect: Callable[[str], float | None] | None = None,
+        paper_titles: Sequence[str] = ("paper",),
+    ) -> None:
+        """A line of ours, and if the paper has a number for a data set, one of its."""
+        of = {name: [r for r in self._rows if r["dataset"] == name] for name in self._datasets}
+        found = {name: [row for row in of[name] if match(row)] for name in self._datasets}
+        if not any(found.values()):
+            return
+        self._line(
+            titles,
+            [
+                " / ".join(
+                    _figure([100 * row[figure] for row in found[name]]) for figure in self._figures
+                )
+                for name in self._datasets
+            ],
+            _means([[100 * row["f1"] for row in found[name]] for name in self._datasets]),
+        )
+        theirs = [(name, paper(name) if paper else None) for name in self._datasets]
+        if any(value is not None for _, value in theirs):
+            shown = []
+            for name, value in theirs:
+                text = _NONE if value is None else f"{value:.2f}"
+                if perfect and value is not None:
+                    text = f"{perfect(name):.2f} / {text}"
+                shown.append(text)
+            mean = _means([[] if value is None else [value] for _, value in theirs])
+            self._line(paper_titles, shown, mean, "paper")
+
+    def add_other_students(self) -> None:
+        """Of each kind besides BiLSTMs a line for each λ."""
+        names = dict.fromkeys(r["name"] for r in self._rows if r["model"] in OTHER_STUDENTS)
+        for name in names:
+            row = next(r for r in self._rows if r["name"] == name)
+            title = (
+                f"{OTHER_STUDENTS[row['model']]} ({row['silver']} silver, λ = {row['kl_weight']:g})"
+            )
+            self.add([title], _is_named(name))
+
+    def add_difference(self, titles: list[str], match: Match, other: Match) -> None:
+        """By how much a model is better than another, seed by seed."""
+        differences = []
+        for name in self._datasets:
+            pairs = [
+                {r["seed"]: 100 * r["f1"] for r in self._rows if r["dataset"] == name and one(r)}
+                for one in (match, other)
+            ]
+            seeds = pairs[0].keys() & pairs[1].keys()
+            differences.append([pairs[0][seed] - pairs[1][seed] for seed in sorted(seeds)])
+        shown = [_figure(each, signed=True) for each in differences]
+        self._line(titles, shown, _means(differences, signed=True), "difference")
+
+    def table(self, corner: list[str]) -> Table:
+        names = [display_name(name) for name in self._datasets]
+        if len(names) > 1:
+            names.append("mean" if self._figures == ("f1",) else "mean F1")
+        return Table([*corner, *names], self._lines, titles=len(corner))
+
+    def _line(
+        self,
+        titles: Sequence[str],
+        cells: list[str],
+        mean: str,
+        kind: Literal["ours", "paper", "difference"] = "ours",
+    ) -> None:
+        means = [mean] if len(self._datasets) > 1 else []
+        self._lines.append(Line([*titles, *cells, *means], kind))
+
+
+def _figure(values: Sequence[float], *, signed: bool = False) -> str:
+    if not values:
+        return _NONE
+    mean, deviation = mean_std(values)
+    text = f"{mean:+.2f}" if signed else f"{mean:.2f}"
+    return text if deviation is None else f"{text} ± {deviation:.2f}"
+
+
+def _means(groups: Sequence[Sequence[float]], *, signed: bool = False) -> str:
+    """The mean of the groups' means; nothing if a group is empty."""
+    if not all(groups):
+        return _NONE
+    return _figure([statistics.fmean([statistics.fmean(group) for group in groups])], signed=signed)

@@ -1,0 +1,1 @@
+"""Vocabularies: subwords and bytes for transformers, words and characters for a BiLSTM."""

@@ -1,0 +1,222 @@
+"""Word vocabularies: order, ids, files; and reading GloVe files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distill_jax.errors import UserError
+from distill_jax.vocab.words import FILE_NAME, WordVocabulary, load_glove
+
+SENTENCES = [["Play", "jon", "wow"], ["play", "Jon"], ["by", "jon"]]
+sentences = st.lists(st.lists(st.text(max_size=6), max_size=6), max_size=6)
+
+
+def test_order_is_by_count_then_text() -> None:
+    vocabulary = WordVocabulary.build(SENTENCES)
+    assert vocabulary.words == ("jon", "play", "by", "wow")
+    assert vocabulary.characters[0] == "o"
+    assert "P" in vocabulary.characters and "p" in vocabulary.characters
+    assert vocabulary.num_words == 6
+    assert vocabulary.num_chars == 2 + len(set("Playjonwowplay Jonby") - {" "})
+
+
+def test_order_does_not_depend_on_the_order_of_sentences() -> None:
+    assert WordVocabulary.build(SENTENCES) == WordVocabulary.build(reversed(SENTENCES))
+
+
+def test_case_counts_and_size_limits() -> None:
+    cased = WordVocabulary.build(SENTENCES, lowercase=False)
+    assert cased.words == ("jon", "Jon", "Play", "by", "play", "wow")
+    assert WordVocabulary.build(SENTENCES, min_count=2).words == ("jon", "play")
+    assert WordVocabulary.build(SENTENCES, max_words=3).words == ("jon", "play", "by")
+    # Rare words still give their characters.
+    few = WordVocabulary.build(SENTENCES, min_count=3)
+    assert few.words == ("jon",)
+    assert few.characters == WordVocabulary.build(SENTENCES).characters
+
+
+def test_encode() -> None:
+    vocabulary = WordVocabulary(["jon", "play"], ["j", "o", "n"])
+    word_ids, char_ids = vocabulary.encode(["JON", "jonx", "", "play"], max_chars=5)
+    assert word_ids.dtype == char_ids.dtype == np.int32
+    assert word_ids.tolist() == [2, 1, 1, 3]
+    assert char_ids.tolist() == [[1, 1, 1, 0, 0], [2, 3, 4, 1, 0], [0] * 5, [1, 1, 1, 1, 0]]
+
+
+def test_long_words_keep_both_ends() -> None:
+    vocabulary = WordVocabulary([], list("abcdefg"))
+    for width, expected in [(7, "abcdefg"), (5, "abcfg"), (4, "abfg"), (2, "ag"), (1, "a")]:
+        (row,) = vocabulary.encode(["abcdefg"], max_chars=width)[1]
+        assert "".join(vocabulary.characters[i - 2] for i in row) == expected
+
+
+def test_empty_sentence() -> None:
+    word_ids, char_ids = WordVocabulary.build([]).encode([])
+    assert word_ids.shape == (0,) and char_ids.shape == (0, 20)
+
+
+@given(sentences, st.booleans(), st.integers(1, 8))
+def test_every_training_word_is_known(words: list[list[str]], lower: bool, width: int) -> None:
+    vocabulary = WordVocabulary.build(words, lowercase=lower)
+    for sentence in words:
+        word_ids, char_ids = vocabulary.encode(sentence, width)
+        assert char_ids.shape == (len(sentence), width)
+        for word, word_id, row in zip(sentence, word_ids, char_ids, strict=True):
+            assert (word_id >= 2) if word else (word_id == 1)
+            size = min(len(word), width)
+            assert (row[:size] >= 2).all() and not row[size:].any()
+        assert (word_ids < vocabulary.num_words).all() and (char_ids < vocabulary.num_chars).all()
+
+
+@given(sentences, st.booleans())
+def test_files_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, words: list[list[str]], lower: bool
+) -> None:
+    directory = tmp_path_factory.mktemp("vocabulary")
+    vocabulary = WordVocabulary.build(words, lowercase=lower)
+    vocabulary.save(directory)
+    loaded = WordVocabulary.load(directory)
+    assert loaded == vocabulary
+    assert loaded.content_hash() == vocabulary.content_hash()
+    assert [path.name for path in directory.iterdir()] == [FILE_NAME]
+
+
+def test_hash_is_stable_and_sees_every_part() -> None:
+    base = WordVocabulary(["a", "b"], ["a", "b"])
+    others = [
+        WordVocabulary(["b", "a"], ["a", "b"]),
+        WordVocabulary(["a", "b"], ["b", "a"]),
+        WordVocabulary(["a", "b"], ["a", "b"], lowercase=False),
+    ]
+    assert len({v.content_hash() for v in [base, *others]}) == 4
+    assert base.content_hash() == WordVocabulary(["a", "b"], ["a", "b"]).content_hash()
+    assert base.content_hash() == (
+        "a5d8c5fc1873b7b47987c459b13151b40544da47a641de0be27d73745697e9f7"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "characters", "message"),
+    [
+        (["a", "a"], [], "'a' is there twice"),
+        ([], ["x", "x"], "'x' is there twice"),
+        (["A"], [], "'A' could never be looked up"),
+        ([""], [], "'' could never"),
+        ([], ["xy"], "'xy' is not a single character"),
+    ],
+)
+def test_bad_vocabularies_are_refused(
+    words: list[str], characters: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        WordVocabulary(words, characters)
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(UserError, match="min_count is 0"):
+        WordVocabulary.build([], min_count=0)
+    with pytest.raises(UserError, match="max_words is -1"):
+        WordVocabulary.build([], max_words=-1)
+    with pytest.raises(UserError, match="max_chars is 0"):
+        WordVocabulary.build([]).encode([], 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"words": [], "characters": []}',
+        '{"lowercase": 1, "words": [], "characters": []}',
+        '{"lowercase": true, "words": [3], "characters": []}',
+        '{"lowercase": true, "words": ["a", "a"], "characters": []}',
+    ],
+)
+def test_bad_files_are_refused_by_name(tmp_path: Path, content: str) -> None:
+    (tmp_path / FILE_NAME).write_text(content)
+    with pytest.raises(UserError, match=FILE_NAME):
+        WordVocabulary.load(tmp_path)
+
+
+def test_absent_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{FILE_NAME}: cannot be read"):
+        WordVocabulary.load(tmp_path)
+
+
+def test_file_is_readable_text(tmp_path: Path) -> None:
+    WordVocabulary(["é"], ["é"]).save(tmp_path)
+    text = (tmp_path / FILE_NAME).read_text("utf-8")
+    assert "é" in text
+    assert json.loads(text) == {"lowercase": True, "words": ["é"], "characters": ["é"]}
+
+
+def glove(tmp_path: Path, text: str, vocabulary: WordVocabulary, dim: int = 2) -> np.ndarray:
+    path = tmp_path / "glove.txt"
+    path.write_bytes(text.encode())
+    return load_glove(path, vocabulary, dim, np.random.default_rng(0))
+
+
+def test_glove_fills_known_words_and_draws_the_others(tmp_path: Path) -> None:
+    vocabulary = WordVocabulary(["jon", "play", "wow"], [])
+    table = glove(tmp_path, "play 1 2\nother 3 4\nwow -5e-1 6\nplay 9 9\n", vocabulary)
+    assert table.dtype == np.float32 and table.shape == (5, 2)
+    assert table[0].tolist() == [0, 0]
+    assert table[3].tolist() == [1, 2]
+    assert table[4].tolist() == [-0.5, 6]
+    drawn = table[[1, 2]]
+    assert drawn.all() and (np.abs(drawn) <= np.sqrt(3 / 2)).all()
+    without = glove(tmp_path, "", vocabulary)
+    np.testing.assert_array_equal(without[[1, 2]], drawn)
+
+
+def test_glove_falls_back_on_lower_case(tmp_path: Path) -> None:
+    vocabulary = WordVocabulary(["Jon", "jon", "Play"], [], lowercase=False)
+    table = glove(tmp_path, "jon 1 2\nplay 3 4\nPlay 5 6\n", vocabulary)
+    assert table[2:].tolist() == [[1, 2], [1, 2], [5, 6]]
+
+
+def test_glove_words_may_hold_spaces_and_odd_line_ends(tmp_path: Path) -> None:
+    vocabulary = WordVocabulary([". .", "a\x85b", "x"], [])
+    table = glove(tmp_path, ". . 1 2\na\x85b 3 4 \r\nx 5 6", vocabulary)
+    assert table[2:].tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
+def test_word2vec_header_is_skipped(tmp_path: Path) -> None:
+    vocabulary = WordVocabulary(["x"], [])
+    assert glove(tmp_path, "1 2\nx 5 6\n", vocabulary)[2].tolist() == [5, 6]
+    assert glove(tmp_path, "x 5\n1 2\n", vocabulary, dim=1)[2].tolist() == [5]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("x 1", "expected a word and 2 numbers, found 1"),
+        ("x", "found 0"),
+        ("", "found 0"),
+        ("x 1 2 3", "found 3"),
+        ("x 1 two", "'two'"),
+        ("x 1 nan", "not finite"),
+        ("x 1 1e400", "not finite"),
+    ],
+)
+def test_malformed_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
+    for word in ("x", "unwanted"):
+        text = f"a 1 2\n{line.replace('x', word)}\nb 1 2\n"
+        with pytest.raises(UserError, match=rf"glove\.txt:2: .*{message}"):
+            glove(tmp_path, text, WordVocabulary(["x"], []))
+
+
+def test_glove_file_problems(tmp_path: Path) -> None:
+    vocabulary = WordVocabulary([], [])
+    rng = np.random.default_rng(0)
+    with pytest.raises(UserError, match=r"absent\.txt: cannot be read"):
+        load_glove(tmp_path / "absent.txt", vocabulary, 2, rng)
+    (tmp_path / "latin.txt").write_bytes(b"a 1 2\ncaf\xe9 1 2\n")
+    with pytest.raises(UserError, match=r"latin\.txt:2: not UTF-8"):
+        load_glove(tmp_path / "latin.txt", vocabulary, 2, rng)
+    with pytest.raises(UserError, match="dimension of word embeddings is 0"):
+        load_glove(tmp_path / "latin.txt", vocabulary, 0, rng)
