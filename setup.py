@@ -84,7 +84,7 @@ setup(
         "distill_jax.gin",
     ],
     package_dir={"distill_jax.tasks": "tasks", "distill_jax.gin": "gin"},
-    package_data={"distill_jax.gin": ["**/*.gin"]},
+    package_data={"distill_jax.gin": ["**/*.gin"], "distill_jax.report": ["templates/*"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["distill-jax=distill_jax.cli:main"]},

@@ -123,7 +123,8 @@ def _write_page(
     other: Any,
 ) -> None:
     from distill_jax.files import atomic_write
-    from distill_jax.report.evaluation import Evaluated, evaluation_page
+    from distill_jax.report.cases import Evaluated
+    from distill_jax.report.evaluation import evaluation_page
 
     models = [(options.model, *evaluated)]
     if other is not None:

@@ -1,4 +1,4 @@
-"""Pictures for people; matplotlib is the extra `plot` and imported only when something is drawn."""
+"""The reliability diagram; matplotlib is the extra `plot`, imported only when something is drawn."""
 
 import importlib.util
 import io

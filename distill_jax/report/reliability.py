@@ -1,43 +1,42 @@
 """How sure and how right a model is, as a part of a page."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from distill_jax.report.elements import Html, details, join, paragraph
-from distill_jax.report.figures import bins_table
-from distill_jax.report.page import figure
+from distill_jax.report.figure import Figure, figure
+from distill_jax.report.metric_tables import bins_table
 from distill_jax.report.plots import can_plot, reliability_svg
+from distill_jax.report.table import Table
 
 CALIBRATION = ("ece", "brier", "accuracy", "words", "bins")
-"""What it takes of the result of an evaluation; see `tagging.calibration`."""
+"""The fields of an evaluation's result that it needs; see `tagging.calibration`."""
 
 
-def reliability_content(result: Mapping[str, Any], *, name: str = "reliability") -> Html:
-    """The diagram with its numbers, or the numbers alone where matplotlib is not installed.
+@dataclass(frozen=True)
+class Reliability:
+    """The diagram with its numbers, or the numbers alone where matplotlib is not installed."""
 
-    `name` is that of the figure, which no other of the page may have.
+    template: ClassVar[str] = "reliability.html.j2"
+    diagram: Figure | None
+    numbers: Table
+
+
+def reliability(result: Mapping[str, Any], *, name: str = "reliability") -> Reliability:
+    """How often a model is right, by how sure it is.
+
+    Args:
+        result: with the fields of `CALIBRATION`.
+        name: of the figure; no other of the page may have it.
     """
-    parts = [
-        paragraph(
-            "How often the most probable tag of a word is right, by how probable the model says it "
-            "is. A model whose bars end on the diagonal is as sure as it is right."
-        )
-    ]
+    diagram = None
     if can_plot():
-        words = f"{result['ece']:.4f}"
-        parts.append(
-            figure(
-                reliability_svg(result),
-                name=name,
-                title=f"Reliability diagram: accuracy against confidence; the expected calibration "
-                f"error is {words}. The table below has its numbers.",
-                caption=f"Accuracy against confidence; expected calibration error {words}.",
-            )
+        error = f"{result['ece']:.4f}"
+        diagram = figure(
+            reliability_svg(result),
+            name=name,
+            title=f"Reliability diagram: accuracy against confidence; the expected calibration "
+            f"error is {error}. The table below has its numbers.",
+            caption=f"Accuracy against confidence; expected calibration error {error}.",
         )
-        parts.append(details("The numbers", bins_table(result["bins"])))
-    else:
-        parts.append(
-            paragraph("The diagram needs matplotlib (the extra `plot`), which was not installed.")
-        )
-        parts.append(bins_table(result["bins"]))
-    return join(parts)
+    return Reliability(diagram, bins_table(result["bins"]))

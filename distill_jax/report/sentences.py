@@ -1,9 +1,9 @@
 """Sentences with their spans in colour, and each span's label beside it."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
-from distill_jax.report.elements import Html, element, join
 from distill_jax.tagging import Span
 
 _GOLDEN_ANGLE = 137.508  # hues far from each other, however many labels there are
@@ -28,7 +28,48 @@ class Example(NamedTuple):
     """A line above it."""
 
 
-def sentence_list(examples: Sequence[Example], labels: Sequence[str]) -> Html:
+class Mark(NamedTuple):
+    """How a span is shown."""
+
+    label: str
+    hue: int
+    """In degrees."""
+    score: float | None
+    wrong: bool
+
+
+class Piece(NamedTuple):
+    """A word outside all spans, or all words of a span."""
+
+    text: str
+    mark: Mark | None = None
+
+
+class ShownReading(NamedTuple):
+    """A reading cut into pieces, a space between each two."""
+
+    who: str
+    pieces: Sequence[Piece]
+    sees_nothing: bool
+    """It has no spans where gold has some."""
+
+
+class ShownExample(NamedTuple):
+    """A sentence as the page shows it."""
+
+    about: str
+    readings: Sequence[ShownReading]
+
+
+@dataclass(frozen=True)
+class SentenceList:
+    """Sentences one below the other, each with its readings."""
+
+    template: ClassVar[str] = "sentence_list.html.j2"
+    examples: Sequence[ShownExample]
+
+
+def sentence_list(examples: Sequence[Example], labels: Sequence[str]) -> SentenceList:
     """Sentences one below the other, each with its readings.
 
     Args:
@@ -36,53 +77,30 @@ def sentence_list(examples: Sequence[Example], labels: Sequence[str]) -> Html:
         labels: all there are; a label has the same colour wherever they are the same.
     """
     hues = {label: round(i * _GOLDEN_ANGLE) % 360 for i, label in enumerate(labels)}
-    items = (
-        element(
-            "li",
-            element("p", example.about, class_="about"),
-            *(
-                _reading(example.words, reading, None if i == 0 else example.readings[0], hues)
-                for i, reading in enumerate(example.readings)
-            ),
-        )
-        for example in examples
+    return SentenceList(
+        [
+            ShownExample(
+                example.about,
+                [
+                    _reading(example.words, reading, example.readings[0], hues)
+                    for reading in example.readings
+                ],
+            )
+            for example in examples
+        ]
     )
-    return element("ol", join(items, "\n"), class_="sentences")
 
 
 def _reading(
-    words: Sequence[str], reading: Reading, gold: Reading | None, hues: Mapping[str, int]
-) -> Html:
+    words: Sequence[str], reading: Reading, gold: Reading, hues: Mapping[str, int]
+) -> ShownReading:
     scores = reading.scores or [None] * len(reading.spans)
-    parts: list[str] = []
+    pieces: list[Piece] = []
     at = 0
     for span, score in zip(reading.spans, scores, strict=True):
-        parts += words[at : span.start]
-        wrong = gold is not None and span not in gold.spans
-        parts.append(_span(" ".join(words[span.start : span.end]), span, score, wrong, hues))
+        pieces += (Piece(word) for word in words[at : span.start])
+        mark = Mark(span.label, hues.get(span.label, 0), score, span not in gold.spans)
+        pieces.append(Piece(" ".join(words[span.start : span.end]), mark))
         at = span.end
-    parts += words[at:]
-    missed = [] if gold is None else [span for span in gold.spans if span not in reading.spans]
-    what = [join(parts, " ")]
-    if missed and not reading.spans:
-        what.append(element("span", " — no spans", class_="quiet"))
-    return element(
-        "div",
-        element("span", reading.who, class_="who"),
-        element("span", *what, class_="what"),
-        class_="reading",
-    )
-
-
-def _span(text: str, span: Span, score: float | None, wrong: bool, hues: Mapping[str, int]) -> Html:
-    sign = [element("span", "✗", class_="sign", role="img", aria_label="wrong:")] if wrong else []
-    probability = [element("small", f"{score:.2f}")] if score is not None else []
-    return element(
-        "mark",
-        *sign,
-        text,
-        element("b", span.label),
-        *probability,
-        class_="wrong" if wrong else None,
-        style=f"--hue:{hues.get(span.label, 0)}",
-    )
+    pieces += (Piece(word) for word in words[at:])
+    return ShownReading(reading.who, pieces, bool(gold.spans) and not reading.spans)

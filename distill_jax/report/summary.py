@@ -1,4 +1,4 @@
-"""Tables for people."""
+"""What commands print of models, as Rich tables in the terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from distill_jax.report.number_format import share
 
 _SHARES = (
     *("f1", "precision", "recall", "f1_strict", "perfect", "illegal", "malformed"),
@@ -24,7 +26,7 @@ def print_evaluation(result: Mapping[str, Any], console: Console | None = None) 
     headline = Table("metric", "value", title="all labels")
     for name in _SHARES:
         if name in result:
-            headline.add_row(name, _share(result[name]))
+            headline.add_row(name, share(result[name]))
     for name in _COUNTS:
         headline.add_row(name, f"{result[name]:,}")
     headline.add_row("sentences/s", f"{result['sentences_per_second']:,.1f}")
@@ -39,19 +41,14 @@ def print_evaluation(result: Mapping[str, Any], console: Console | None = None) 
     if result.get("malformations"):
         title = "malformed outputs (counted as all O)"
         kinds = Table("malformed", "sentences", title=title, min_width=len(title) + 2)
-        for kind, share in result["malformations"].items():
-            kinds.add_row(kind, f"{share:.4f}")
+        for kind, part in result["malformations"].items():
+            kinds.add_row(kind, f"{part:.4f}")
         console.print(kinds)
     if "temperature_fit" in result:
         fit = Table("", *result["temperature_fit"], title="temperature")
         for name in ("temperature", "nll", "ece", "brier"):
             fit.add_row(name, *(f"{of[name]:.4f}" for of in result["temperature_fit"].values()))
         console.print(fit)
-
-
-def _share(value: float) -> str:
-    """Four places, or two digits of what would be 0.0000."""
-    return f"{value:.4f}" if value == 0 or value >= 5e-5 else f"{value:.1e}"
 
 
 def print_summary(models: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:

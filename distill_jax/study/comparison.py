@@ -1,4 +1,4 @@
-"""A cell's teacher and its best student on the test sentences: kept in the cell, shown on the page.
+"""A cell's teacher and its best student on the test sentences, kept in the cell for the page.
 
 The best student is that with the highest F1 on the dev sentences, as everywhere.
 """
@@ -12,11 +12,7 @@ from distill_jax.errors import UserError
 from distill_jax.files import atomic_write
 from distill_jax.inference import Prediction
 from distill_jax.inference.evaluation import evaluate
-from distill_jax.report.confusion import Confusion, confusion_tables
-from distill_jax.report.elements import Html, details, join, paragraph
-from distill_jax.report.figures import agreement
-from distill_jax.report.reliability import CALIBRATION, reliability_content
-from distill_jax.report.sentences import Example, Reading, sentence_list
+from distill_jax.report.reliability import CALIBRATION
 from distill_jax.tagging import LabelSet, Sentence, Span, spans_from_iob2
 
 COMPARISON = "comparison.json"
@@ -65,7 +61,7 @@ def compare(
     student: Sequence[Prediction],
 ) -> Comparison:
     """Compares predictions for the same sentences, which have tags."""
-    found = []
+    compared = []
     for sentence, first, second in zip(sentences, teacher, student, strict=True):
         assert sentence.tags is not None, "a study's sentences have tags"
         tags = (
@@ -73,21 +69,23 @@ def compare(
             labels.decode_iob2(first.tag_ids),
             labels.decode_iob2(second.tag_ids),
         )
-        found.append(
+        compared.append(
             Tagged(tuple(sentence.words), *(tuple(spans_from_iob2(each)) for each in tags))
         )
     calibration = {}
     for who, predictions in (("teacher", teacher), ("student", student)):
         result = evaluate(labels, sentences, predictions)
         calibration[who] = {key: result[key] for key in CALIBRATION} if "bins" in result else {}
-    return Comparison(name, tuple(labels.names), calibration, tuple(found))
+    return Comparison(name, tuple(labels.names), calibration, tuple(compared))
 
 
-def write_comparison(folder: Path, found: Comparison) -> None:
+def write_comparison(folder: Path, comparison: Comparison) -> None:
     """Writes `comparison.json` into a cell's folder, a sentence a line."""
-    head = {"schema": SCHEMA, **found._asdict()}
+    head = {"schema": SCHEMA, **comparison._asdict()}
     del head["sentences"]
-    lines = [json.dumps(each, ensure_ascii=False) for each in (head, *_as_json(found.sentences))]
+    lines = [
+        json.dumps(each, ensure_ascii=False) for each in (head, *_as_json(comparison.sentences))
+    ]
     with atomic_write(folder / COMPARISON) as temporary:
         temporary.write_text("[" + ",\n".join(lines) + "]\n", "utf-8")
 
@@ -104,7 +102,7 @@ def read_comparison(folder: Path) -> Comparison | None:
         head, *sentences = json.loads(path.read_text("utf-8"))
         if head["schema"] != SCHEMA:
             raise UserError(f"{path}: schema {head['schema']!r} instead of {SCHEMA}; delete it")
-        found = tuple(
+        tagged = tuple(
             Tagged(
                 tuple(one["words"]),
                 *(_spans(one[name]) for name in ("gold", "teacher", "student")),
@@ -112,74 +110,9 @@ def read_comparison(folder: Path) -> Comparison | None:
             for one in sentences
         )
         calibration = {who: dict(head["calibration"][who]) for who in ("teacher", "student")}
-        return Comparison(head["student"], tuple(head["labels"]), calibration, found)
+        return Comparison(head["student"], tuple(head["labels"]), calibration, tagged)
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{path}: damaged; delete it, and the page does without") from None
-
-
-def differences_content(title: str, found: Comparison, most: int = 50) -> Html:
-    """A table of who is right, and the first sentences tagged differently, folded.
-
-    Those the teacher has right and the student wrong stand first, then the reverse, then the others.
-    """
-
-    def order(one: Tagged) -> int:
-        return 0 if one.teacher == one.gold else 1 if one.student == one.gold else 2
-
-    who = ("the teacher is right", "the student is right", "neither is right")
-    different = found.different
-    shown = [
-        Example(
-            one.words,
-            [
-                Reading("gold", one.gold),
-                Reading("teacher", one.teacher),
-                Reading("student", one.student),
-            ],
-            who[order(one)],
-        )
-        for one in sorted(different, key=order)[:most]
-    ]
-    parts = [
-        agreement(found.counts, "teacher", "student", f"{title}: sentences by who is right"),
-        paragraph(
-            f"{len(different):,} sentences are tagged differently by the teacher and {found.student}."
-        ),
-    ]
-    if shown:
-        summary = f"{'All' if len(shown) == len(different) else f'The first {len(shown)}'}"
-        parts.append(details(f"{summary} of them", sentence_list(shown, found.labels)))
-    return join(parts)
-
-
-def confusion_content(title: str, found: Comparison) -> Html:
-    """Which labels each model takes for which, folded."""
-    parts = []
-    for who in ("teacher", "student"):
-        counts = Confusion()
-        for one in found.sentences:
-            counts.update(one.gold, getattr(one, who))
-        parts.append(details(f"{title}: {_name(found, who)}", confusion_tables(counts)))
-    return join(parts)
-
-
-def calibration_content(title: str, found: Comparison, name: str) -> Html:
-    """How sure and how right each model is, folded; nothing of one without posteriors.
-
-    `name` is a word that no other comparison of the page is called by.
-    """
-    return join(
-        details(
-            f"{title}: {_name(found, who)}",
-            reliability_content(result, name=f"reliability-{name}-{who}"),
-        )
-        for who, result in found.calibration.items()
-        if result
-    )
-
-
-def _name(found: Comparison, who: str) -> str:
-    return who if who == "teacher" else found.student
 
 
 def _as_json(sentences: Sequence[Tagged]) -> list[dict[str, Any]]:

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
-from distill_jax.report.elements import Html, details, element, join, paragraph, table
-from distill_jax.report.page import Section, Tile, figure, page
-from distill_jax.study.comparison import (
-    Comparison,
-    calibration_content,
-    confusion_content,
-    differences_content,
+from distill_jax.report.blocks import Fold, Paragraph, Subheading
+from distill_jax.report.figure import Figure, figure
+from distill_jax.report.page import Section, Tile, page
+from distill_jax.report.rendering import Block
+from distill_jax.report.table import Column, Table
+from distill_jax.study.comparison import Comparison
+from distill_jax.study.comparison_blocks import (
+    calibration_blocks,
+    confusion_blocks,
+    differences_blocks,
 )
 from distill_jax.study.paper import display_name, paper_f1
 from distill_jax.study.tables import (
@@ -50,13 +53,13 @@ def study_page(
     for size in dict.fromkeys(part.size for part in all_parts):
         of_size = [part for part in all_parts if part.size == size]
         name = size.replace("/", "_")
-        content = [_part(part, name, figures) for part in of_size]
-        sections.append(Section(f"size-{name}", of_size[0].title, join(content)))
+        content = [block for part in of_size for block in _part(part, name, figures)]
+        sections.append(Section(f"size-{name}", of_size[0].title, content))
     if beside := _beside_the_paper(rows):
         sections.append(Section("paper", "Beside the paper", beside))
     sections += _compared(comparisons)
     if settings:
-        sections.append(Section("settings", "Settings", _settings(settings)))
+        sections.append(Section("settings", "Settings", [_settings(settings)]))
     return page("Distillation study", introduction(rows), _tiles(rows), sections)
 
 
@@ -64,16 +67,18 @@ def _compared(comparisons: Mapping[str, Comparison]) -> list[Section]:
     """Mistakes, calibration and differences of teachers and best students."""
     if not comparisons:
         return []
-    confusion, calibration, different = [], [], []
-    for number, (name, found) in enumerate(comparisons.items()):
-        confusion.append(confusion_content(name, found))
-        calibration.append(calibration_content(name, found, str(number)))
-        different.append(differences_content(name, found))
+    confusion: list[Block] = []
+    calibration: list[Block] = []
+    different: list[Block] = []
+    for number, (name, comparison) in enumerate(comparisons.items()):
+        confusion += confusion_blocks(name, comparison)
+        calibration += calibration_blocks(name, comparison, str(number))
+        different += differences_blocks(name, comparison)
     title = "Sentences that teacher and best student tag differently"
     return [
-        Section("confusion", "Confusion between labels", join(confusion)),
-        *([Section("reliability", "Reliability", join(calibration))] if any(calibration) else []),
-        Section("different", title, join(different)),
+        Section("confusion", "Confusion between labels", confusion),
+        *([Section("reliability", "Reliability", calibration)] if calibration else []),
+        Section("different", title, different),
     ]
 
 
@@ -89,34 +94,31 @@ def _tiles(rows: Sequence[Row]) -> list[Tile]:
     ]
 
 
-def _part(part: Part, name: str, figures: Mapping[str, str]) -> Html:
+def _part(part: Part, name: str, figures: Mapping[str, str]) -> list[Block]:
     """A part, its title as a heading unless the section has it, its figure before its table."""
-    content = [element("h3", part.title)] if part.level > 2 else []
-    content += [paragraph(part.text)] if part.text else []
-    drawing = None
+    blocks: list[Block] = [Subheading(part.title)] if part.level > 2 else []
+    blocks += [Paragraph(part.text)] if part.text else []
     if part.kind == "silver":
-        drawing = _figure(
+        blocks += _figure(
             figures,
             f"silver_{name}",
             "F1 against the number of silver sentences; points are means over seeds, bars standard "
             "deviations.",
         )
     elif part.kind == "speed":
-        drawing = _figure(
+        blocks += _figure(
             figures,
             f"quality_{name}",
             "F1 against sentences a second; the larger a marker, the more parameters.",
         )
-    content += [drawing] if drawing is not None else []
     grid = part.table
-    shown = table(
-        grid.head,
-        [line.cells for line in grid.lines],
-        caption=_caption(part),
-        text_columns=range(grid.titles),
-        row_classes=[_CLASSES[line.kind] for line in grid.lines],
-    )
-    return join([*content, shown])
+    columns = [
+        Column(heading, "text" if number < grid.titles else "number")
+        for number, heading in enumerate(grid.head)
+    ]
+    cells = [line.cells for line in grid.lines]
+    classes = [_CLASSES[line.kind] for line in grid.lines]
+    return [*blocks, Table(_caption(part), columns, cells, classes)]
 
 
 def _caption(part: Part) -> str:
@@ -127,15 +129,16 @@ def _caption(part: Part) -> str:
     return "Perfect / F1 in percent" if part.size == "full" else "F1 in percent"
 
 
-def _figure(figures: Mapping[str, str], name: str, caption: str) -> Html | None:
+def _figure(figures: Mapping[str, str], name: str, caption: str) -> list[Figure]:
+    """The figure of that name, if there is one."""
     if name not in figures:
-        return None
+        return []
     title = f"{caption} The table below has the numbers."
-    return figure(figures[name], name=name, title=title, caption=caption)
+    return [figure(figures[name], name=name, title=title, caption=caption)]
 
 
-def _beside_the_paper(rows: Sequence[Row]) -> Html | None:
-    """A line for each model that the paper reports too; None if it reports none of them."""
+def _beside_the_paper(rows: Sequence[Row]) -> list[Block]:
+    """A line for each model that the paper reports too; nothing if it reports none of them."""
     lines = []
     for size in dict.fromkeys(row["size"] for row in rows):
         of_size = [row for row in rows if row["size"] == size]
@@ -150,22 +153,19 @@ def _beside_the_paper(rows: Sequence[Row]) -> Html | None:
                 figures = [percent(ours), f"{theirs:.2f}", f"{mean - theirs:+.2f}"]
                 lines.append([display_name(dataset), size, title, *figures])
     if not lines:
-        return None
-    return join(
-        [
-            paragraph(
-                "What differs: the paper's teacher is T5-base, pre-trained on C4; its BiLSTM reads "
-                "GloVe vectors; its silver set is all that is left of the training sentences; it "
-                "reports one subset. Ours is what the settings say."
-            ),
-            table(
-                ("data set", "gold/dev", "model", "ours", "paper", "difference"),
-                lines,
-                caption="F1 in percent, ours and that of Farina et al. 2023",
-                text_columns=(0, 1, 2),
-            ),
-        ]
-    )
+        return []
+    columns = [
+        *(Column(name, "text") for name in ("data set", "gold/dev", "model")),
+        *(Column(name) for name in ("ours", "paper", "difference")),
+    ]
+    return [
+        Paragraph(
+            "What differs: the paper's teacher is T5-base, pre-trained on C4; its BiLSTM reads "
+            "GloVe vectors; its silver set is all that is left of the training sentences; it "
+            "reports one subset. Ours is what the settings say."
+        ),
+        Table("F1 in percent, ours and that of Farina et al. 2023", columns, lines),
+    ]
 
 
 def _comparable(rows: Sequence[Row]) -> list[tuple[str, Match, str]]:
@@ -186,9 +186,7 @@ def _comparable(rows: Sequence[Row]) -> list[tuple[str, Match, str]]:
     return models
 
 
-def _settings(settings: Mapping[str, str]) -> Html:
-    lines = [
-        [element("code", name), element("code", value)] for name, value in sorted(settings.items())
-    ]
-    shown = table(("name", "value"), lines, caption="Gin bindings", text_columns=(0, 1))
-    return details(f"{len(lines)} bindings that the results depend on", shown)
+def _settings(settings: Mapping[str, str]) -> Fold:
+    columns = [Column("name", "code"), Column("value", "code")]
+    bindings = Table("Gin bindings", columns, sorted(settings.items()))
+    return Fold(f"{len(settings)} bindings that the results depend on", [bindings])

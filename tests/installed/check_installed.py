@@ -44,12 +44,16 @@ def check_environment() -> None:
 
 
 def check_files() -> None:
-    """Every module, task and Gin file of the checkout is installed, and nothing else."""
+    """Every module, template, task and Gin file of the checkout is installed, and nothing else."""
     import distill_jax
 
     package = Path(distill_jax.__file__).resolve().parent
     wanted = {
         *(path.relative_to(CHECKOUT / "distill_jax") for path in _files("distill_jax", "*.py")),
+        *(
+            path.relative_to(CHECKOUT / "distill_jax")
+            for path in _files("distill_jax/report/templates", "*")
+        ),
         *(path.relative_to(CHECKOUT) for path in _files("tasks", "*.py")),
         *(path.relative_to(CHECKOUT) for path in _files("gin", "*.gin")),
     }

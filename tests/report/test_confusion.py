@@ -5,7 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_jax.report.confusion import Confusion, Pair, confusion_tables, pairs
+from distill_jax.report.confusion import Confusion, Pair, pairs
+from distill_jax.report.confusion_tables import confusion_tables
 from distill_jax.report.page import Section, page
 from distill_jax.tagging import Span, SpanCounts, iob2_from_spans
 from tests.html_reader import Page
@@ -16,8 +17,8 @@ def spans(draw: st.DrawFn, length: int = 7) -> list[Span]:
     """Spans that do not overlap."""
     cuts = sorted(draw(st.sets(st.integers(0, length), max_size=5)))
     labels = st.sampled_from(["a", "b", "O", "<c>"])
-    found = [Span(x, y, draw(labels)) for x, y in itertools.pairwise(cuts)]
-    return [span for span in found if draw(st.booleans())]
+    drawn = [Span(x, y, draw(labels)) for x, y in itertools.pairwise(cuts)]
+    return [span for span in drawn if draw(st.booleans())]
 
 
 def overlap(one: Span, other: Span) -> int:
@@ -26,16 +27,16 @@ def overlap(one: Span, other: Span) -> int:
 
 @given(spans(), spans())
 def test_pairs(gold: list[Span], predicted: list[Span]) -> None:
-    found = pairs(gold, predicted)
+    made = pairs(gold, predicted)
     # Each span is there once.
-    assert sorted(pair.gold for pair in found if pair.gold) == sorted(gold)
-    assert sorted(pair.predicted for pair in found if pair.predicted) == sorted(predicted)
-    assert all(overlap(pair.gold, pair.predicted) for pair in found if pair.gold and pair.predicted)
+    assert sorted(pair.gold for pair in made if pair.gold) == sorted(gold)
+    assert sorted(pair.predicted for pair in made if pair.predicted) == sorted(predicted)
+    assert all(overlap(pair.gold, pair.predicted) for pair in made if pair.gold and pair.predicted)
     # What could be a pair is one, and equal spans always are.
-    missed = [pair.gold for pair in found if pair.gold and not pair.predicted]
-    spurious = [pair.predicted for pair in found if pair.predicted and not pair.gold]
+    missed = [pair.gold for pair in made if pair.gold and not pair.predicted]
+    spurious = [pair.predicted for pair in made if pair.predicted and not pair.gold]
     assert not any(overlap(a, b) for a in missed for b in spurious)
-    assert all(Pair(span, span) in found for span in set(gold) & set(predicted))
+    assert all(Pair(span, span) in made for span in set(gold) & set(predicted))
 
 
 def test_which_pairs() -> None:

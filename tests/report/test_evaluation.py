@@ -8,8 +8,9 @@ import pytest
 
 from distill_jax.inference import Prediction, evaluate
 from distill_jax.report import reliability
-from distill_jax.report.evaluation import Evaluated, evaluation_page
-from distill_jax.report.summary import _share as printed
+from distill_jax.report.cases import Evaluated
+from distill_jax.report.evaluation import evaluation_page
+from distill_jax.report.number_format import share as printed
 from distill_jax.tagging import LabelSet, Sentence
 from tests.html_reader import Page
 
@@ -59,7 +60,7 @@ SECOND = (
 
 def parts(html: str) -> dict[str, str]:
     """The text of each section by its heading."""
-    found = {}
+    texts = {}
     for part in html.split("<section id=")[1:]:
         text = Page(
             '<!DOCTYPE html>\n<html lang="en"><section id='
@@ -67,8 +68,8 @@ def parts(html: str) -> dict[str, str]:
             + "</section></html>"
         ).text
         title = part.split("<h2>")[1].split("</h2>")[0]
-        found[title] = text
-    return found
+        texts[title] = text
+    return texts
 
 
 def test_every_number_of_the_json_is_there() -> None:
@@ -131,8 +132,8 @@ def test_so_many_sentences_and_no_more() -> None:
 
 
 def test_without_posteriors_the_order_is_that_of_the_data() -> None:
-    found = [one._replace(log_likelihoods=None) for one in FIRST]
-    html = evaluation_page("d", SENTENCES, [evaluated("m", *found)])
+    greedy = [one._replace(log_likelihoods=None) for one in FIRST]
+    html = evaluation_page("d", SENTENCES, [evaluated("m", *greedy)])
     sections = parts(html)
     text = sections["Sentences tagged wrongly"]
     assert "in the order of the data" in text and "confidence" not in text
@@ -177,3 +178,20 @@ def test_without_matplotlib_the_numbers_stand_for_the_diagram(
     html = evaluation_page("d", SENTENCES, [evaluated("m", *FIRST)])
     assert "<svg" not in html and "needs matplotlib" in html
     assert ["0.67 to 0.73", "2", "0.7000", "0.5000"] in [r for t in Page(html).tables for r in t]
+
+
+def test_words_labels_and_names_are_never_html() -> None:
+    nasty = "<script>alert(\"x\", 'y')</script>"
+    labels = LabelSet((nasty, "a\"b'c"))
+    data = [Sentence((nasty, "it's", '"'), (f"B-{nasty}", "O", "B-a\"b'c"))]
+    made = Prediction(np.array([OUT, CITY, TIME], np.int32), None)
+    result = evaluated("m", *FIRST).result | evaluate(labels, data, [made])
+    models = [Evaluated(f"{nasty}{n}", labels, [made], result) for n in range(2)]
+    html = evaluation_page(f"{nasty}.conll", data, models)
+    assert "<script" not in html
+    read = Page(html)  # no script, no attribute that runs one
+    assert read.links_hold()
+    for text in (f"{nasty}0", f"{nasty}1", f"{nasty}.conll", f"gold{nasty}{nasty} it's \"a\"b'c"):
+        assert text in read.text
+    assert f"{nasty}, other words" not in read.text  # it is missed, and another is spurious
+    assert [nasty, "(missed)", "1"] in [row for table in read.tables for row in table]

@@ -9,7 +9,7 @@ WORDS = ("fly", "<script>", "new", "york", "&", "now")
 
 
 def shown(*examples: Example) -> Page:
-    return Page(page("t", "", [], [Section("s", "s", sentence_list(examples, ["city", "time"]))]))
+    return Page(page("t", "", [], [Section("s", "s", [sentence_list(examples, ["city", "time"])])]))
 
 
 def test_a_sentence() -> None:

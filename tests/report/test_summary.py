@@ -78,7 +78,7 @@ def test_a_reliability_diagram(tmp_path: Path) -> None:
     assert content.startswith(b"\x89PNG")
     width, height = struct.unpack(">II", content[16:24])
     assert width >= 600 and height >= 700
-    assert [found.name for found in path.parent.iterdir()] == ["reliability.png"]
+    assert [file.name for file in path.parent.iterdir()] == ["reliability.png"]
     # Bars of accuracy are there, and change with the data.
     blue = np.array([0x3B, 0x6E, 0xA8]) / 255
     there = (abs(pixels(path) - blue).max(-1) < 0.02).sum()

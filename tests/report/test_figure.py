@@ -2,8 +2,8 @@
 
 import pytest
 
-from distill_jax.report.elements import join
-from distill_jax.report.page import Section, figure, page
+from distill_jax.report.figure import figure
+from distill_jax.report.page import Section, page
 from tests.html_reader import Page
 
 SVG = """<?xml version="1.0" encoding="utf-8" standalone="no"?>
@@ -19,7 +19,7 @@ SVG = """<?xml version="1.0" encoding="utf-8" standalone="no"?>
 
 def test_the_same_drawing_twice() -> None:
     drawings = [figure(SVG, name=name, title=f"t<{name}>", caption="c") for name in ("a", "b")]
-    html = page("t", "", [], [Section("s", "s", join(drawings))])
+    html = page("t", "", [], [Section("s", "s", drawings)])
     read = Page(html)
     assert {"a-g", "a-c", "b-g", "b-c"} <= read.ids
     assert read.links_hold()
@@ -35,6 +35,6 @@ def test_a_drawing_of_matplotlib() -> None:
     result = {"bins": bins, "ece": 0.1, "brier": 0.2, "accuracy": 0.8, "words": 3}
     svg = plots.reliability_svg(result)
     assert svg == plots.reliability_svg(result)
-    html = page("t", "", [], [Section("s", "s", figure(svg, name="r", title="reliability"))])
+    html = page("t", "", [], [Section("s", "s", [figure(svg, name="r", title="reliability")])])
     assert Page(html).links_hold()
     assert "http" not in html.replace("http-equiv", "")

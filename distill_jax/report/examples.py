@@ -1,0 +1,118 @@
+"""Which sentences of an evaluation its page shows, and in which order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from distill_jax.report.cases import Case
+from distill_jax.report.metric_tables import agreement
+from distill_jax.report.sentences import Example, Reading, SentenceList, sentence_list
+from distill_jax.report.table import Table
+from distill_jax.tagging import LabelSet
+
+
+@dataclass(frozen=True)
+class WrongSentences:
+    """Sentences in which the model misses a span of gold or sees one that gold does not have."""
+
+    template: ClassVar[str] = "wrong_sentences.html.j2"
+    wrong: int
+    sentences: int
+    """Right ones included."""
+    by_confidence: bool
+    """The most confident mistakes stand first; otherwise the order is that of the data."""
+    shown: SentenceList
+    """The first of them."""
+
+
+@dataclass(frozen=True)
+class DifferentSentences:
+    """Sentences that two models tag differently."""
+
+    template: ClassVar[str] = "different_sentences.html.j2"
+    agreement: Table
+    different: int
+    sentences: int
+    """Those included that both tag alike."""
+    by_confidence: bool
+    """The first model's most confident differences stand first."""
+    shown: SentenceList
+    """The first of them."""
+
+
+def wrong_sentences(cases: Sequence[Case], labels: LabelSet, most: int) -> WrongSentences:
+    """The sentences that the first model tags wrongly, at most so many of them shown."""
+    wrong = [(case, case.answers[0].certainty(case.gold)) for case in cases if not case.is_right(0)]
+    shown = [
+        Example(
+            case.words,
+            [Reading("gold", case.gold), case.answers[0].reading("predicted")],
+            "" if certainty is None else f"confidence of the mistake: {certainty:.2f}",
+        )
+        for case, certainty in _surest_first(wrong)[:most]
+    ]
+    return WrongSentences(
+        len(wrong), len(cases), _says_how_sure(wrong), sentence_list(shown, labels.names)
+    )
+
+
+def different_sentences(
+    cases: Sequence[Case], labels: Sequence[str], most: int
+) -> DifferentSentences:
+    """The sentences that two models tag differently, at most so many of them shown.
+
+    Args:
+        cases: with the answers of both.
+        labels: those of either model, which colour the spans.
+        most: how many are shown.
+    """
+    counts = [[0, 0], [0, 0]]
+    different = []
+    for case in cases:
+        counts[not case.is_right(0)][not case.is_right(1)] += 1
+        one, other = case.answers
+        if one.spans != other.spans:
+            different.append((case, one.certainty(other.spans)))
+    shown = [
+        Example(
+            case.words,
+            [
+                Reading("gold", case.gold),
+                case.answers[0].reading("this model"),
+                case.answers[1].reading("other model"),
+            ],
+            _who_is_right(case, certainty),
+        )
+        for case, certainty in _surest_first(different)[:most]
+    ]
+    caption = "Sentences by which of the models has all spans right"
+    return DifferentSentences(
+        agreement(counts, "this model", "other model", caption),
+        len(different),
+        len(cases),
+        _says_how_sure(different),
+        sentence_list(shown, labels),
+    )
+
+
+def _who_is_right(case: Case, certainty: float | None) -> str:
+    who = "neither"
+    if case.is_right(0):
+        who = "this model"
+    elif case.is_right(1):
+        who = "the other model"
+    if certainty is None:
+        return f"{who} is right"
+    return f"{who} is right · this model's confidence where they differ: {certainty:.2f}"
+
+
+def _surest_first(
+    cases: Sequence[tuple[Case, float | None]],
+) -> list[tuple[Case, float | None]]:
+    """By certainty; of equals, and where nothing says how sure, in the order of the data."""
+    return sorted(cases, key=lambda case: -(case[1] or 0.0))
+
+
+def _says_how_sure(cases: Sequence[tuple[Case, float | None]]) -> bool:
+    """Whether the decoder says how sure the model is: of all sentences or of none."""
+    return any(certainty is not None for _, certainty in cases)
