@@ -6,6 +6,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from distill_jax.report.number_format import share
 
@@ -36,7 +37,8 @@ def print_evaluation(result: Mapping[str, Any], console: Console | None = None) 
     labels = Table("label", "precision", "recall", "f1", "support", title="per label")
     for label, figures in sorted(result["per_label"].items()):
         shown = (f"{figures[name]:.4f}" for name in ("precision", "recall", "f1"))
-        labels.add_row(label, *shown, f"{figures['support']:,}")
+        # As text: Rich would take a label in brackets for one of its styles.
+        labels.add_row(Text(label), *shown, f"{figures['support']:,}")
     console.print(labels)
     if result.get("malformations"):
         title = "malformed outputs (counted as all O)"

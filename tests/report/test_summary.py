@@ -65,6 +65,12 @@ def test_kinds_of_malformed_outputs_and_a_fit_have_tables() -> None:
         assert text in fit
 
 
+def test_labels_in_brackets_are_text() -> None:
+    figures = SPANS["per_label"]["city"]
+    text = shown(SPANS | {"per_label": {"[red]": figures, "[/red]": figures}})
+    assert "[red]" in text and "[/red]" in text
+
+
 def pixels(path: Path) -> np.ndarray:
     from matplotlib.image import imread
 
