@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one, and hashing what they hold."""
+"""Writing files so that a reader never sees half of one, reading JSON, hashing what files hold."""
 
 import fcntl
 import hashlib
@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from distill_jax.errors import UserError
 
 
 @contextmanager
@@ -98,6 +100,41 @@ def _folders_above(path: Path) -> Iterator[None]:
             for folder in missing:
                 folder.rmdir()
         raise
+
+
+def read_json_object(
+    path: str | os.PathLike[str], remedy: str = "copy the file again", *, absent: str | None = None
+) -> dict[str, Any]:
+    """The content of a JSON file that holds one object.
+
+    Args:
+        path: the file, in UTF-8.
+        remedy: what to do about a damaged file; ends the message.
+        absent: what to do about a file that cannot be read, if that is something else.
+
+    Raises:
+        UserError: naming the file, and the line where it is not JSON.
+    """
+    try:
+        value = json.loads(Path(path).read_bytes().decode())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {absent or remedy}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text; {remedy}") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg}); {remedy}") from None
+    except (ValueError, RecursionError):  # a number of too many digits, brackets too deep
+        raise UserError(f"{path}: not JSON that can be read; {remedy}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: not a JSON object; {remedy}")
+    return value
+
+
+def write_json(path: str | os.PathLike[str], value: Any, *, sort_keys: bool = False) -> None:
+    """Writes indented JSON, in UTF-8 and whole or not at all, as `atomic_write` does."""
+    text = json.dumps(value, indent=2, sort_keys=sort_keys, ensure_ascii=False)
+    with atomic_write(path) as temporary:
+        temporary.write_text(f"{text}\n", "utf-8")
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
