@@ -43,7 +43,7 @@ from distill_jax.train.many import Member, fit_many, make_steps, stack_padded
 from distill_jax.train.optimizers import adamw
 from distill_jax.train.state import create_state
 from distill_jax.train.step import make_step
-from distill_jax.vocab.words import WordVocabulary
+from distill_jax.vocab import WordVocabulary
 
 GOLD, SILVER, DEV, BATCH, TARGET = 100, 500, 50, 16, 3.0
 

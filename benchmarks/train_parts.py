@@ -33,7 +33,7 @@ from distill_jax.tagging.labels import LabelSet
 from distill_jax.train.feed import RowBatches
 from distill_jax.train.loop import Schedule, fit
 from distill_jax.train.optimizers import adamw
-from distill_jax.vocab.subwords import load_vocabulary
+from distill_jax.vocab import load_vocabulary
 
 _ENOUGH = {"inputs": 512, "targets": 512}
 """Longer than any sentence of SNIPS: none is cut into windows."""

@@ -43,8 +43,7 @@ from distill_jax.parallel.mesh import LOGICAL_AXIS_RULES, make_mesh, state_shard
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sentscore import DecoderSettings, Normaliser
 from distill_jax.tagging import LabelSet, Sentence
-from distill_jax.vocab.subwords import Vocabulary
-from distill_jax.vocab.words import WordVocabulary
+from distill_jax.vocab import Vocabulary, WordVocabulary
 
 __all__ = ["TaggedSentence", "TaggedSpan", "Tagger", "model_hash"]
 

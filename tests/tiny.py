@@ -15,8 +15,7 @@ from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from distill_jax.models.t5_config import T5Config
 from distill_jax.tagging import LabelSet
-from distill_jax.vocab.subwords import ByteVocabulary
-from distill_jax.vocab.words import WordVocabulary
+from distill_jax.vocab import ByteVocabulary, WordVocabulary
 
 # Texts of one byte: longer ones would hardly ever win in a random T5.
 LABELS = LabelSet(("city", "date_time"), ("c", "d"))

@@ -15,7 +15,7 @@ from distill_jax.errors import UserError
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.sent.windows import windows
-from distill_jax.vocab.words import WordVocabulary
+from distill_jax.vocab import WordVocabulary
 
 BUCKETS = (8, 16, 24, 32, 48, 64, 100)
 """The numbers of words that sentences are padded to; longer ones to a multiple of `STEP`."""

@@ -17,7 +17,7 @@ from distill_jax.errors import UserError
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.windows import windows
 from distill_jax.tagging import Sentence
-from distill_jax.vocab.subwords import Vocabulary
+from distill_jax.vocab import Vocabulary
 
 Row = dict[str, np.ndarray]
 Pair = tuple[np.ndarray, np.ndarray]

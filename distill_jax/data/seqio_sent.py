@@ -9,7 +9,7 @@ from distill_jax.data.seqio_import import import_seqio, texts
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.windows import windows
 from distill_jax.tagging import LabelSet, SpanCounts, convert
-from distill_jax.vocab.subwords import SENTINEL_PATTERN, Vocabulary, load_vocabulary
+from distill_jax.vocab import SENTINEL_PATTERN, Vocabulary, load_vocabulary
 
 
 def sent_preprocessor(
@@ -114,7 +114,7 @@ def _vocabulary_class() -> Any:
     base: Any = seqio.Vocabulary
 
     class SeqioVocabulary(base):
-        """A `distill_jax.vocab.subwords.Vocabulary`, loaded when first used, as a SeqIO vocabulary."""
+        """A `distill_jax.vocab.Vocabulary`, loaded when first used, as a SeqIO vocabulary."""
 
         def __init__(self, vocabulary: Vocabulary | str) -> None:
             super().__init__()

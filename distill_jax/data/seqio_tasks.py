@@ -36,7 +36,7 @@ from distill_jax.data.seqio_tfds import (
 from distill_jax.data.subsets import FEW_SHOT_SPLITS, FewShot, few_shot, parse_few_shot_name
 from distill_jax.errors import UserError
 from distill_jax.tagging import LabelSet, Sentence
-from distill_jax.vocab.subwords import Vocabulary
+from distill_jax.vocab import Vocabulary
 
 __all__ = [
     "FewShot",

@@ -13,7 +13,7 @@ from distill_jax.inference.prediction import Prediction
 from distill_jax.models.bilstm import BiLSTMTagger
 from distill_jax.tagging import LabelSet
 from distill_jax.tagging.legal import constrained_tags_batch
-from distill_jax.vocab.words import WordVocabulary
+from distill_jax.vocab import WordVocabulary
 
 WORD_BUCKETS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 

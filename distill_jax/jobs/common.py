@@ -15,7 +15,7 @@ from distill_jax.inference import Predictor, evaluate
 from distill_jax.parallel.processes import first_goes_ahead
 from distill_jax.tagging import LabelSet, Sentence
 from distill_jax.train.loop import Evaluate
-from distill_jax.vocab.subwords import Vocabulary, load_vocabulary, train_sentencepiece
+from distill_jax.vocab import Vocabulary, load_vocabulary, train_sentencepiece
 
 TaskNames = str | Mapping[str, float]
 """A task or mixture, or several with the share of rows each gets."""

@@ -19,7 +19,7 @@ from distill_jax.models.layer_choice import (
     encoder_tagger_config,
     encoder_tagger_from_layers,
 )
-from distill_jax.vocab.subwords import Vocabulary, load_vocabulary
+from distill_jax.vocab import Vocabulary, load_vocabulary
 
 gin.external_configurable(EncoderTaggerConfig, module="models")
 

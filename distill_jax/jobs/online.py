@@ -21,7 +21,7 @@ from distill_jax.models.t5_config import T5Config, T5Execution
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sentscore import LabelTrie, Normaliser
 from distill_jax.tagging import LabelSet
-from distill_jax.vocab.subwords import Vocabulary
+from distill_jax.vocab import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,7 +47,7 @@ from distill_jax.tagging import LabelSet, Sentence
 from distill_jax.train.checkpoints import RunCheckpoints
 from distill_jax.train.feed import RowBatches
 from distill_jax.train.loop import Evaluate, Outcome, Schedule, fit
-from distill_jax.vocab.subwords import Vocabulary
+from distill_jax.vocab import Vocabulary
 
 
 @gin.configurable

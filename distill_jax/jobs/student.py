@@ -39,8 +39,7 @@ from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.sentscore import DecoderSettings, LabelTrie, Normaliser
 from distill_jax.train.feed import Batches
 from distill_jax.train.loop import Outcome, Schedule, fit
-from distill_jax.vocab.subwords import Vocabulary
-from distill_jax.vocab.words import WordVocabulary
+from distill_jax.vocab import Vocabulary, WordVocabulary
 
 __all__ = [
     "distil_t5",

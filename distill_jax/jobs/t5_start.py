@@ -18,7 +18,7 @@ from distill_jax.models.stacking import stack_layers, unstack_layers
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config, T5Execution
 from distill_jax.train.loop import Evaluate
-from distill_jax.vocab.subwords import Vocabulary, load_vocabulary
+from distill_jax.vocab import Vocabulary, load_vocabulary
 
 gin.external_configurable(T5Config, module="models")
 gin.external_configurable(T5Execution, module="models")

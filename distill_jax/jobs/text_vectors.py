@@ -14,7 +14,7 @@ from distill_jax.jobs.common import TaskNames, prepared_data
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
 from distill_jax.sent.subwords import SubwordFormat
-from distill_jax.vocab.subwords import Vocabulary
+from distill_jax.vocab import Vocabulary
 
 
 def text_vectors(

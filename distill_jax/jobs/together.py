@@ -26,7 +26,7 @@ from distill_jax.tagging import LabelSet, Sentence
 from distill_jax.tagging.legal import constrained_tags_batch
 from distill_jax.train.loop import Outcome, Schedule
 from distill_jax.train.many import Member, fit_many, map_members, members_on_mesh, stack_padded
-from distill_jax.vocab.words import WordVocabulary
+from distill_jax.vocab import WordVocabulary
 
 # Embeddings of the program have a multiple of so many rows: groups of students whose vocabularies
 # differ little then share a compiled program.

@@ -11,8 +11,7 @@ from distill_jax.jobs.common import TaskNames
 from distill_jax.jobs.text_vectors import text_vectors
 from distill_jax.models.reduction import truncated_svd
 from distill_jax.sent.subwords import SubwordFormat
-from distill_jax.vocab.subwords import load_vocabulary
-from distill_jax.vocab.words import NUM_SPECIAL, WordVocabulary, load_glove
+from distill_jax.vocab import NUM_SPECIAL_IDS, WordVocabulary, load_glove, load_vocabulary
 
 
 def initial_word_embeddings(
@@ -59,7 +58,7 @@ def _text_embedding(
     rare = ~vectors.any(axis=1)
     drawn = np.random.default_rng(seed).normal(0.0, dim**-0.5, (int(rare.sum()), dim))
     vectors[rare] = drawn / _TEXT_NORM
-    vectors[:NUM_SPECIAL] = 0
+    vectors[:NUM_SPECIAL_IDS] = 0
     return _TEXT_NORM * vectors
 
 
@@ -100,5 +99,5 @@ def reduced_teacher_embedding(
     )
     coordinates, _ = truncated_svd(means_NxD, dim)
     norm = np.sqrt(np.square(coordinates).sum(axis=1).mean())
-    found[NUM_SPECIAL:, : coordinates.shape[1]] = coordinates / (norm or 1.0)
+    found[NUM_SPECIAL_IDS:, : coordinates.shape[1]] = coordinates / (norm or 1.0)
     return found

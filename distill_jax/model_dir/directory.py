@@ -48,8 +48,7 @@ from distill_jax.safetensors_io import (
     write_safetensors,
 )
 from distill_jax.tagging.labels import LabelSet
-from distill_jax.vocab.subwords import ByteVocabulary, Vocabulary, load_vocabulary
-from distill_jax.vocab.words import WordVocabulary
+from distill_jax.vocab import ByteVocabulary, Vocabulary, WordVocabulary, load_vocabulary
 
 WordTaggerConfig = BiLSTMConfig | EncoderTaggerConfig
 """Of the kinds that give each word its tag scores."""

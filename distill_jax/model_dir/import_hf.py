@@ -9,17 +9,17 @@ from distill_jax.model_dir.directory import write_model
 from distill_jax.model_dir.settings import TaggerSettings
 from distill_jax.sent.format import SenTFormat
 from distill_jax.tagging.labels import LabelSet
-from distill_jax.vocab.subwords import (
+from distill_jax.vocab import (
     HUGGINGFACE_FILE,
     SENTENCEPIECE_FILE,
-    SIDECAR,
+    VOCABULARY_FILE,
     ByteVocabulary,
     Vocabulary,
     load_vocabulary,
 )
 
 _BYTE_VOCABULARY_ROWS = 384  # of every ByT5
-_VOCABULARY_FILES = (SIDECAR, SENTENCEPIECE_FILE, HUGGINGFACE_FILE)
+_VOCABULARY_FILES = (VOCABULARY_FILE, SENTENCEPIECE_FILE, HUGGINGFACE_FILE)
 
 
 def import_hf(

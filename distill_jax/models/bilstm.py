@@ -21,7 +21,7 @@ from distill_jax.errors import UserError
 from distill_jax.models.lstm import BidirectionalLSTM
 
 MODEL_TYPE = "bilstm_tagger"
-# Ids of `distill_jax.vocab.words`, the same for words and characters.
+# Ids of `distill_jax.vocab.WordVocabulary`, the same for words and characters.
 PAD_ID = 0
 UNK_ID = 1
 
@@ -203,7 +203,7 @@ def with_word_embeddings(
 
     Args:
         params: of `BiLSTMTagger`, with or without boxes that hold logical axis names.
-        embeddings_VxE: `[num_words, word_dim]`, as `distill_jax.vocab.words.load_glove` returns.
+        embeddings_VxE: `[num_words, word_dim]`, as `distill_jax.vocab.load_glove` returns.
 
     Raises:
         UserError: if the shape is not that of the model's word embeddings.

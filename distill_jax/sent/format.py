@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from distill_jax.errors import UserError
 from distill_jax.tagging.labels import LabelSet
-from distill_jax.vocab.subwords import SENTINEL_PATTERN, Vocabulary
+from distill_jax.vocab import SENTINEL_PATTERN, Vocabulary
 
 # A sequence is as long as the tokens of its words (or tags) and these together.
 SEQUENCE_OVERHEAD = 2  # the first sentinel and the end-of-sequence
@@ -120,7 +120,7 @@ class SenTFormat:
         A word that the vocabulary reduces to nothing (the empty string, blanks, zero-width and most
         control characters) is `(unk_id,)`. A word that looks like a control token (`<extra_id_5>`,
         `</s>`) is text: ordinary pieces, or `unk_id` where the vocabulary has none (see
-        `distill_jax.vocab.subwords`). Blanks inside a word, and control characters that the normaliser
+        `distill_jax.vocab`). Blanks inside a word, and control characters that the normaliser
         takes for blanks, separate pieces as they do in text.
         """
         ids = self._words.get(word)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from distill_jax.errors import UserError
 from distill_jax.sent.format import WORD_OVERHEAD
-from distill_jax.vocab.subwords import Vocabulary
+from distill_jax.vocab import Vocabulary
 
 _CACHED_WORDS = 100_000
 

@@ -1,1 +1,39 @@
-"""Vocabularies: subwords and bytes for transformers, words and characters for a BiLSTM."""
+"""Vocabularies: subwords and bytes for transformers, words and characters for a BiLSTM.
+
+Import the public names from here; the modules below are one kind of vocabulary each.
+"""
+
+from distill_jax.vocab.base import SENTINEL_PATTERN, VOCABULARY_FILE, Vocabulary
+from distill_jax.vocab.byte import ByteVocabulary
+from distill_jax.vocab.huggingface import HUGGINGFACE_FILE, HuggingFaceVocabulary
+from distill_jax.vocab.loading import load_vocabulary
+from distill_jax.vocab.sentencepiece import (
+    DEFAULT_EXTRA_IDS,
+    SENTENCEPIECE_FILE,
+    SentencePieceVocabulary,
+    train_sentencepiece,
+)
+from distill_jax.vocab.vectors import load_glove
+from distill_jax.vocab.words import (
+    NUM_SPECIAL_IDS,
+    WORD_VOCABULARY_FILE,
+    WordVocabulary,
+)
+
+__all__ = [
+    "DEFAULT_EXTRA_IDS",
+    "HUGGINGFACE_FILE",
+    "NUM_SPECIAL_IDS",
+    "SENTENCEPIECE_FILE",
+    "SENTINEL_PATTERN",
+    "VOCABULARY_FILE",
+    "WORD_VOCABULARY_FILE",
+    "ByteVocabulary",
+    "HuggingFaceVocabulary",
+    "SentencePieceVocabulary",
+    "Vocabulary",
+    "WordVocabulary",
+    "load_glove",
+    "load_vocabulary",
+    "train_sentencepiece",
+]

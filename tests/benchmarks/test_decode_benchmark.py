@@ -26,7 +26,7 @@ from distill_jax.model_dir.directory import save_model
 from distill_jax.models.t5_config import T5Config
 from distill_jax.sentscore import SentScoreBatch
 from distill_jax.tagging import LabelSet, Sentence
-from distill_jax.vocab.subwords import ByteVocabulary
+from distill_jax.vocab import ByteVocabulary
 
 VOCAB = 384
 

@@ -10,7 +10,7 @@ import pytest
 from distill_jax.cli import main
 from distill_jax.data import locations
 from distill_jax.interop.hf.checkpoint import write_hf
-from distill_jax.vocab.subwords import train_sentencepiece
+from distill_jax.vocab import train_sentencepiece
 from tests.tiny import KINDS, LABELS, T5_CONFIG, save_tiny, t5_params
 
 GOOD = "to\tO\nberlin\tB-city\n\non\tO\nmay\tB-date_time\n4\tI-date_time\n\n"

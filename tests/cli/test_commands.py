@@ -18,7 +18,7 @@ from distill_jax.cli.training import split_gin_bindings
 from distill_jax.interop.hf.checkpoint import write_hf
 from distill_jax.labels.store import TeacherLabels
 from distill_jax.tagger import Tagger
-from distill_jax.vocab.subwords import train_sentencepiece
+from distill_jax.vocab import train_sentencepiece
 from tests.tiny import KINDS, LABELS, SENTENCES, T5_CONFIG, save_tiny, t5_params
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ from distill_jax.labels.store import TeacherLabels
 from distill_jax.model_dir.directory import save_model
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.tagging import LabelSet
-from distill_jax.vocab.words import WordVocabulary
+from distill_jax.vocab import WordVocabulary
 
 KILLS = 20
 SHARDS = 300

@@ -12,8 +12,7 @@ from distill_jax.data.distillation import BUCKETS, MAX_CHARS, Target, sent_batch
 from distill_jax.errors import UserError
 from distill_jax.sent.format import SenTFormat
 from distill_jax.tagging import LabelSet
-from distill_jax.vocab.subwords import ByteVocabulary
-from distill_jax.vocab.words import WordVocabulary
+from distill_jax.vocab import ByteVocabulary, WordVocabulary
 
 LABELS = LabelSet(("a", "bc"))
 FORMAT = SenTFormat(ByteVocabulary(), LABELS)

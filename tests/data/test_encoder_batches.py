@@ -7,8 +7,7 @@ from distill_jax.data.distillation import BUCKETS, Target, encoder_batches, word
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.tagging import LabelSet
-from distill_jax.vocab.subwords import ByteVocabulary
-from distill_jax.vocab.words import WordVocabulary
+from distill_jax.vocab import ByteVocabulary, WordVocabulary
 
 LABELS = LabelSet(("a",))
 SUBWORDS = SubwordFormat(ByteVocabulary())

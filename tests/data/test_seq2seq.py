@@ -25,7 +25,7 @@ from distill_jax.data.seq2seq import (
 from distill_jax.errors import UserError
 from distill_jax.sent.format import SenTFormat
 from distill_jax.tagging import LabelSet, Sentence
-from distill_jax.vocab.subwords import ByteVocabulary
+from distill_jax.vocab import ByteVocabulary
 
 VOCABULARY = ByteVocabulary()
 START = 2  # unlike the padding, so that tests can tell

@@ -35,7 +35,7 @@ from distill_jax.data.seqio_tasks import (
 from distill_jax.errors import UserError
 from distill_jax.sent.format import SenTFormat
 from distill_jax.tagging import LabelSet, Sentence
-from distill_jax.vocab.subwords import ByteVocabulary, load_vocabulary
+from distill_jax.vocab import ByteVocabulary, load_vocabulary
 
 # Both names register the same tasks, and only one of them may: the installed one where there is one.
 TASKS = "distill_jax.tasks" if importlib.util.find_spec("distill_jax.tasks") else "tasks"

@@ -31,7 +31,7 @@ from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.sentscore import LabelTrie
 from distill_jax.tagging import LabelSet
-from distill_jax.vocab.subwords import ByteVocabulary
+from distill_jax.vocab import ByteVocabulary
 from tests.tiny import (
     BILSTM_CONFIG,
     ENCODER_CONFIG,

@@ -12,7 +12,7 @@ from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.windows import Window
 from distill_jax.sentscore import Beams, Decoded, DecoderSettings
 from distill_jax.tagging import BeamPart
-from distill_jax.vocab.subwords import ByteVocabulary
+from distill_jax.vocab import ByteVocabulary
 from tests.tiny import LABELS
 
 FORM = SenTFormat(ByteVocabulary(), LABELS)

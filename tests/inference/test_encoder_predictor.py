@@ -11,7 +11,7 @@ from distill_jax.models.encoder_tagger import EncoderTagger
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.tagging import LabelSet
 from distill_jax.tagging.legal import constrained_tags
-from distill_jax.vocab.subwords import ByteVocabulary
+from distill_jax.vocab import ByteVocabulary
 from tests.tiny import ENCODER_CONFIG, LABELS, SENTENCES, encoder_params, is_legal
 
 MODEL = EncoderTagger(ENCODER_CONFIG)

@@ -19,7 +19,7 @@ from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.windows import owned_ranges, windows
 from distill_jax.sentscore import Decoded, DecoderSettings, SentScoreBatch
 from distill_jax.tagging import LabelSet
-from distill_jax.vocab.subwords import ByteVocabulary, train_sentencepiece
+from distill_jax.vocab import ByteVocabulary, train_sentencepiece
 from tests.tiny import (
     BILSTM_CONFIG,
     KINDS,

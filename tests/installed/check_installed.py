@@ -93,8 +93,7 @@ def check_prediction() -> None:
     from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
     from distill_jax.models.t5 import T5
     from distill_jax.models.t5_config import T5Config
-    from distill_jax.vocab.subwords import ByteVocabulary
-    from distill_jax.vocab.words import WordVocabulary
+    from distill_jax.vocab import ByteVocabulary, WordVocabulary
 
     sentences = [list(sentence.words) for sentence in demo.generate("train", 3)]
     ids = jnp.ones((1, 2), jnp.int32)

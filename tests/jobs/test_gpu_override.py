@@ -14,7 +14,7 @@ from distill_jax.jobs.encoder_start import start_encoder_tagger
 from distill_jax.jobs.launch import configure
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
-from distill_jax.vocab.subwords import ByteVocabulary
+from distill_jax.vocab import ByteVocabulary
 from tests.tiny import T5_CONFIG
 
 GPU = "gin/runs/gpu.gin"

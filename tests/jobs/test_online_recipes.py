@@ -13,7 +13,7 @@ from distill_jax.interop.hf.checkpoint import read_hf
 from distill_jax.jobs.online import load_teacher
 from distill_jax.model_dir.directory import save_model
 from distill_jax.models.stacking import unstack_layers
-from distill_jax.vocab.subwords import load_vocabulary
+from distill_jax.vocab import load_vocabulary
 from tests.jobs.test_recipes import LABELS, TINY, facts, options, train, work  # noqa: F401
 
 LENGTHS = {"TASK_FEATURE_LENGTHS": {"inputs": 96, "targets": 96}}

@@ -19,7 +19,7 @@ from distill_jax.interop.hf.checkpoint import read_hf, write_hf
 from distill_jax.labels.store import write_store
 from distill_jax.model_dir.directory import LoadedModel, load_model
 from distill_jax.tagging import Sentence
-from distill_jax.vocab.subwords import train_sentencepiece
+from distill_jax.vocab import train_sentencepiece
 from tests.tiny import T5_CONFIG, t5_params
 
 TASK = "tiny_recipes"

@@ -22,7 +22,7 @@ from distill_jax.model_dir.directory import load_model
 from distill_jax.sent.format import SenTFormat
 from distill_jax.tagger import Tagger
 from distill_jax.tagging import LabelSet
-from distill_jax.vocab.subwords import train_sentencepiece
+from distill_jax.vocab import train_sentencepiece
 from tests.tiny import T5_CONFIG, t5_params
 
 TASK = "tiny_runs"

@@ -18,8 +18,7 @@ from distill_jax.models.t5_config import T5Config
 from distill_jax.train.checkpoints import RunCheckpoints
 from distill_jax.train.loop import Schedule
 from distill_jax.train.state import TrainState
-from distill_jax.vocab.subwords import ByteVocabulary
-from distill_jax.vocab.words import NUM_SPECIAL, WordVocabulary
+from distill_jax.vocab import NUM_SPECIAL_IDS, ByteVocabulary, WordVocabulary
 from tests.tiny import T5_CONFIG, t5_params
 
 _LINES = [
@@ -48,7 +47,7 @@ def test_words_of_the_same_places_begin_alike(text_task: str) -> None:
     vocabulary = WordVocabulary.build([*(line.split() for line in _LINES), ["unseen"]])
     vectors = initial_word_embeddings(vocabulary, 6, embedding_text=text_task)
     assert vectors is not None and vectors.shape == (vocabulary.num_words, 6)
-    assert not vectors[:NUM_SPECIAL].any()
+    assert not vectors[:NUM_SPECIAL_IDS].any()
 
     def similar(one: str, other: str) -> float:
         a, b = vectors[vocabulary.word_id(one)], vectors[vocabulary.word_id(other)]

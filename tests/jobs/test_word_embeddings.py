@@ -14,8 +14,7 @@ from distill_jax.jobs.word_embeddings import initial_word_embeddings, reduced_te
 from distill_jax.models.bilstm import BiLSTMConfig
 from distill_jax.tagging import Sentence
 from distill_jax.train.loop import Schedule
-from distill_jax.vocab.subwords import ByteVocabulary
-from distill_jax.vocab.words import WordVocabulary, load_glove
+from distill_jax.vocab import ByteVocabulary, WordVocabulary, load_glove
 from tests.tiny import LABELS, T5_CONFIG, WORDS, save_tiny, t5_params
 
 

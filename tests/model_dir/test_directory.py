@@ -20,8 +20,12 @@ from distill_jax.model_dir.settings import TaggerSettings, write_temperature
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.models.t5_config import T5Config
 from distill_jax.tagging.labels import LabelSet
-from distill_jax.vocab.subwords import ByteVocabulary, SentencePieceVocabulary, train_sentencepiece
-from distill_jax.vocab.words import WordVocabulary
+from distill_jax.vocab import (
+    ByteVocabulary,
+    SentencePieceVocabulary,
+    WordVocabulary,
+    train_sentencepiece,
+)
 
 LABELS = LabelSet(("city", "date_time"), ("city", "date and time"))
 T5 = T5Config(

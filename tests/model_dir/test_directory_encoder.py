@@ -11,7 +11,7 @@ from distill_jax.errors import UserError
 from distill_jax.model_dir.directory import load_model, save_model
 from distill_jax.models.encoder_tagger import EncoderTaggerConfig
 from distill_jax.tagging import LabelSet
-from distill_jax.vocab.subwords import ByteVocabulary
+from distill_jax.vocab import ByteVocabulary
 from tests.tiny import ENCODER_CONFIG, LABELS, WORDS, encoder_params, save_tiny
 
 

@@ -18,7 +18,7 @@ from distill_jax.model_dir.import_hf import import_hf
 from distill_jax.models.t5_config import T5Config
 from distill_jax.safetensors_io import TensorSource
 from distill_jax.tagging.labels import LabelSet
-from distill_jax.vocab.subwords import ByteVocabulary, train_sentencepiece
+from distill_jax.vocab import ByteVocabulary, train_sentencepiece
 
 LABELS = LabelSet(("city", "date_time"))
 TINY = T5Config(

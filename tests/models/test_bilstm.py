@@ -13,7 +13,7 @@ from flax import linen as nn
 from distill_jax.errors import UserError
 from distill_jax.models import bilstm, lstm
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger, with_word_embeddings
-from distill_jax.vocab import words as word_vocab
+from distill_jax.vocab import WordVocabulary
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "bilstm.npz"
 SMALL = BiLSTMConfig(
@@ -272,7 +272,7 @@ def test_word_embeddings_can_be_put_in(params: Any) -> None:
 
 
 def test_ids_agree_with_the_vocabulary() -> None:
-    assert (bilstm.PAD_ID, bilstm.UNK_ID) == (word_vocab.PAD_ID, word_vocab.UNK_ID)
+    assert (WordVocabulary.pad_id, WordVocabulary.unk_id) == (bilstm.PAD_ID, bilstm.UNK_ID)
 
 
 def test_config_round_trips_through_a_dict() -> None:

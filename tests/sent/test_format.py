@@ -10,12 +10,7 @@ from hypothesis import strategies as st
 from distill_jax.errors import UserError
 from distill_jax.sent.format import Malformation, Problem, SenTFormat, check_vocabulary_fits
 from distill_jax.tagging.labels import LabelSet
-from distill_jax.vocab.subwords import (
-    ByteVocabulary,
-    Vocabulary,
-    load_vocabulary,
-    train_sentencepiece,
-)
+from distill_jax.vocab import ByteVocabulary, Vocabulary, load_vocabulary, train_sentencepiece
 
 # The example of Farina et al. 2023. Made with tokenizers 0.23.3 from T5's tokenizer.json, each word
 # by `Tokenizer.encode(word, add_special_tokens=False).ids` and each sentinel by

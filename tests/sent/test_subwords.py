@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from distill_jax.errors import UserError
 from distill_jax.sent.subwords import SubwordFormat
-from distill_jax.vocab.subwords import ByteVocabulary
+from distill_jax.vocab import ByteVocabulary
 
 VOCABULARY = ByteVocabulary()
 WORDS = st.lists(st.text(max_size=6), max_size=8)

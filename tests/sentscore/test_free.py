@@ -12,7 +12,7 @@ from distill_jax.sent.format import Malformation, SenTFormat
 from distill_jax.sentscore import DecoderSettings, LabelTrie, SentScoreBatch, make_decoder
 from distill_jax.sentscore.free import free, longest_target
 from distill_jax.tagging.labels import LabelSet
-from distill_jax.vocab.subwords import Vocabulary
+from distill_jax.vocab import Vocabulary
 from tests.sentscore.reference import (
     LABEL_SETS,
     SENTINELS,

@@ -18,7 +18,7 @@ from distill_jax.parallel.mesh import make_mesh
 from distill_jax.train.loop import Outcome, Schedule, fit
 from distill_jax.train.many import Member, fit_many, map_members, members_on_mesh, stack_padded
 from distill_jax.train.optimizers import adamw
-from distill_jax.vocab.words import WordVocabulary
+from distill_jax.vocab import WordVocabulary
 
 K = 5
 DEVICES = jax.devices()[:2]

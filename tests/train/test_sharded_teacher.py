@@ -24,7 +24,7 @@ from distill_jax.sentscore import LabelTrie
 from distill_jax.train.loop import _place_frozen
 from distill_jax.train.state import abstract_state, create_state, shardings_of
 from distill_jax.train.step import compile_step
-from distill_jax.vocab.subwords import ByteVocabulary
+from distill_jax.vocab import ByteVocabulary
 from tests.tiny import BILSTM_CONFIG, LABELS, T5_CONFIG, WORDS, bilstm_params, t5_params
 
 FORMAT = SenTFormat(ByteVocabulary(), LABELS)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill_jax.errors import UserError
-from distill_jax.vocab.subwords import (
+from distill_jax.vocab import (
     ByteVocabulary,
     HuggingFaceVocabulary,
     SentencePieceVocabulary,

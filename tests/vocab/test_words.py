@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill_jax.errors import UserError
-from distill_jax.vocab.words import FILE_NAME, WordVocabulary, load_glove
+from distill_jax.vocab import WORD_VOCABULARY_FILE, WordVocabulary, load_glove
 
 SENTENCES = [["Play", "jon", "wow"], ["play", "Jon"], ["by", "jon"]]
 sentences = st.lists(st.lists(st.text(max_size=6), max_size=6), max_size=6)
@@ -82,7 +82,7 @@ def test_files_round_trip(
     loaded = WordVocabulary.load(directory)
     assert loaded == vocabulary
     assert loaded.content_hash() == vocabulary.content_hash()
-    assert [path.name for path in directory.iterdir()] == [FILE_NAME]
+    assert [path.name for path in directory.iterdir()] == [WORD_VOCABULARY_FILE]
 
 
 def test_hash_is_stable_and_sees_every_part() -> None:
@@ -137,19 +137,19 @@ def test_bad_arguments_are_refused() -> None:
     ],
 )
 def test_bad_files_are_refused_by_name(tmp_path: Path, content: str) -> None:
-    (tmp_path / FILE_NAME).write_text(content)
-    with pytest.raises(UserError, match=FILE_NAME):
+    (tmp_path / WORD_VOCABULARY_FILE).write_text(content)
+    with pytest.raises(UserError, match=WORD_VOCABULARY_FILE):
         WordVocabulary.load(tmp_path)
 
 
 def test_absent_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"{FILE_NAME}: cannot be read"):
+    with pytest.raises(UserError, match=f"{WORD_VOCABULARY_FILE}: cannot be read"):
         WordVocabulary.load(tmp_path)
 
 
 def test_file_is_readable_text(tmp_path: Path) -> None:
     WordVocabulary(["é"], ["é"]).save(tmp_path)
-    text = (tmp_path / FILE_NAME).read_text("utf-8")
+    text = (tmp_path / WORD_VOCABULARY_FILE).read_text("utf-8")
     assert "é" in text
     assert json.loads(text) == {"lowercase": True, "words": ["é"], "characters": ["é"]}
 

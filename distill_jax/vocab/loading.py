@@ -1,0 +1,100 @@
+"""Which kind of vocabulary is at a path, and that vocabulary."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from distill_jax.errors import UserError
+from distill_jax.files import read_json_object
+from distill_jax.vocab.base import VOCABULARY_FILE, Vocabulary
+from distill_jax.vocab.byte import ByteVocabulary
+from distill_jax.vocab.huggingface import HUGGINGFACE_FILE, HuggingFaceVocabulary
+from distill_jax.vocab.sentencepiece import (
+    DEFAULT_EXTRA_IDS,
+    SENTENCEPIECE_FILE,
+    SentencePieceVocabulary,
+)
+
+
+def load_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
+    """The vocabulary at `path`.
+
+    Args:
+        path: `"byte"`; a `*.model` or `*.json` file; or a directory, in which `vocabulary.json`
+            decides if there, else `spiece.model` is taken, else `tokenizer.json`, else the byte
+            vocabulary if `tokenizer_config.json` names ByT5's tokenizer. Beside a `spiece.model`,
+            `extra_ids` in `tokenizer_config.json` is respected.
+
+    Raises:
+        UserError: nothing of the kind is there, or it cannot be read.
+    """
+    if path == ByteVocabulary.kind:
+        return ByteVocabulary()
+    path = Path(path)
+    if path.is_dir():
+        return _load_directory(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such vocabulary; give a directory, a *.model file or 'byte'")
+    if path.suffix == ".model":
+        return SentencePieceVocabulary(path, _extra_ids_beside(path))
+    if path.suffix == ".json":
+        return HuggingFaceVocabulary(path)
+    raise UserError(
+        f"{path}: unknown kind of vocabulary; give a directory, a *.model file, "
+        "a tokenizer.json or 'byte'"
+    )
+
+
+def _load_directory(directory: Path) -> Vocabulary:
+    sidecar = directory / VOCABULARY_FILE
+    if sidecar.exists():
+        fields = _read_facts(sidecar)
+        match fields.get("kind"):
+            case ByteVocabulary.kind:
+                return ByteVocabulary()
+            case HuggingFaceVocabulary.kind:
+                return HuggingFaceVocabulary(directory / fields.get("file", HUGGINGFACE_FILE))
+            case SentencePieceVocabulary.kind:
+                file = directory / fields.get("file", SENTENCEPIECE_FILE)
+                return SentencePieceVocabulary(file, _extra_ids_beside(file))
+        raise UserError(
+            f"{sidecar}: unknown kind {fields.get('kind')!r}; "
+            "expected sentencepiece, huggingface or byte"
+        )
+    if (directory / SENTENCEPIECE_FILE).exists():
+        file = directory / SENTENCEPIECE_FILE
+        return SentencePieceVocabulary(file, _extra_ids_beside(file))
+    if (directory / HUGGINGFACE_FILE).exists():
+        return HuggingFaceVocabulary(directory)
+    config = directory / "tokenizer_config.json"
+    if config.exists() and "ByT5" in str(_read_facts(config).get("tokenizer_class")):
+        return ByteVocabulary()
+    raise UserError(
+        f"{directory}: no vocabulary here; expected {SENTENCEPIECE_FILE}, {HUGGINGFACE_FILE} "
+        f"or {VOCABULARY_FILE}"
+    )
+
+
+def _extra_ids_beside(model: Path) -> int:
+    """The number of sentinels that the files beside a SentencePiece model state, or T5's."""
+    sidecar, config = model.with_name(VOCABULARY_FILE), model.with_name("tokenizer_config.json")
+    extra_ids: Any = None
+    if sidecar.exists():
+        fields = _read_facts(sidecar)
+        # A sidecar speaks for one file; others in the folder are none of its business.
+        if fields.get("file") == model.name:
+            extra_ids = fields.get("extra_ids")
+    if extra_ids is None and model.name == SENTENCEPIECE_FILE and config.exists():
+        extra_ids = _read_facts(config).get("extra_ids")
+    if extra_ids is None:
+        return DEFAULT_EXTRA_IDS
+    if not isinstance(extra_ids, int) or isinstance(extra_ids, bool) or extra_ids < 0:
+        raise UserError(
+            f"{model.parent}: extra_ids is {extra_ids!r} in {VOCABULARY_FILE} or {config.name}; "
+            "it must be a number of sentinels"
+        )
+    return extra_ids
+
+
+def _read_facts(path: Path) -> dict[str, Any]:
+    return read_json_object(path, "write it again", absent="check the path")
