@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.workload import Model, Tags, draw_weights, random_batch
+from distill_jax.integers import round_up
 from distill_jax.models.t5 import T5
 from distill_jax.sentscore import INSIDE, OUTSIDE, SentScoreBatch
 
@@ -122,7 +123,7 @@ def check_greedy(
         ids = [marks[0]]
         for tag, sentinel in zip(chosen, marks[1:], strict=False):
             ids += [*tags[tag], sentinel]
-        padded = np.zeros((1, _round_up(len(ids))), np.int32)
+        padded = np.zeros((1, round_up(len(ids), 16)), np.int32)
         padded[0, : len(ids)] = ids
         logits = np.asarray(
             _all_logits(model.t5)(model.params, batch.encoder_tokens[row : row + 1], padded)
@@ -226,10 +227,6 @@ def _spell(tags: Tags, query: Query, marks: Sequence[int]) -> tuple[list[int], i
         ids += [*tags[tag], sentinel]
     start = len(ids)
     return [*ids, *tags[query.tag], marks[len(query.before) + 1]], start
-
-
-def _round_up(length: int, to: int = 16) -> int:
-    return -(-length // to) * to
 
 
 def _hidden(t5: T5, params: Any, encoder: jax.Array, targets: jax.Array) -> jax.Array:

@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from distill_jax.data.readers import read_sentences
 from distill_jax.errors import UserError
+from distill_jax.integers import round_up
 from distill_jax.model_dir.directory import load_model
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
@@ -219,7 +220,7 @@ def load_trained(
                 [text.encode_input(s.words).tolist() for s in group],
                 num_words,
                 loaded.vocabulary.sentinel_ids,
-                min(-(-max(num_words) // 4) * 4, text.max_words),
+                min(round_up(max(num_words), 4), text.max_words),
             )
         )
     model = Model(T5(loaded.config.replace(dtype=dtype)), cast(loaded.params, dtype))
@@ -267,7 +268,7 @@ def _batch(
     max_words: int,
     width: int = 0,
 ) -> SentScoreBatch:
-    width = -(-max(width, *map(len, rows)) // 16) * 16
+    width = round_up(max(width, *map(len, rows)), 16)
     tokens = np.zeros((len(rows), width), np.int32)
     for row, ids in enumerate(rows):
         tokens[row, : len(ids)] = ids

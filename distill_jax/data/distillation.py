@@ -12,6 +12,7 @@ import numpy as np
 
 from distill_jax.data.seq2seq import join_pairs, training_windows
 from distill_jax.errors import UserError
+from distill_jax.integers import round_up
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.sent.windows import windows
@@ -137,7 +138,7 @@ def encoder_batches(
     widths: dict[int, int] = {}
     for target, (tokens, _) in zip(targets, encoded, strict=True):
         bucket = _bucket(len(target.words))
-        widths[bucket] = max(widths.get(bucket, 0), -(-len(tokens) // 8) * 8)
+        widths[bucket] = max(widths.get(bucket, 0), round_up(len(tokens), 8))
 
     def collate(members: Sequence[int], length: int) -> dict[str, np.ndarray]:
         batch = _targets([targets[i] for i in members], length, num_tags)
@@ -184,8 +185,8 @@ def sent_batches(
     shapes: dict[int, dict[str, int]] = {}
     for target, (inputs, tags) in zip(targets, pairs, strict=True):
         shape = shapes.setdefault(_bucket(len(target.words)), {"inputs": 0, "targets": 0})
-        shape["inputs"] = max(shape["inputs"], -(-len(inputs) // 8) * 8)
-        shape["targets"] = max(shape["targets"], -(-len(tags) // 8) * 8)
+        shape["inputs"] = max(shape["inputs"], round_up(len(inputs), 8))
+        shape["targets"] = max(shape["targets"], round_up(len(tags), 8))
 
     def collate(members: Sequence[int], length: int) -> dict[str, np.ndarray]:
         shape = shapes[length]
@@ -235,7 +236,7 @@ def _targets(targets: Sequence[Target], length: int, num_tags: int) -> dict[str,
 
 
 def _bucket(words: int) -> int:
-    return next((b for b in BUCKETS if words <= b), -(-words // STEP) * STEP)
+    return next((b for b in BUCKETS if words <= b), round_up(words, STEP))
 
 
 def _bucketed(
@@ -281,7 +282,7 @@ def _with_teacher_inputs(
     widths: dict[int, int] = {}
     for target, ids in zip(targets, inputs, strict=True):
         bucket = _bucket(len(target.words))
-        widths[bucket] = max(widths.get(bucket, 0), -(-len(ids) // 8) * 8)
+        widths[bucket] = max(widths.get(bucket, 0), round_up(len(ids), 8))
 
     def with_inputs(members: Sequence[int], length: int) -> dict[str, np.ndarray]:
         batch = collate(members, length)

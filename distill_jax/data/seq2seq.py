@@ -14,6 +14,7 @@ import numpy as np
 
 from distill_jax.data.span_corruption import corrupt_spans, corruption_lengths
 from distill_jax.errors import UserError
+from distill_jax.integers import ceil_divide
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.windows import windows
 from distill_jax.tagging import Sentence
@@ -144,7 +145,7 @@ def span_corruption_part(
                 word_ids[word] = vocabulary.encode(word)
             ids += word_ids[word]
         tokens = np.array(ids, np.int32)
-        chunks = np.array_split(tokens, -(-len(tokens) // longest)) if len(tokens) else []
+        chunks = np.array_split(tokens, ceil_divide(len(tokens), longest)) if len(tokens) else []
         pieces += [chunk for chunk in chunks if len(chunk) >= 2]
     if not pieces:
         raise UserError("the text to pre-train on is empty; check the task's files")

@@ -36,6 +36,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from distill_jax.integers import ceil_divide
+
 
 class WeightedSum(NamedTuple):
     """A sum over weighted positions, and the sum of their weights; both float32 scalars."""
@@ -122,8 +124,8 @@ def chunked_language_model_loss(
         chunks: at least 1.
     """
     length = targets_BxT.shape[1]
-    positions = -(-length // min(chunks, length))
-    chunks = -(-length // positions)
+    positions = ceil_divide(length, min(chunks, length))
+    chunks = ceil_divide(length, positions)
 
     def split(values: jax.Array) -> jax.Array:
         """`[batch, length, …]` as `[chunks, batch, positions, …]`; what is added weighs nothing."""

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from distill_jax.integers import ceil_divide
+
 
 def round_up(value: int, steps: Sequence[int]) -> int:
     """The smallest of `steps` (ascending) that is at least `value`; beyond, multiples of the last."""
     for step in steps:
         if value <= step:
             return step
-    return -(-value // steps[-1]) * steps[-1]
+    return ceil_divide(value, steps[-1]) * steps[-1]
 
 
 def batches_by_length(

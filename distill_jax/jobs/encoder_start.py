@@ -11,6 +11,7 @@ import numpy as np
 from flax import linen as nn
 
 from distill_jax.errors import UserError
+from distill_jax.integers import round_up
 from distill_jax.interop.hf.checkpoint import read_hf
 from distill_jax.jobs.t5_start import ROW_MULTIPLE
 from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
@@ -68,5 +69,5 @@ def start_encoder_tagger(
             "an encoder tagger needs INITIAL_CHECKPOINT_PATH, or VOCABULARY (a SentencePiece file, a "
             "tokenizer directory or 'byte') to start from random weights"
         )
-    rows = -(-vocabulary.size // ROW_MULTIPLE) * ROW_MULTIPLE
+    rows = round_up(vocabulary.size, ROW_MULTIPLE)
     return model(vocab_size=rows, num_tags=num_tags), None, vocabulary

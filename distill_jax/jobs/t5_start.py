@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from distill_jax.distill.objectives import LanguageModel
 from distill_jax.errors import UserError
+from distill_jax.integers import round_up
 from distill_jax.interop.hf.checkpoint import read_hf
 from distill_jax.models.initialisation import point_at_equal_tokens
 from distill_jax.models.layer_choice import check_layers, t5_from_layers
@@ -63,7 +64,7 @@ def start_t5(
             "train_t5 needs INITIAL_CHECKPOINT_PATH, or train_t5.model and train_t5.vocabulary to "
             "start from random weights; see gin/runs/pretrain.gin"
         )
-    config = model(vocab_size=-(-vocabulary.size // ROW_MULTIPLE) * ROW_MULTIPLE)
+    config = model(vocab_size=round_up(vocabulary.size, ROW_MULTIPLE))
     if initialiser is None:
         return config, None, vocabulary
     boxed = LanguageModel(T5(config)).init(jax.random.key(seed))

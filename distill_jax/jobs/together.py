@@ -18,6 +18,7 @@ from distill_jax.inference import Prediction, evaluate
 from distill_jax.inference.base import check_numbers
 from distill_jax.inference.batches import batches_by_length, padded_batch_size
 from distill_jax.inference.words import WORD_BUCKETS
+from distill_jax.integers import round_up
 from distill_jax.jobs.common import TaskNames, scalars
 from distill_jax.jobs.word_embeddings import initial_word_embeddings
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger, with_word_embeddings
@@ -161,8 +162,8 @@ def train_taggers(
         for student in students
     ]
     program = model(
-        num_words=_round_up(max(v.num_words for v in vocabularies), WORD_ROWS),
-        num_chars=_round_up(max(v.num_chars for v in vocabularies), CHAR_ROWS),
+        num_words=round_up(max(v.num_words for v in vocabularies), WORD_ROWS),
+        num_chars=round_up(max(v.num_chars for v in vocabularies), CHAR_ROWS),
         num_tags=labels.num_tags,
     )
     module = BiLSTMTagger(program)
@@ -232,8 +233,8 @@ def predict_together(
     """The predictions of students of the same architecture for the same sentences."""
     mesh = make_mesh() if mesh is None else mesh
     config = trained[0].config.replace(
-        num_words=_round_up(max(one.config.num_words for one in trained), WORD_ROWS),
-        num_chars=_round_up(max(one.config.num_chars for one in trained), CHAR_ROWS),
+        num_words=round_up(max(one.config.num_words for one in trained), WORD_ROWS),
+        num_chars=round_up(max(one.config.num_chars for one in trained), CHAR_ROWS),
     )
     stacked = stack_padded(
         [_with_rows(one.outcome.params, config) for one in trained],
@@ -243,10 +244,6 @@ def predict_together(
         BiLSTMTagger(config), [one.vocabulary for one in trained], labels, sentences, mesh
     )
     return evaluation.predict(jax.device_put(stacked, batch_sharding(mesh)))
-
-
-def _round_up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple
 
 
 _EMBEDDINGS = {"word_embedding": "num_words", "char_embedding": "num_chars"}

@@ -19,6 +19,7 @@ import numpy as np
 
 from distill_jax.errors import UserError
 from distill_jax.files import atomic_write, sha256_json
+from distill_jax.integers import ceil_divide
 from distill_jax.labels.record import TeacherLabel, decode_label, encode_label
 from distill_jax.records import Shard, ShardedRecords, check_shard, read_shards, write_shard
 from distill_jax.tagging import LabelSet, Sentence
@@ -82,7 +83,7 @@ def write_store(
         "top_k": top_k,
     }
     _claim(directory, header, labels)
-    count = max(1, -(-len(sentences) // shard_size))
+    count = max(1, ceil_divide(len(sentences), shard_size))
     paths = [directory / f"part-{n:05d}-of-{count:05d}.array_record" for n in range(count)]
     for number in range(index, count, processes):
         chunk = sentences[number * shard_size : (number + 1) * shard_size]

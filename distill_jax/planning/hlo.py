@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from distill_jax.integers import ceil_divide
+
 _BITS = {
     "pred": 8,
     "token": 0,
@@ -223,7 +225,7 @@ class _Reader:
         body = self._computations.get(names.get("body", ""), {})
         # Where XLA has unrolled a loop its counter goes up by more than one.
         step = self._step(body, counters[0]) if len(counters) == 1 else 1
-        return -(-bounds[0] // step)
+        return ceil_divide(bounds[0], step)
 
     def _step(self, body: _Computation, counter: int) -> int:
         """What a turn of a loop adds to one of the values that it carries; 1 if that is not clear."""

@@ -37,6 +37,7 @@ from distill_jax.distill.online import (
     TokenDistillation,
 )
 from distill_jax.errors import UserError
+from distill_jax.integers import round_up
 from distill_jax.interop.hf.checkpoint import HfCheckpoint
 from distill_jax.jobs.launch import configure
 from distill_jax.models.bilstm import BiLSTMTagger
@@ -239,7 +240,7 @@ def _random_t5(parameters: _Parameters, shapes: CompileShapes) -> T5Config:
     rows = _bound("T5Config.vocab_size")
     if rows is None and parameters.refers_to("vocabulary") == "vocabulary_file":
         vocabulary = parameters["vocabulary"]
-        rows = None if vocabulary is None else -(-vocabulary.size // 128) * 128
+        rows = None if vocabulary is None else round_up(vocabulary.size, 128)
     config: T5Config = model(vocab_size=shapes.vocab_size if rows is None else rows)
     return config
 

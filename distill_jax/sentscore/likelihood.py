@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from distill_jax.errors import UserError
+from distill_jax.integers import ceil_divide
 from distill_jax.models.t5 import T5
 from distill_jax.sentscore.trie import INSIDE, LabelTrie
 
@@ -148,8 +149,8 @@ def _logsumexp_vocabulary(
     chunk = max(1, max_logits // (batch * model.config.vocab_size))
     if chunk >= queries:
         return logsumexp(hidden_BxQxD)
-    chunks = -(-queries // chunk)
-    chunk = -(-queries // chunks)  # even chunks: as little padding as can be
+    chunks = ceil_divide(queries, chunk)
+    chunk = ceil_divide(queries, chunks)  # even chunks: as little padding as can be
     padded = jnp.pad(hidden_BxQxD, ((0, 0), (0, chunks * chunk - queries), (0, 0)))
     stacked = jnp.moveaxis(padded.reshape(batch, chunks, chunk, width), 1, 0)
     totals = jax.lax.map(jax.checkpoint(logsumexp), stacked)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_jax.files import atomic_write
+from distill_jax.integers import ceil_divide
 from distill_jax.report.plots import check_plotting
 from distill_jax.study.paper import display_name
 from distill_jax.study.tables import (
@@ -183,7 +184,7 @@ def _panels(rows: Sequence[Row], width: float, height: float) -> tuple[Any, list
 
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
     columns = min(len(datasets), 4)
-    lines = -(-len(datasets) // columns)
+    lines = ceil_divide(len(datasets), columns)
     figure = Figure(
         figsize=(max(width * columns, 5.2), height * lines + 0.7), dpi=150, layout="constrained"
     )

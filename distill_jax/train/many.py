@@ -30,6 +30,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from distill_jax.distill.objectives import Batch, Objective, Sums
 from distill_jax.errors import UserError
+from distill_jax.integers import round_up
 from distill_jax.parallel.mesh import batch_axes, batch_sharding
 from distill_jax.train.feed import Feed
 from distill_jax.train.loop import Outcome, Schedule, Selection
@@ -61,7 +62,7 @@ class Member:
 def members_on_mesh(count: int, mesh: Mesh) -> int:
     """The length of the member axis: `count`, rounded up so that it divides over the mesh."""
     parts = math.prod(mesh.shape[axis] for axis in batch_axes(mesh))
-    return -(-count // parts) * parts
+    return round_up(count, parts)
 
 
 def map_members(
