@@ -4,34 +4,19 @@ XLA's cost analysis takes the body of a loop once; here it counts as often as it
 """
 
 import dataclasses
-import math
 import re
 from collections.abc import Sequence
 
-import numpy as np
-
 from distill_jax.integers import ceil_divide
-
-_BITS = {
-    "pred": 8,
-    "token": 0,
-    "opaque": 0,
-    "s4": 4,
-    "u4": 4,
-    "s2": 2,
-    "u2": 2,
-    "c64": 64,
-    "c128": 128,
-}
-_SHAPE = re.compile(r"([a-z]\w*)\[([\d,]*)\](?:\{([^}]*)\})?")
-_COMPUTATION = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
-_INSTRUCTION = re.compile(r"\s+(ROOT )?%?([\w.\-]+) = ")
-_OPCODE = re.compile(r"\s*([\w\-]+)\(")
-_NAME = re.compile(r"%([\w.\-]+)")
-_CALLED = re.compile(
-    r"(?:calls|body|condition|to_apply|branch_computations|true_computation|false_computation)="
-    r"(\{[^}]*\}|%?[\w.\-]+)"
+from distill_jax.planning.hlo_groups import device_groups
+from distill_jax.planning.hlo_text import (
+    Computation,
+    Instruction,
+    array_bytes,
+    parse_program,
+    scalar_integer,
 )
+
 _KNOWN_TRIPS = re.compile(r'known_trip_count"?:\s*\{\s*"?n"?:\s*"?(\d+)')
 _CHAIN = re.compile(r'chain_id="(\d+)"')
 _CHANNEL = re.compile(r"channel_id=(\d+)")
@@ -67,28 +52,6 @@ class Traffic:
     collectives: dict[str, Collective]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Instruction:
-    name: str
-    shape: str
-    opcode: str
-    operands: tuple[str, ...]
-    argument: str
-    attributes: str
-    root: bool
-
-    @property
-    def called(self) -> list[str]:
-        return [
-            name.strip().lstrip("%")
-            for group in _CALLED.findall(self.attributes)
-            for name in group.strip("{}").split(",")
-        ]
-
-
-_Computation = dict[str, _Instruction]
-
-
 def traffic(text: str, *, devices: int, slices: int = 1, unknown_trips: int = 1) -> Traffic:
     """Reads the text of an optimised program (`jax.stages.Compiled.as_text()`).
 
@@ -100,85 +63,19 @@ def traffic(text: str, *, devices: int, slices: int = 1, unknown_trips: int = 1)
     return _Reader(text, devices, slices, unknown_trips).traffic()
 
 
-def _parse(text: str) -> tuple[dict[str, _Computation], str]:
-    computations: dict[str, _Computation] = {}
-    entry, current = "", None
-    for line in text.splitlines():
-        if not line.startswith(" "):
-            if found := _COMPUTATION.match(line):
-                current = computations.setdefault(found[2], {})
-                entry = found[2] if found[1] else entry
-            elif line.startswith("}"):
-                current = None
-        elif current is not None and (instruction := _instruction(line)):
-            current[instruction.name] = instruction
-    return computations, entry
-
-
-def _instruction(line: str) -> _Instruction | None:
-    start = _INSTRUCTION.match(line)
-    if not start:
-        return None
-    at = start.end()
-    end = _closing(line, at) + 1 if line[at] == "(" else line.index(" ", at)
-    opcode = _OPCODE.match(line, end)
-    if not opcode:
-        return None
-    close = _closing(line, opcode.end() - 1)
-    argument = line[opcode.end() : close]
-    return _Instruction(
-        start[2],
-        line[at:end],
-        opcode[1],
-        tuple(_NAME.findall(argument)),
-        argument,
-        line[close + 1 :],
-        bool(start[1]),
-    )
-
-
-def _closing(line: str, opening: int) -> int:
-    depth = 0
-    for at in range(opening, len(line)):
-        depth += (line[at] == "(") - (line[at] == ")")
-        if depth == 0:
-            return at
-    return len(line) - 1
-
-
-def _sizes(shape: str, *, everywhere: bool = False) -> list[float]:
-    """Bytes of each array of a shape, 0 for those that are not in main memory."""
-    sizes = []
-    for kind, dimensions, layout in _SHAPE.findall(shape):
-        space = re.search(r"S\((\d+)\)", layout)
-        bits = _BITS.get(kind)
-        if bits is None:
-            number = re.search(r"\d+", kind)
-            bits = int(number[0]) if number else 8
-        elements = math.prod(int(size) for size in dimensions.split(",") if size)
-        away = space is not None and space[1] != "0" and not everywhere
-        sizes.append(0.0 if away else elements * bits / 8)
-    return sizes
-
-
-def _integer(instruction: _Instruction) -> int | None:
-    """The value of a scalar integer constant."""
-    if instruction.opcode != "constant" or not re.match(r"[su]\d+\[\]", instruction.shape):
-        return None
-    return int(instruction.argument) if instruction.argument.isdigit() else None
-
-
 class _Reader:
+    """Walks through a program from its entry and adds up what its instructions move."""
+
     def __init__(self, text: str, devices: int, slices: int, unknown_trips: int) -> None:
-        self._computations, self._entry = _parse(text)
+        self._computations, self._entry = parse_program(text)
         self._devices, self._slices = devices, slices
         self._unknown_trips = unknown_trips
         self._memory = 0.0
-        self._found: dict[str, Collective] = {}
+        self._collectives: dict[str, Collective] = {}
 
     def traffic(self) -> Traffic:
         self._run(self._entry, 1.0)
-        return Traffic(self._memory, self._found)
+        return Traffic(self._memory, self._collectives)
 
     def _run(self, name: str, times: float) -> None:
         """A computation whose instructions are executed one by one."""
@@ -208,39 +105,39 @@ class _Reader:
                 for called in instruction.called:
                     self._look_into(called, times, chains)
 
-    def _trips(self, loop: _Instruction) -> int:
+    def _trips(self, loop: Instruction) -> int:
         if known := _KNOWN_TRIPS.search(loop.attributes):
             return int(known[1])
         names = dict(re.findall(r"(condition|body)=%?([\w.\-]+)", loop.attributes))
         condition = self._computations.get(names.get("condition", ""), {})
-        bounds = [bound for one in condition.values() if (bound := _integer(one)) is not None]
+        bounds = [bound for one in condition.values() if (bound := scalar_integer(one)) is not None]
         if len(bounds) != 1:
             return self._unknown_trips
         counters = [
-            int(found[1])
+            int(index[1])
             for one in condition.values()
             if one.opcode == "get-tuple-element"
-            and (found := re.search(r"index=(\d+)", one.attributes))
+            and (index := re.search(r"index=(\d+)", one.attributes))
         ]
         body = self._computations.get(names.get("body", ""), {})
         # Where XLA has unrolled a loop its counter goes up by more than one.
         step = self._step(body, counters[0]) if len(counters) == 1 else 1
         return ceil_divide(bounds[0], step)
 
-    def _step(self, body: _Computation, counter: int) -> int:
+    def _step(self, body: Computation, counter: int) -> int:
         """What a turn of a loop adds to one of the values that it carries; 1 if that is not clear."""
         root = next((one for one in body.values() if one.root), None)
         if root is None or root.opcode != "tuple" or counter >= len(root.operands):
             return 1
         result = body.get(root.operands[counter])
-        values: _Computation = body
+        values: Computation = body
         given: dict[str, int] = {}
         if result is not None and result.opcode == "fusion" and result.called:
             values = self._computations.get(result.called[0], {})
             for one in values.values():
                 if one.opcode == "parameter" and one.argument.isdigit():
                     outer = body.get(result.operands[int(one.argument)])
-                    value = None if outer is None else _integer(outer)
+                    value = None if outer is None else scalar_integer(outer)
                     if value is not None:
                         given[one.name] = value
             result = next((one for one in values.values() if one.root), None)
@@ -249,7 +146,7 @@ class _Reader:
         added = [
             value
             for name in result.operands
-            if (value := given.get(name, _integer(values[name]) if name in values else None))
+            if (value := given.get(name, scalar_integer(values[name]) if name in values else None))
         ]
         return added[0] if len(added) == 1 and added[0] > 0 else 1
 
@@ -257,8 +154,8 @@ class _Reader:
 
     def _collect(
         self,
-        instruction: _Instruction,
-        computation: _Computation,
+        instruction: Instruction,
+        computation: Computation,
         times: float,
         chains: set[tuple[str, str]],
         *,
@@ -279,17 +176,17 @@ class _Reader:
                 return
             chains.add((chain[1], channel[1]))
         put_in = sum(
-            sum(_sizes(computation[name].shape, everywhere=True))
+            sum(array_bytes(computation[name].shape, everywhere=True))
             for name in instruction.operands
             if name in computation
         )
-        came_out = sum(_sizes(instruction.shape, everywhere=True))
+        came_out = sum(array_bytes(instruction.shape, everywhere=True))
         if instruction.opcode.endswith("-start"):
             came_out = max(came_out - put_in, 0.0)
         size, crosses = self._group(instruction.attributes)
         if scatters:
             kind, came_out = "reduce-scatter", put_in / size
-        entry = self._found.setdefault(kind, Collective())
+        entry = self._collectives.setdefault(kind, Collective())
         most = max(put_in, came_out)
         entry.count += times
         entry.bytes += times * most
@@ -306,18 +203,18 @@ class _Reader:
         entry.sent += times * sent
 
     def _send_between_slices(
-        self, instruction: _Instruction, computation: _Computation, times: float
+        self, instruction: Instruction, computation: Computation, times: float
     ) -> None:
         """What is left for the network between slices, once a TPU's compiler has cut a collective up.
 
         It comes out as collectives within each slice, and one `send` to the runtime that does the rest.
         """
-        found = _BETWEEN_SLICES.search(instruction.attributes)
-        if found is None or instruction.operands[0] not in computation:
+        transfer = _BETWEEN_SLICES.search(instruction.attributes)
+        if transfer is None or instruction.operands[0] not in computation:
             return
-        kind = found[1].lower().replace("_", "-")
-        size = sum(_sizes(computation[instruction.operands[0]].shape, everywhere=True))
-        entry = self._found.setdefault(kind, Collective())
+        kind = transfer[1].lower().replace("_", "-")
+        size = sum(array_bytes(computation[instruction.operands[0]].shape, everywhere=True))
+        entry = self._collectives.setdefault(kind, Collective())
         entry.count += times
         entry.bytes += times * size
         others = self._slices - 1
@@ -327,7 +224,7 @@ class _Reader:
 
     def _group(self, attributes: str) -> tuple[int, bool]:
         """Devices that a collective joins, and whether they are in several slices."""
-        groups = _groups(attributes, self._devices)
+        groups = device_groups(attributes, self._devices)
         if not groups:
             return max(self._devices, 1), self._slices > 1
         per_slice = max(self._devices // self._slices, 1)
@@ -336,19 +233,19 @@ class _Reader:
 
     # Memory.
 
-    def _moved(self, instruction: _Instruction, computation: _Computation) -> float:
+    def _moved(self, instruction: Instruction, computation: Computation) -> float:
         opcode = instruction.opcode
         if opcode in _FREE or opcode.endswith("-done"):
             return 0.0
-        written = _sizes(instruction.shape)
+        written = array_bytes(instruction.shape)
         shapes = [computation[name].shape for name in instruction.operands if name in computation]
-        read = [sum(_sizes(shape)) for shape in shapes]
+        read = [sum(array_bytes(shape)) for shape in shapes]
         if opcode == "copy-start":
             return sum(written[:2])
         if opcode in ("slice-start", "dynamic-slice", "slice", "gather"):
             # Of slice-start's results (source, slice, context) the slice.
             place = 1 if opcode == "slice-start" and len(written) > 1 else 0
-            taken = _sizes(instruction.shape, everywhere=True)[place]
+            taken = array_bytes(instruction.shape, everywhere=True)[place]
             return written[place] + (taken if read and read[0] else 0.0)
         if opcode == "dynamic-update-slice":
             return 2 * read[1] if written[0] else read[1]
@@ -376,7 +273,7 @@ class _Reader:
         )
         return None if parameter is None else self._used(parameter, computation)
 
-    def _used(self, value: str, computation: _Computation) -> float | None:
+    def _used(self, value: str, computation: Computation) -> float | None:
         total = 0.0
         for user in computation.values():
             if value not in user.operands:
@@ -384,7 +281,7 @@ class _Reader:
             places = [place for place, operand in enumerate(user.operands) if operand == value]
             part: float | None
             if user.opcode in ("dynamic-slice", "slice", "gather") and places == [0]:
-                part = sum(_sizes(user.shape, everywhere=True))
+                part = sum(array_bytes(user.shape, everywhere=True))
             elif user.opcode == "dynamic-update-slice" and places == [0]:
                 part = 0.0
             elif user.opcode == "bitcast":
@@ -413,62 +310,11 @@ class _Reader:
             total += size if update is None else min(size, update)
         return total
 
-    def _update(self, result: _Instruction | None, computation: _Computation) -> float | None:
+    def _update(self, result: Instruction | None, computation: Computation) -> float | None:
         """The bytes of an update in place, if that is what a result is."""
         while result is not None and result.opcode == "bitcast" and result.operands:
             result = computation.get(result.operands[0])
         if result is None or result.opcode != "dynamic-update-slice":
             return None
         update = computation.get(result.operands[1]) if len(result.operands) > 1 else None
-        return None if update is None else sum(_sizes(update.shape, everywhere=True))
-
-
-def _groups(attributes: str, devices: int) -> list[list[int]]:
-    """The groups of devices in any of the ways HLO writes them; empty if it says nothing."""
-    if found := re.search(r"replica_groups=\{(\{[\d,{} ]*\})\}", attributes):
-        return [
-            [int(device) for device in group.split(",")]
-            for group in re.findall(r"\{([\d, ]+)\}", found[1])
-        ]
-    if found := re.search(
-        r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", attributes
-    ):
-        order = np.arange(devices).reshape(_integers(found[2]))
-        if found[3]:
-            order = order.transpose(_integers(found[3]))
-        return order.reshape(_integers(found[1])).tolist()
-    if found := re.search(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}", attributes):
-        axes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", found[1])}
-        joined = re.findall(r"'(\w+)'(?::\((\d+)\)(\d+))?", found[2])
-        return _mesh_groups(axes, joined)
-    if found := re.search(r"source_target_pairs=\{(\{[\d,{} ]*\})\}", attributes):
-        return [
-            [int(device) for device in pair.split(",")]
-            for pair in re.findall(r"\{([\d, ]+)\}", found[1])
-        ]
-    return []
-
-
-def _mesh_groups(axes: dict[str, int], joined: Sequence[tuple[str, str, str]]) -> list[list[int]]:
-    """Groups along mesh axes; `'axis':(before)size` is a part of one."""
-    shape: list[int] = []
-    chosen: list[int] = []
-    for name, size in axes.items():
-        parts = [(int(before), int(part)) for axis, before, part in joined if axis == name and part]
-        if any(axis == name and not part for axis, _, part in joined):
-            chosen.append(len(shape))
-            shape.append(size)
-        elif parts:
-            before, part = parts[0]
-            chosen.append(len(shape) + 1)
-            shape += [before, part, size // (before * part)]
-        else:
-            shape.append(size)
-    order = np.arange(math.prod(shape)).reshape(shape)
-    rest = [axis for axis in range(len(shape)) if axis not in chosen]
-    width = math.prod(shape[axis] for axis in chosen)
-    return order.transpose([*rest, *chosen]).reshape(-1, width).tolist()
-
-
-def _integers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+        return None if update is None else sum(array_bytes(update.shape, everywhere=True))

@@ -7,7 +7,8 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from distill_jax.parallel.mesh import make_mesh
-from distill_jax.planning.hlo import _groups, traffic
+from distill_jax.planning.hlo import traffic
+from distill_jax.planning.hlo_groups import device_groups
 
 FLOAT = 4
 
@@ -204,4 +205,4 @@ def test_a_tpu_program_as_it_is_written():
     ],
 )
 def test_groups_of_devices_in_every_notation(written, groups):
-    assert np.array_equal(_groups(written, 8), groups)
+    assert np.array_equal(device_groups(written, 8), groups)
