@@ -111,15 +111,15 @@ def _arrange(shape: tuple[int, int, int, int], devices: Sequence[Any]) -> np.nda
     num_slices, *inner = shape
     if devices[0].platform == "cpu":
         return np.array(devices).reshape(shape)
-    found = len({getattr(device, "slice_index", 0) for device in devices})
-    by_process = num_slices > 1 and found == 1
+    slices_there = len({getattr(device, "slice_index", 0) for device in devices})
+    by_process = num_slices > 1 and slices_there == 1
     if by_process:
-        found = len({device.process_index for device in devices})
+        slices_there = len({device.process_index for device in devices})
     # A GPU's slices are what its driver calls so; only a TPU's are sure to need an axis.
-    if found != num_slices and (num_slices > 1 or devices[0].platform == "tpu"):
+    if slices_there != num_slices and (num_slices > 1 or devices[0].platform == "tpu"):
         raise UserError(
-            f"make_mesh: num_slices is {num_slices} but the devices are {found} slices or hosts; "
-            f"bind make_mesh.num_slices = {found}"
+            f"make_mesh: num_slices is {num_slices} but the devices are {slices_there} slices or hosts; "
+            f"bind make_mesh.num_slices = {slices_there}"
         )
     if num_slices == 1:
         return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)

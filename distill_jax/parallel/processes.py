@@ -13,8 +13,6 @@ it goes on from its last checkpoint.
 
 import contextlib
 import dataclasses
-import glob
-import importlib.util
 import json
 import os
 import re
@@ -30,6 +28,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from distill_jax.errors import UserError
+from distill_jax.parallel.cluster import given_job, in_cluster
 
 EXIT_PEER_LOST = 75
 """Another process of the job has gone (`EX_TEMPFAIL`: the same job may succeed if started again)."""
@@ -102,7 +101,7 @@ def initialize(
     """
     global _job
     environment = os.environ if environment is None else environment
-    given = _given(coordinator_address, num_processes, process_id, environment)
+    given = given_job(coordinator_address, num_processes, process_id, environment)
     if given is None and not in_cluster(environment):
         return
     # Only the CPU's backend reads it: a TPU's and a GPU's collectives are their own.
@@ -182,58 +181,6 @@ def _leave(text: str) -> NoReturn:
     os._exit(EXIT_PEER_LOST)
 
 
-def _given(
-    address: str | None, count: int | None, process: int | None, environment: Mapping[str, str]
-) -> dict[str, Any] | None:
-    """What flags and JAX's own variables say; None if nothing."""
-    found: dict[str, Any] = {
-        "coordinator_address": address or environment.get("JAX_COORDINATOR_ADDRESS"),
-        "num_processes": count if count is not None else environment.get("JAX_NUM_PROCESSES"),
-        "process_id": process if process is not None else environment.get("JAX_PROCESS_ID"),
-    }
-    missing = [name for name, value in found.items() if value is None]
-    if len(missing) == len(found):
-        return None
-    if missing == ["num_processes", "process_id"] and in_cluster(environment):
-        return {"coordinator_address": found["coordinator_address"]}  # as JAX itself reads it
-    if missing:
-        raise UserError(
-            "a job of several processes needs all of --coordinator_address, --num_processes and "
-            f"--process_id; add --{' and --'.join(missing)}"
-        )
-    for name in ("num_processes", "process_id"):
-        if not str(found[name]).isdigit():
-            raise UserError(f"--{name} is {found[name]!r}; give a number")
-        found[name] = int(found[name])
-    if not re.fullmatch(r".+:\d+", found["coordinator_address"]):
-        raise UserError(
-            f"--coordinator_address is {found['coordinator_address']!r}; give HOST:PORT of process 0"
-        )
-    if not found["process_id"] < found["num_processes"]:
-        raise UserError(
-            f"--process_id is {found['process_id']} of {found['num_processes']} processes; they are "
-            "numbered from 0"
-        )
-    return found
-
-
-def in_cluster(environment: Mapping[str, str]) -> bool:
-    """Whether the environment is one of several processes that JAX describes by itself."""
-    if int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment:
-        return True
-    if int(environment.get("OMPI_COMM_WORLD_SIZE", "1")) > 1:
-        return True
-    if environment.get("JAX_PLATFORMS", "").split(",")[0] not in ("", "tpu"):
-        return False
-    if "," in environment.get("TPU_WORKER_HOSTNAMES", ""):
-        return True
-    if int(environment.get("MEGASCALE_NUM_SLICES", "1")) > 1:
-        return True
-    # A TPU virtual machine, which asks the cloud's metadata for the others; there may be none.
-    accelerator = glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*")
-    return bool(accelerator) and importlib.util.find_spec("libtpu") is not None
-
-
 def barrier(name: str, seconds: int = START_SECONDS) -> None:
     """Waits until all processes are here. Raises `PeersMissing` naming those that do not come."""
     if _job is None:
@@ -306,8 +253,8 @@ def gathered(tree: Any, mesh: Mesh) -> Any:
         complete = whole(leaf)
         return np.array(complete.addressable_data(0)) if is_first() else None
 
-    found = jax.tree.map(gather, tree)
-    return found if is_first() else None
+    on_first_host = jax.tree.map(gather, tree)
+    return on_first_host if is_first() else None
 
 
 @contextlib.contextmanager
@@ -387,8 +334,8 @@ def _missing_in(message: str) -> str:
     assert _job is not None
     listed = re.search(r"Some timed out task names:\s*([\d\s,]+)", message)
     numbers = re.findall(r"\d+", listed[1]) if listed else re.findall(r"/task:(\d+)", message)
-    found = sorted({int(number) for number in numbers if int(number) < len(_job.hosts)})
-    return ", ".join(_name(number) for number in found if number != _job.process)
+    missing = sorted({int(number) for number in numbers if int(number) < len(_job.hosts)})
+    return ", ".join(_name(number) for number in missing if number != _job.process)
 
 
 def _different(one: str, other: str) -> str:

@@ -9,8 +9,9 @@ import pytest
 
 from distill_jax.errors import UserError
 from distill_jax.parallel import processes
+from distill_jax.parallel.cluster import given_job, in_cluster
 from distill_jax.parallel.mesh import make_mesh
-from distill_jax.parallel.processes import _given, _Job, _missing_in, in_cluster
+from distill_jax.parallel.processes import _Job, _missing_in
 
 VARIABLES = {
     "JAX_COORDINATOR_ADDRESS": "host-a:1234",
@@ -26,7 +27,7 @@ def described(
     process: int | None = None,
     **environment: str,
 ) -> Any:
-    return _given(address, count, process, environment)
+    return given_job(address, count, process, environment)
 
 
 def test_flags_win_over_variables() -> None:
