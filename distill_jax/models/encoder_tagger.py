@@ -14,8 +14,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from distill_jax.errors import UserError
-from distill_jax.models.t5 import Encoder
 from distill_jax.models.t5_config import MlpActivation, T5Config
+from distill_jax.models.t5_stacks import Encoder
 
 MODEL_TYPE = "encoder_tagger"
 

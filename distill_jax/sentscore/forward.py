@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from distill_jax.models.attention import KeyValue
-from distill_jax.models.t5 import T5, Cache
+from distill_jax.models.t5 import T5
+from distill_jax.models.t5_stacks import Cache
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.likelihood import NodeScores, node_scores
 from distill_jax.sentscore.trie import LabelTrie, TrieBlocks

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from distill_jax.errors import UserError
-from distill_jax.models.t5 import T5, Cache
+from distill_jax.models.t5 import T5
+from distill_jax.models.t5_stacks import Cache
 from distill_jax.sentscore.forward import Decoder, Prefix, empty_cache, write_rows
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.trie import LabelTrie

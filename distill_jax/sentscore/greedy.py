@@ -22,7 +22,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from distill_jax.errors import UserError
-from distill_jax.models.t5 import T5, Cache
+from distill_jax.models.t5 import T5
+from distill_jax.models.t5_stacks import Cache
 from distill_jax.sentscore.automaton import Automaton, Place, Walk
 from distill_jax.sentscore.forward import Decoder, Prefix, empty_cache, grow_cache, write_rows
 from distill_jax.sentscore.layout import SentScoreBatch

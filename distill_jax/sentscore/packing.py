@@ -19,7 +19,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from distill_jax.models.attention import KeyValue, mask_to_bias
-from distill_jax.models.t5 import T5, Cache
+from distill_jax.models.t5 import T5
+from distill_jax.models.t5_stacks import Cache
 from distill_jax.sentscore.forward import Encoded, Prefix
 
 

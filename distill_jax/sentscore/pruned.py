@@ -24,7 +24,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from distill_jax.errors import UserError
-from distill_jax.models.t5 import T5, Cache
+from distill_jax.models.t5 import T5
+from distill_jax.models.t5_stacks import Cache
 from distill_jax.sentscore.forward import (
     DEFAULT_MAX_NODES,
     Decoder,
