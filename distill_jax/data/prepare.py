@@ -139,30 +139,30 @@ def _read_parts(listing: Path) -> tuple[str, list[tuple[str, float]]]:
 def _prepare(
     name: str, split: str, root: Path, modules: Sequence[str], definitions: str
 ) -> list[PreparedPart]:
-    from distill_jax.data import seqio_tasks
+    from distill_jax.data import seqio_lookup
     from distill_jax.data.seqio_import import import_seqio
 
     import_seqio()
     load_task_modules(modules)
-    name = seqio_tasks.resolve(name)
-    parts = seqio_tasks.task_parts(name)
+    name = seqio_lookup.resolve(name)
+    parts = seqio_lookup.task_parts(name)
     is_mixture = [task for task, _ in parts] != [name]
     if is_mixture:
-        parts = [(task, rate) for task, rate in parts if split in seqio_tasks.task_splits(task)]
+        parts = [(task, rate) for task, rate in parts if split in seqio_lookup.task_splits(task)]
         if not parts:
             raise UserError(f"no task of the mixture {name!r} has a split {split!r}")
     prepared: list[PreparedPart] = []
     for task, rate in parts:
         ready = _find(task, split, root, definitions)
         if ready is None:
-            seqio_tasks.check_split(task, split)
+            seqio_lookup.check_split(task, split)
             dataset = PreparedDataset.write(
                 root / task / split,
-                seqio_tasks.read_task(task, split),
-                seqio_tasks.task_labels(task),
+                seqio_lookup.read_task(task, split),
+                seqio_lookup.task_labels(task),
                 task=task,
                 split=split,
-                sources=seqio_tasks.task_files(task, split),
+                sources=seqio_lookup.task_files(task, split),
                 definitions=definitions,
             )
         else:

@@ -6,10 +6,10 @@ was given a vocabulary, SenT′ `inputs` and `targets` (int32). Words and tags c
 a run tokenises with its own. Sentences too long for the sentinels (or `sequence_length`) become
 several tokenised examples; nothing is cut.
 
-Importing this module imports neither SeqIO nor TensorFlow; the first registration does.
+`seqio_lookup` finds tasks again and reads them. Importing either imports neither SeqIO nor
+TensorFlow; the first registration does.
 """
 
-import difflib
 import functools
 import os
 import re
@@ -20,7 +20,7 @@ from typing import Any
 
 from distill_jax.data.locations import default_vocabulary
 from distill_jax.data.readers import read_sentences
-from distill_jax.data.seqio_import import import_seqio, sentences_of
+from distill_jax.data.seqio_import import import_seqio
 from distill_jax.data.seqio_sent import (
     postprocessor,
     sent_preprocessor,
@@ -33,7 +33,7 @@ from distill_jax.data.seqio_tfds import (
     tfds_preprocessor,
     tfds_sentences,
 )
-from distill_jax.data.subsets import FEW_SHOT_SPLITS, FewShot, few_shot, parse_few_shot_name
+from distill_jax.data.subsets import FEW_SHOT_SPLITS, FewShot, few_shot
 from distill_jax.errors import UserError
 from distill_jax.tagging import LabelSet, Sentence
 from distill_jax.vocab import Vocabulary
@@ -43,17 +43,8 @@ __all__ = [
     "TfdsSource",
     "add_resolver",
     "canonical_name",
-    "check_split",
-    "known_names",
-    "read_task",
-    "read_through_seqio",
     "register_tagging_task",
     "register_text_task",
-    "resolve",
-    "task_files",
-    "task_labels",
-    "task_parts",
-    "task_splits",
 ]
 
 SentencesOfSplit = Callable[[str], Iterable[Sentence]]
@@ -67,7 +58,7 @@ Resolver = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
-class _Registration:
+class Registration:
     """What SeqIO's own task object has no place for."""
 
     splits: tuple[str, ...]
@@ -78,13 +69,10 @@ class _Registration:
     is_tfds: bool = False
 
 
-_registrations: dict[str, _Registration] = {}
-_resolvers: list[tuple[Resolver, Callable[[], Iterable[str]]]] = []
+registrations: dict[str, Registration] = {}
+resolvers: list[tuple[Resolver, Callable[[], Iterable[str]]]] = []
 # TensorFlow wraps what a generator raises; the user should see our own message.
-_failures: dict[str, UserError] = {}
-
-
-# ---- Registration ------------------------------------------------------------------------------
+failures: dict[str, UserError] = {}
 
 
 def register_tagging_task(
@@ -129,8 +117,8 @@ def register_tagging_task(
     else:
         all_splits, sentences, files = _own_source(name, source, splits, files)
         seqio_source = None
-    label_provider = _label_provider(labels, sentences)
-    files = files or _no_files
+    provide_labels = label_provider(labels, sentences)
+    files = files or no_files
     if few_shot is not None:
         all_splits, sentences, files = _few_shot_source(
             name, few_shot, all_splits, sentences, files
@@ -140,8 +128,8 @@ def register_tagging_task(
     vocabulary = vocabulary or default_vocabulary()
     _add(
         name,
-        _Registration(
-            all_splits, sentences, label_provider, files, vocabulary, seqio_source is not None
+        Registration(
+            all_splits, sentences, provide_labels, files, vocabulary, seqio_source is not None
         ),
         seqio_source or _function_source(name, all_splits, sentences, tagged=True),
         preprocessors,
@@ -167,7 +155,7 @@ def register_text_task(
 
     _add(
         name,
-        _Registration(all_splits, sentences, None, files or _no_files, None),
+        Registration(all_splits, sentences, None, files or no_files, None),
         _function_source(name, all_splits, sentences, tagged=False),
         [],
     )
@@ -182,7 +170,12 @@ def add_resolver(resolver: Resolver, names: Callable[[], Iterable[str]] = tuple)
         A `UserError` it raises reaches the user.
       names: the names it can resolve as far as known, for messages.
     """
-    _resolvers.append((resolver, names))
+    resolvers.append((resolver, names))
+
+
+def canonical_name(name: str) -> str:
+    """A name that SeqIO allows: `wikiann/zh-yue` is `wikiann_zh_yue`."""
+    return name.replace("/", "_").replace("-", "_")
 
 
 def _check_new(name: str) -> None:
@@ -215,12 +208,15 @@ def _own_source(
     return tuple(splits), source, files
 
 
-def _no_files(split: str) -> list[Path]:
+def no_files(split: str) -> list[Path]:
+    """The files of a source of which none are known."""
     del split
     return []
 
 
-def _label_provider(labels: Labels | None, sentences: SentencesOfSplit) -> Callable[[], LabelSet]:
+def label_provider(labels: Labels | None, sentences: SentencesOfSplit) -> Callable[[], LabelSet]:
+    """A function that gives the label set, from the training split if there is none; asked once."""
+
     @functools.cache
     def provide() -> LabelSet:
         if labels is None:
@@ -262,7 +258,7 @@ def _few_shot_source(
     return (*FEW_SHOT_SPLITS, *others), chosen, chosen_files
 
 
-def _add(name: str, registration: _Registration, source: Any, preprocessors: Sequence[Any]) -> None:
+def _add(name: str, registration: Registration, source: Any, preprocessors: Sequence[Any]) -> None:
     seqio = import_seqio()
     import tensorflow as tf
 
@@ -284,7 +280,7 @@ def _add(name: str, registration: _Registration, source: Any, preprocessors: Seq
     seqio.TaskRegistry.add(
         name, source=source, output_features=features, preprocessors=steps, **tagging
     )
-    _registrations[name] = registration
+    registrations[name] = registration
 
 
 def _function_source(
@@ -305,143 +301,9 @@ def _function_source(
                     words = {"words": sentence.words}
                     yield words | ({"tags": sentence.tags or ()} if tagged else {})
             except UserError as error:
-                _failures[name] = error
+                failures[name] = error
                 raise
 
         return tf.data.Dataset.from_generator(examples, output_signature=signature)
 
     return seqio.FunctionDataSource(dataset, splits=tuple(splits))
-
-
-# ---- Looking up --------------------------------------------------------------------------------
-
-
-def canonical_name(name: str) -> str:
-    """A name that SeqIO allows: `wikiann/zh-yue` is `wikiann_zh_yue`."""
-    return name.replace("/", "_").replace("-", "_")
-
-
-def resolve(name: str) -> str:
-    """The registered name of a task or mixture, which is registered on demand if it can be.
-
-    `wikiann/en` is `wikiann_en` (see `canonical_name`), and any task with a training split gives
-    few-shot tasks by the pattern `NAME_gold100_dev50[_silver500]_seed0`.
-
-    Raises `UserError` for an unknown name, listing those near it.
-    """
-    seqio = import_seqio()
-    canonical = canonical_name(name)
-    for candidate in dict.fromkeys((name, canonical)):
-        if candidate in seqio.TaskRegistry.names() or candidate in seqio.MixtureRegistry.names():
-            return candidate
-    parsed = parse_few_shot_name(canonical)
-    if parsed is not None:
-        base, sizes = parsed
-        base = resolve(base)
-        if base in seqio.MixtureRegistry.names():
-            raise UserError(f"{name!r}: {base!r} is a mixture; few-shot subsets are of one task")
-        registration = _registration(base)
-        if registration.labels is None:
-            raise UserError(f"{name!r}: {base!r} has no tags to take a few-shot subset of")
-        register_tagging_task(
-            canonical,
-            source=registration.sentences,
-            splits=registration.splits,
-            labels=registration.labels,
-            vocabulary=registration.vocabulary,
-            few_shot=sizes,
-            files=registration.files,
-        )
-        return canonical
-    if any(resolver(canonical) for resolver, _ in _resolvers):
-        return canonical
-    near = difflib.get_close_matches(canonical, known_names(), n=4, cutoff=0.4)
-    hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(known_names())}"
-    raise UserError(f"there is no task or mixture {name!r}; {hint}")
-
-
-def known_names() -> list[str]:
-    """The names of all tasks and mixtures that are registered or known to the resolvers, sorted."""
-    seqio = import_seqio()
-    names = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
-    for _, more in _resolvers:
-        names.update(more())
-    return sorted(names)
-
-
-def task_parts(name: str) -> list[tuple[str, float]]:
-    """The tasks that a task or mixture consists of, with their mixing rates (1 for a task)."""
-    seqio = import_seqio()
-    name = resolve(name)
-    if name not in seqio.MixtureRegistry.names():
-        return [(name, 1.0)]
-    mixture = seqio.MixtureRegistry.get(name)
-    return [(task.name, float(mixture.get_rate(task))) for task in mixture.tasks]
-
-
-def task_splits(name: str) -> tuple[str, ...]:
-    """The splits of a task."""
-    return tuple(import_seqio().TaskRegistry.get(resolve(name)).splits)
-
-
-def task_labels(name: str) -> LabelSet | None:
-    """The label set of a task, None for unlabelled text."""
-    provider = _registration(resolve(name)).labels
-    return provider() if provider else None
-
-
-def task_files(name: str, split: str) -> list[Path]:
-    """The files that a split of a task is made from, as far as they are known."""
-    return list(_registration(resolve(name)).files(split))
-
-
-def check_split(name: str, split: str) -> None:
-    """Raises `UserError`, listing the splits, if the task does not have this one."""
-    if split not in (splits := task_splits(name)):
-        raise UserError(f"task {name!r} has no split {split!r}; it has {', '.join(splits)}")
-
-
-def read_task(name: str, split: str) -> Iterator[Sentence]:
-    """The sentences of a task's split, in the source's order, untokenised.
-
-    Any SeqIO task whose features include `words` will do, also one that another library registered.
-    Sentences of tasks whose source is our own code skip TensorFlow, which would hand back the same
-    ones ten times slower.
-
-    Raises `UserError` for an unknown task or split, or what is wrong with the task's source.
-    """
-    name = resolve(name)
-    check_split(name, split)
-    registration = _registrations.get(name)
-    if registration is not None and not registration.is_tfds:
-        return iter(registration.sentences(split))
-    return read_through_seqio(name, split)
-
-
-def read_through_seqio(name: str, split: str) -> Iterator[Sentence]:
-    """What `read_task` gives, from SeqIO's dataset whatever the source."""
-    name = resolve(name)
-    task = import_seqio().TaskRegistry.get(name)
-    _failures.pop(name, None)
-    try:
-        if task.supports_caching:
-            dataset = task.preprocess_precache(task.source.get_dataset(split, shuffle=False))
-        else:
-            dataset = task.get_dataset(None, split, shuffle=False)
-        yield from sentences_of(dataset, name)
-    except UserError:
-        raise
-    except Exception:
-        if name in _failures:
-            raise _failures.pop(name) from None
-        raise
-
-
-def _registration(name: str) -> _Registration:
-    """The registration of a task; one made up for a task that was not registered by this module."""
-    if name not in _registrations:
-        task = import_seqio().TaskRegistry.get(name)
-        sentences = functools.partial(read_task, name)
-        provider = _label_provider(None, sentences) if "tags" in task.output_features else None
-        return _Registration(tuple(task.splits), sentences, provider, _no_files, None)
-    return _registrations[name]

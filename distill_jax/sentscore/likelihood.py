@@ -81,7 +81,7 @@ def node_scores(
     total = None
     if normaliser == "vocab":
         flat = hidden.reshape(batch, words * nodes, -1)
-        total = _logsumexp_vocabulary(model, params, flat, max_logits)
+        total = logsumexp_vocabulary(model, params, flat, max_logits)
         total = total.reshape(batch, words, nodes)
     return NodeScores(
         _product("bwmd,md->bwm", hidden[:, :, parent], rows_MxD),
@@ -137,7 +137,7 @@ def _apply(model: T5, params: Any, method: str, *arguments: Any) -> jax.Array:
     return model.apply({"params": params}, *arguments, method=method)
 
 
-def _logsumexp_vocabulary(
+def logsumexp_vocabulary(
     model: T5, params: Any, hidden_BxQxD: jax.Array, max_logits: int
 ) -> jax.Array:
     """log of the sum over all V rows of exp(logit), `[B, Q]`, in chunks along Q."""

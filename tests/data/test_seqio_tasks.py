@@ -14,23 +14,26 @@ import pytest
 import seqio
 import tensorflow_datasets as tfds
 
-from distill_jax.data import demo, seqio_tasks
+from distill_jax.data import demo
 from distill_jax.data.locations import DATA_VARIABLE, set_data_dir
 from distill_jax.data.prepare import load_task_modules, prepare
 from distill_jax.data.readers import write_conll
 from distill_jax.data.seqio_import import import_seqio
-from distill_jax.data.seqio_sent import seqio_vocabulary
-from distill_jax.data.seqio_tasks import (
-    FewShot,
-    TfdsSource,
+from distill_jax.data.seqio_lookup import (
+    known_names,
     read_task,
     read_through_seqio,
-    register_tagging_task,
-    register_text_task,
     resolve,
     task_labels,
     task_parts,
     task_splits,
+)
+from distill_jax.data.seqio_sent import seqio_vocabulary
+from distill_jax.data.seqio_tasks import (
+    FewShot,
+    TfdsSource,
+    register_tagging_task,
+    register_text_task,
 )
 from distill_jax.errors import UserError
 from distill_jax.sent.format import SenTFormat
@@ -379,7 +382,7 @@ def test_folders_of_the_data_directory(
     assert not any(s.tags for s in text) and task_splits("my_set_text") == ("train", "test")
     [part] = prepare("my-set", "train", tmp_path / "p", modules=[TASKS])
     assert (part.task, len(part.dataset), len(part.dataset.manifest["sources"])) == ("my_set", 4, 3)
-    assert "my_set" in seqio_tasks.known_names()
+    assert "my_set" in known_names()
     with pytest.raises(UserError, match=r"snips/valid.conll: there is no such file; put the valid"):
         list(read_task("snips", "valid"))
     set_data_dir(None)
