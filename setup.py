@@ -17,6 +17,7 @@ VERSION = re.search(
 # Enough for `distill-jax demo`, prediction, and training from prepared data.
 CORE = [
     "array-record>=0.8.1",
+    "filelock>=4.2",
     "flax>=0.12",
     "gin-config>=0.5",
     "grain>=0.2.18",
@@ -54,8 +55,6 @@ EXTRAS = {
     "train": TRAIN,
     # Hugging Face vocabularies and checkpoints.
     "hf": [*TOKENIZERS, "transformers>=5.0"],
-    # Reading t5x checkpoints.
-    "t5x": ["msgpack>=1.1", "tensorstore>=0.1.84"],
     "plot": PLOT,
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda13]"],

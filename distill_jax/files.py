@@ -1,6 +1,5 @@
 """Writing files so that a reader never sees half of one, reading JSON, hashing what files hold."""
 
-import fcntl
 import hashlib
 import itertools
 import json
@@ -12,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from distill_jax.errors import UserError
 
@@ -79,13 +80,17 @@ def only_one(directory: str | os.PathLike[str], *, wait: bool = False) -> Iterat
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    # A file system without `flock` is an error: a lock by the file's mere presence would outlive a kill.
+    lock = FileLock(directory / ".lock", timeout=-1 if wait else 0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 @contextmanager

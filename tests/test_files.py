@@ -1,6 +1,9 @@
 """Files and directories appear whole or not at all, and so do the folders they lie in."""
 
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -8,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from distill_jax.files import atomic_directory, atomic_write, is_special, only_one
+from distill_jax.errors import UserError
+from distill_jax.files import (
+    atomic_directory,
+    atomic_write,
+    is_special,
+    only_one,
+    read_json_object,
+    write_json,
+)
 
 Atomic = Callable[[Path], AbstractContextManager[Path]]
 
@@ -79,3 +90,54 @@ def test_only_one_is_in_the_block_until_it_ends(tmp_path: Path) -> None:
             raise KeyError
     with only_one(tmp_path / "b", wait=True) as last:
         assert last
+
+
+def test_a_killed_process_is_not_waited_for(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "from distill_jax.files import only_one\n"
+        "with only_one(sys.argv[1]) as mine:\n"
+        "    print(mine, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "True\n"
+        with only_one(tmp_path) as mine:
+            assert not mine
+        other.kill()
+    with only_one(tmp_path, wait=True) as mine:
+        assert mine
+    assert (tmp_path / ".lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{\n"a": 1,,', r"x.json:2: not valid JSON (.*); copy the file again"),
+        (b"[1]", "x.json: not a JSON object; copy the file again"),
+        (b'{"a": "\xff"}', "x.json: not UTF-8 text; copy the file again"),
+        (b"[" * 100_000, "x.json: not JSON that can be read; copy the file again"),
+        (None, "x.json: cannot be read (No such file or directory); look elsewhere"),
+    ],
+)
+def test_what_is_wrong_with_a_json_file(
+    tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(UserError) as error:
+        read_json_object(tmp_path / "x.json", absent="look elsewhere")
+    pattern = re.escape(message).replace(r"\.\*", ".*")
+    assert re.fullmatch(f"{re.escape(str(tmp_path))}/{pattern}", str(error.value))
+
+
+def test_json_is_read_as_written(tmp_path: Path) -> None:
+    value = {"b": ["ü", 1.5, None], "a": {}}
+    write_json(tmp_path / "folder" / "x.json", value)
+    assert read_json_object(tmp_path / "folder" / "x.json") == value
+    text = (tmp_path / "folder" / "x.json").read_text("utf-8")
+    assert "ü" in text and text.endswith("}\n") and text.index('"b"') < text.index('"a"')
+    write_json(tmp_path / "folder" / "x.json", value, sort_keys=True)
+    text = (tmp_path / "folder" / "x.json").read_text("utf-8")
+    assert text.index('"a"') < text.index('"b"')
