@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from distill_jax.distill.objectives import LanguageModel
 from distill_jax.errors import UserError
-from distill_jax.files import sha256_file, sha256_json
+from distill_jax.files import read_json_object, sha256_file, sha256_json
 from distill_jax.inference import (
     EncoderPredictor,
     Prediction,
@@ -32,7 +32,6 @@ from distill_jax.inference.tagged import (
     tagged,
     without_improbable_spans,
 )
-from distill_jax.interop.hf.checkpoint import read_json_object
 from distill_jax.model_dir.directory import LoadedModel, ModelConfig, load_model
 from distill_jax.model_dir.settings import METADATA, TAGGER
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger

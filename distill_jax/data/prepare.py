@@ -9,7 +9,6 @@ code is passed over: that machine only trains).
 
 import importlib
 import importlib.util
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from distill_jax.data.locations import data_dir as current_data_dir
 from distill_jax.data.locations import set_data_dir
 from distill_jax.data.prepared import MANIFEST, PreparedDataset
 from distill_jax.errors import UserError
-from distill_jax.files import atomic_write, sha256_file, sha256_json
+from distill_jax.files import read_json_object, sha256_file, sha256_json, write_json
 
 TASK_MODULES = ("distill_jax.tasks",)
 _PARTS_SUFFIX = ".parts.json"
@@ -126,14 +125,13 @@ def _find(name: str, split: str, root: Path, definitions: str) -> list[PreparedP
 
 
 def _read_parts(listing: Path) -> tuple[str, list[tuple[str, float]]]:
+    remedy = "delete the file and prepare the data again"
+    content = read_json_object(listing, remedy)
     try:
-        content = json.loads(listing.read_text())
         parts = [(str(part["task"]), float(part["rate"])) for part in content["parts"]]
         return str(content["definitions_sha256"]), parts
-    except (OSError, ValueError, TypeError, KeyError):
-        raise UserError(
-            f"{listing}: malformed; delete the file and prepare the data again"
-        ) from None
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{listing}: malformed; {remedy}") from None
 
 
 def _prepare(
@@ -173,8 +171,7 @@ def _prepare(
             "definitions_sha256": definitions,
             "parts": [{"task": part.task, "rate": part.rate} for part in prepared],
         }
-        with atomic_write(root / name / f"{split}{_PARTS_SUFFIX}") as temporary:
-            temporary.write_text(json.dumps(listing, indent=2) + "\n")
+        write_json(root / name / f"{split}{_PARTS_SUFFIX}", listing)
     return prepared
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, SupportsIndex
 
 from distill_jax.errors import UserError
-from distill_jax.files import atomic_directory, sha256_file
+from distill_jax.files import atomic_directory, read_json_object, sha256_file, write_json
 from distill_jax.records import Shard, ShardedRecords, check_shard, read_shards, write_shard
 from distill_jax.tagging.labels import LabelSet
 from distill_jax.tagging.sentence import Sentence
@@ -106,8 +106,7 @@ class PreparedDataset:
                     for path in (Path(source).absolute() for source in sources)
                 ],
             }
-            text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-            (temporary / MANIFEST).write_text(text, "utf-8")
+            write_json(temporary / MANIFEST, manifest)
         return cls.open(directory)
 
     @classmethod
@@ -225,17 +224,9 @@ _SOURCE_FIELDS: dict[str, type] = {"path": str, "bytes": int, "sha256": str}
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); give a directory of prepared data"
-        ) from None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); {_REMEDY}") from None
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        found = manifest.get("schema") if isinstance(manifest, dict) else None
-        raise UserError(f"{path}: schema {found!r} instead of {SCHEMA}; {_REMEDY}")
+    manifest = read_json_object(path, _REMEDY, absent="give a directory of prepared data")
+    if manifest.get("schema") != SCHEMA:
+        raise UserError(f"{path}: schema {manifest.get('schema')!r} instead of {SCHEMA}; {_REMEDY}")
     _check_fields(manifest, _FIELDS, path)
     for source in manifest["sources"]:
         _check_fields(source, _SOURCE_FIELDS, path)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from distill_jax.errors import UserError
-from distill_jax.files import atomic_write, sha256_json
+from distill_jax.files import read_json_object, sha256_json, write_json
 from distill_jax.integers import ceil_divide
 from distill_jax.labels.record import TeacherLabel, decode_label, encode_label
 from distill_jax.records import Shard, ShardedRecords, check_shard, read_shards, write_shard
@@ -94,7 +94,7 @@ def write_store(
             ]
             # A finished store of which a shard is made again is unfinished meanwhile.
             (directory / MANIFEST).unlink(missing_ok=True)
-            _write_json(_facts(paths[number]), write_shard(paths[number], records))
+            write_json(_facts(paths[number]), write_shard(paths[number], records), sort_keys=True)
         if progress is not None:
             progress(len(chunk))
     if not all(_facts(path).exists() for path in paths):
@@ -102,8 +102,8 @@ def write_store(
     shards: list[Shard] = []
     for path in paths:
         remedy = f"delete that file and {_AGAIN}"
-        shards += read_shards([_read_json(_facts(path), remedy)], _facts(path), remedy)
-    _write_json(directory / MANIFEST, {"shards": shards})
+        shards += read_shards([read_json_object(_facts(path), remedy)], _facts(path), remedy)
+    write_json(directory / MANIFEST, {"shards": shards}, sort_keys=True)
     return TeacherLabels(directory)
 
 
@@ -115,13 +115,15 @@ class TeacherLabels:
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
-        self.header = _read_json(self.directory / STORE, "give a directory that `label` wrote")
+        self.header = read_json_object(
+            self.directory / STORE, "give a directory that `label` wrote"
+        )
         if self.header.get("schema") != SCHEMA:
             raise UserError(
                 f"{self.directory / STORE}: schema {self.header.get('schema')!r} instead of {SCHEMA}; "
                 "label the sentences again with this version"
             )
-        manifest = _read_json(self.directory / MANIFEST, _UNFINISHED)
+        manifest = read_json_object(self.directory / MANIFEST, _UNFINISHED)
         self._shards = read_shards(manifest.get("shards"), self.directory / MANIFEST, _UNFINISHED)
         for shard in self._shards:
             check_shard(self.directory / shard["file"], shard, _damaged(shard))
@@ -149,7 +151,7 @@ class TeacherLabels:
         for shard in self._shards:
             path = self.directory / shard["file"]
             check_shard(path, shard, _damaged(shard), checksum=True)
-            if _read_json(_facts(path), _damaged(shard)) != shard:
+            if read_json_object(_facts(path), _damaged(shard)) != shard:
                 raise UserError(f"{_facts(path)}: not what {MANIFEST} says; {_damaged(shard)}")
         found = _pool_hash(Sentence(label.words).example_id for label in self)
         if found != self.header.get("pool_sha256"):
@@ -203,7 +205,7 @@ def _claim(directory: Path, header: dict[str, Any], labels: LabelSet) -> None:
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{directory}: is not a directory; choose another --output")
     if (directory / STORE).exists():
-        found = _read_json(directory / STORE, _DAMAGED)
+        found = read_json_object(directory / STORE, _DAMAGED)
         different = sorted(key for key in header | found if header.get(key) != found.get(key))
         if different:
             raise UserError(
@@ -214,22 +216,5 @@ def _claim(directory: Path, header: dict[str, Any], labels: LabelSet) -> None:
         raise UserError(f"{directory}: is not empty and not a label store; choose another --output")
     directory.mkdir(parents=True, exist_ok=True)
     # First, because an interrupted job is recognised by it.
-    _write_json(directory / STORE, header)
+    write_json(directory / STORE, header, sort_keys=True)
     labels.save(directory / LABELS_FILE)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-
-
-def _read_json(path: Path, remedy: str) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); {remedy}") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: not a JSON object; {remedy}")
-    return value

@@ -20,7 +20,7 @@ import numpy as np
 from flax.core import meta
 
 from distill_jax.errors import UserError
-from distill_jax.files import atomic_directory
+from distill_jax.files import atomic_directory, read_json_object, write_json
 from distill_jax.interop.hf.checkpoint import (
     CONFIG,
     WEIGHTS,
@@ -29,9 +29,7 @@ from distill_jax.interop.hf.checkpoint import (
     flatten,
     hf_sources,
     read_hf,
-    read_json_object,
     write_hf_files,
-    write_json,
 )
 from distill_jax.model_dir.card import model_card
 from distill_jax.model_dir.settings import TAGGER, TaggerFile, TaggerSettings, read_tagger_file
@@ -182,7 +180,7 @@ def load_model(directory: str | os.PathLike[str]) -> LoadedModel:
     """
     directory = Path(directory)
     tagger = read_tagger_file(directory)
-    fields = read_json_object(directory / CONFIG)
+    fields = read_json_object(directory / CONFIG, absent="give a complete directory")
     config: ModelConfig
     vocabulary: AnyVocabulary
     # What is small is checked before the weights are read.

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from distill_jax.errors import UserError
-from distill_jax.interop.hf.checkpoint import HfCheckpoint, as_written, read_json_object
+from distill_jax.files import read_json_object
+from distill_jax.interop.hf.checkpoint import HfCheckpoint, as_written
 from distill_jax.model_dir.directory import write_model
 from distill_jax.model_dir.settings import TaggerSettings
 from distill_jax.sent.format import SenTFormat

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from distill_jax.errors import UserError
-from distill_jax.files import atomic_write
-from distill_jax.interop.hf.checkpoint import read_json_object, write_json
+from distill_jax.files import read_json_object, write_json
 from distill_jax.sentscore.likelihood import Normaliser
 from distill_jax.tagging.labels import LabelSet
 
@@ -165,8 +164,7 @@ def write_temperature(directory: Path, temperature: float) -> None:
     settings = read_tagger_file(directory).settings
     dataclasses.replace(settings, temperature=temperature)  # checks it
     fields = read_json_object(directory / TAGGER)
-    with atomic_write(directory / TAGGER) as temporary:
-        write_json(temporary, {**fields, "temperature": temperature})
+    write_json(directory / TAGGER, {**fields, "temperature": temperature})
 
 
 METADATA = ("name", "role", "metrics", "training")

@@ -6,7 +6,6 @@ the logits are the same.
 """
 
 import functools
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from flax.core import meta
 
 from distill_jax.errors import UserError
-from distill_jax.files import atomic_directory
+from distill_jax.files import atomic_directory, read_json_object, write_json
 from distill_jax.interop.hf.config import (
     check_model_type,
     hf_config_fields,
@@ -78,7 +77,7 @@ class HfCheckpoint:
         if not directory.is_dir():
             raise UserError(f"{directory}: no such directory; give that of a T5 checkpoint")
         where = str(directory / CONFIG)
-        self.fields = read_json_object(directory / CONFIG)
+        self.fields = read_json_object(directory / CONFIG, absent="give a complete directory")
         check_model_type(self.fields, where)
         weights, entries = _find_entries(directory)
         for alias in EMBEDDING_ALIASES:
@@ -126,7 +125,8 @@ def read_hf(directory: str | os.PathLike[str]) -> tuple[T5Config, Params]:
     """Reads a checkpoint of T5, Flan-T5, mT5, umT5 or ByT5.
 
     Tensors stored in bfloat16 or float16 become float32. Kernels are transposed views, so nothing
-    is held twice: the memory needed is that of the parameters and about 4 MB.
+    is held twice but the tensor being widened: the memory needed is that of the parameters, and of
+    the largest tensor as it is stored where that is not float32.
 
     Returns:
         The configuration (activations float32) and the parameters, NumPy float32.
@@ -233,34 +233,6 @@ def check_replaceable(directory: Path, marker: str) -> None:
             f"{directory}: exists and is not a directory with a {marker}, so it is not replaced; "
             "give another place or remove it"
         )
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """The content of a JSON file that holds one object.
-
-    Raises:
-        UserError: naming the file, and the line where it is not JSON.
-    """
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); give a complete directory"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{path}:{error.lineno}: not valid JSON ({error.msg}); copy the file again"
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{path}: not UTF-8 text; copy the file again") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: expected a JSON object; copy the file again")
-    return value
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes indented JSON with a newline at its end."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def _find_entries(directory: Path) -> tuple[Path, dict[str, TensorEntry]]:
