@@ -25,11 +25,12 @@ CORE = [
     "jaxtyping>=0.3",
     "jinja2>=3.1",
     "markupsafe>=2.1",
+    "ml_dtypes>=0.5",
     "numpy>=2.0",
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12",
     "rich>=14.0",
-    "safetensors>=0.6",
+    "safetensors>=0.8",
     "sentencepiece>=0.2",
     "tensorboardX>=2.6",
 ]

@@ -1,41 +1,44 @@
-"""Reading and writing safetensors files one tensor at a time.
+"""Reading and writing safetensors files (https://huggingface.co/docs/safetensors) one tensor at a time.
 
-The format (https://huggingface.co/docs/safetensors): eight bytes hold the little-endian length of a
-JSON header, which gives each tensor's dtype, shape and place; the tensors' bytes follow. Files are
-read with plain reads, since the pages of a mapped file count towards a process's memory as much as
-the tensors themselves do. What is written is always float32.
+Files are read by the library's plain reads (`pread`), not mapped: the pages of a mapped file count
+towards a process's memory as much as the tensors themselves do. Compared with a reader of our own,
+which widened a million elements at a time, a T5 of 115 million parameters needs as much memory at the
+peak if it is stored in float32 (609 MiB to read, 270 MiB to import) and one tensor more if in bfloat16
+(660 MiB against 611 and 317 against 272), in half the time and in about the same. The library writes
+only what is all in memory, so writing is done here: always float32, one tensor after the other.
 """
 
 import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
+import ml_dtypes  # noqa: F401  (teaches NumPy bfloat16, by which name the library asks for it)
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 from distill_jax.errors import UserError
 from distill_jax.files import atomic_write
 
 FloatArray = NDArray[np.float32]
 
-_ITEM_SIZE = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-_MAX_HEADER = 100_000_000
-_CHUNK = 1 << 20  # elements converted or transposed at a time
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_CHUNK = 1 << 20  # elements transposed at a time
 
 
 @dataclasses.dataclass(frozen=True)
 class TensorEntry:
-    """Where a tensor lies: `start` is the offset of its first byte in `file`."""
+    """A tensor in a file, not yet read."""
 
     file: Path
     name: str
     dtype: str
     shape: tuple[int, ...]
-    start: int
 
 
 class TensorSource(NamedTuple):
@@ -54,25 +57,17 @@ def read_entries(path: str | os.PathLike[str]) -> dict[str, TensorEntry]:
             dtype that is not a float.
     """
     path = Path(path)
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            header, data_start = _read_header(path, file, size)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the file") from error
     entries: dict[str, TensorEntry] = {}
-    data_end = data_start
-    for name, fields in header.items():
-        if name == "__metadata__":
-            continue
-        entry, end = _entry(path, name, fields, data_start)
-        entries[name] = entry
-        data_end = max(data_end, end)
-    if size < data_end:
-        raise UserError(
-            f"{path}: truncated: {size} bytes where its header promises {data_end}; copy or "
-            "download the file again"
-        )
+    with _opened(path) as file:
+        for name in file.keys():  # noqa: SIM118  (the file is no dictionary)
+            tensor = file.get_slice(name)
+            dtype = tensor.get_dtype()
+            if dtype not in _FLOATS:
+                raise UserError(
+                    f"{path}: tensor {name!r} is stored as {dtype}; float64, float32, float16 and "
+                    "bfloat16 are read, so give the checkpoint before it was quantised"
+                )
+            entries[name] = TensorEntry(path, name, dtype, tuple(tensor.get_shape()))
     return entries
 
 
@@ -82,25 +77,32 @@ def read_tensor(entry: TensorEntry) -> FloatArray:
     Raises:
         UserError: the file has become unreadable.
     """
-    array = np.empty(math.prod(entry.shape), np.float32)
+    with _opened(entry.file) as file:
+        return np.asarray(file.get_tensor(entry.name), np.float32)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The file as the library reads it; `UserError` for what it finds wrong in the block."""
     try:
-        with open(entry.file, "rb", buffering=0) as file:
-            file.seek(entry.start)
-            if entry.dtype == "F32":
-                _read_into(file, array)
-            else:
-                item = _ITEM_SIZE[entry.dtype]
-                raw = np.empty(min(array.size, _CHUNK) * item, np.uint8)
-                for begin in range(0, array.size, _CHUNK):
-                    part = array[begin : begin + _CHUNK]
-                    _read_into(file, raw[: part.size * item])
-                    _widen(raw[: part.size * item], entry.dtype, part)
-    except OSError as error:
-        reason = error.strerror or str(error)
+        with safe_open(path, framework="np", backend="pread") as file:
+            yield file
+    except SafetensorError as error:
+        again = "copy or download the file again"
+        reason = str(error).rpartition("header: ")[2]
+        if "not fully covered" in reason:
+            size = path.stat().st_size
+            raise UserError(
+                f"{path}: truncated, or not what its header promises: it has {size} bytes; {again}"
+            ) from error
+        if "invalid header length" in reason:
+            raise UserError(f"{path}: truncated inside its header; {again}") from error
         raise UserError(
-            f"{entry.file}: cannot read tensor {entry.name!r} ({reason}); check the file"
+            f"{path}: not a safetensors file, or damaged ({reason}); {again}"
         ) from error
-    return array.reshape(entry.shape)
+    except OSError as error:
+        reason = error.strerror or str(error).partition(":")[0]
+        raise UserError(f"{path}: cannot be read ({reason}); check the file") from error
 
 
 def check_entries(
@@ -166,67 +168,6 @@ def write_safetensors(path: str | os.PathLike[str], sources: Iterable[TensorSour
             if array.shape != source.shape:
                 raise ValueError(f"{source.name}: shape {array.shape}, announced {source.shape}")
             _write_array(file, array)
-
-
-def _read_header(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
-    damaged = "not a safetensors file, or damaged; copy or download the file again"
-    length = int.from_bytes(file.read(8), "little")
-    if size < 8 or length > _MAX_HEADER:
-        raise UserError(f"{path}: {damaged}")
-    if 8 + length > size:
-        raise UserError(f"{path}: truncated inside its header; copy or download the file again")
-    try:
-        header = json.loads(file.read(length))
-    except ValueError as error:
-        raise UserError(f"{path}: {damaged}") from error
-    if not isinstance(header, dict):
-        raise UserError(f"{path}: {damaged}")
-    return header, 8 + length
-
-
-def _entry(path: Path, name: str, fields: Any, data_start: int) -> tuple[TensorEntry, int]:
-    try:
-        dtype = str(fields["dtype"])
-        shape = tuple(int(n) for n in fields["shape"])
-        begin, end = (int(n) for n in fields["data_offsets"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}: tensor {name!r} is not described as the format asks; download the file again"
-        ) from error
-    if dtype not in _ITEM_SIZE:
-        raise UserError(
-            f"{path}: tensor {name!r} is stored as {dtype}; float64, float32, float16 and bfloat16 "
-            "are read, so give the checkpoint before it was quantised"
-        )
-    if (
-        begin < 0
-        or min(shape, default=0) < 0
-        or end - begin != math.prod(shape) * _ITEM_SIZE[dtype]
-    ):
-        raise UserError(
-            f"{path}: tensor {name!r} has {end - begin} bytes, which do not make {dtype} of shape "
-            f"{shape}; download the file again"
-        )
-    return TensorEntry(path, name, dtype, shape, data_start + begin), data_start + end
-
-
-def _read_into(file: Any, target: NDArray[Any]) -> None:
-    view = memoryview(cast(Any, target.view(np.uint8)))
-    while view:
-        count = file.readinto(view)
-        if not count:
-            raise OSError("the file has become shorter")
-        view = view[count:]
-
-
-def _widen(raw: NDArray[np.uint8], dtype: str, target: FloatArray) -> None:
-    """Converts little-endian numbers of another width to float32."""
-    if dtype == "BF16":  # the upper half of a float32
-        bits = target.view(np.uint32)
-        bits[...] = raw.view(np.uint16)
-        bits <<= 16
-    else:
-        target[...] = raw.view(np.float16 if dtype == "F16" else np.float64)
 
 
 def _write_array(file: BinaryIO, array: FloatArray) -> None:

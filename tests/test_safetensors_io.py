@@ -1,4 +1,4 @@
-"""Our reader and writer of safetensors files against the library's."""
+"""What is read and written of safetensors files against the library alone."""
 
 import tempfile
 from pathlib import Path
