@@ -31,6 +31,7 @@ CORE = [
     "orbax-checkpoint>=0.12",
     "rich>=14.0",
     "safetensors>=0.8",
+    "scipy>=1.14",
     "sentencepiece>=0.2",
     "tensorboardX>=2.6",
 ]
