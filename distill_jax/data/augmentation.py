@@ -50,10 +50,10 @@ def swap_mentions(sentences: Sequence[Sentence], copies: int, *, seed: int) -> l
         tags += ["O"] * (len(sentence.words) - end)
         return Sentence(tuple(words), tuple(tags))
 
-    found = list(sentences)
+    augmented = list(sentences)
     for sentence, own in zip(sentences, spans, strict=True):
         if all(len(mentions[span.label]) == 1 for span in own):
             continue
         drawn = (variant(sentence, own) for _ in range(2 * copies))
-        found += [one for one in drawn if one.words != sentence.words][:copies]
-    return found
+        augmented += [one for one in drawn if one.words != sentence.words][:copies]
+    return augmented

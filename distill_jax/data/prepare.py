@@ -59,8 +59,8 @@ def prepare(
         set_data_dir(data_dir)
     root = Path(directory)
     definitions = definitions_hash(modules)
-    found = _find(name, split, root, definitions)
-    return found if found is not None else _prepare(name, split, root, modules, definitions)
+    ready = _find(name, split, root, definitions)
+    return ready if ready is not None else _prepare(name, split, root, modules, definitions)
 
 
 def load_task_modules(modules: Sequence[str]) -> None:
@@ -112,7 +112,7 @@ def _find(name: str, split: str, root: Path, definitions: str) -> list[PreparedP
         made_from, parts = _read_parts(listing)
         if must_match and made_from != definitions:
             return None
-    found: list[PreparedPart] = []
+    prepared: list[PreparedPart] = []
     for task, rate in parts:
         if not (root / task / split / MANIFEST).exists():
             return None
@@ -120,8 +120,8 @@ def _find(name: str, split: str, root: Path, definitions: str) -> list[PreparedP
         made_from = dataset.manifest["definitions_sha256"]
         if (must_match and made_from != definitions) or dataset.sources_changed(current_data_dir()):
             return None
-        found.append(PreparedPart(task, rate, dataset))
-    return found
+        prepared.append(PreparedPart(task, rate, dataset))
+    return prepared
 
 
 def _read_parts(listing: Path) -> tuple[str, list[tuple[str, float]]]:

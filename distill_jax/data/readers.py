@@ -284,9 +284,9 @@ def _from_record(record: Any, place: str) -> Sentence:
         )
     key = next((key for key in ("tokens", "words", "text") if key in record), None)
     if key is None:
-        found = ", ".join(map(repr, list(record)[:5])) or "nothing"
+        keys = ", ".join(map(repr, list(record)[:5])) or "nothing"
         raise UserError(
-            f"{place}: the object has neither 'tokens', 'words' nor 'text' but {found}; "
+            f"{place}: the object has neither 'tokens', 'words' nor 'text' but {keys}; "
             "name the sentence's words 'tokens'"
         )
     words = record[key]

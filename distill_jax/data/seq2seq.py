@@ -87,14 +87,14 @@ def training_windows(
             f"TASK_FEATURE_LENGTHS: {feature_lengths['targets']} target tokens cannot hold one word "
             f"with a tag of {longest_tag} tokens; raise 'targets' to at least {longest_tag + 3}"
         )
-    found = windows(
+    parts = windows(
         words,
         max_words=max_words,
         max_tokens=feature_lengths["inputs"],
         token_length=lambda word: len(sent_format.word_token_ids(word)),
         overlap_words=0,
     )
-    return [(window.start, window.end) for window in found]
+    return [(window.start, window.end) for window in parts]
 
 
 def _fixed_part(pairs: list[Pair], rate: float) -> Seq2SeqPart:

@@ -25,10 +25,10 @@ def sent_preprocessor(
         limits = _window_limits(sent_format, sequence_length or {})
 
         def bounds(words: Any) -> Any:
-            found = windows(
+            parts = windows(
                 texts(words), **limits, token_length=sent_format.word_length, overlap_words=0
             )
-            return np.array(found, np.int32).reshape(-1, 2)
+            return np.array(parts, np.int32).reshape(-1, 2)
 
         def encode(words: Any, tags: Any) -> Any:
             inputs = sent_format.encode_input(texts(words))

@@ -41,13 +41,13 @@ def topology_devices(name: str, slices: int = 1) -> Sequence[Any]:
             return jax.devices(name)
         except RuntimeError:
             raise UserError(f"--topology {name}: this machine has none that JAX can use") from None
-    found = _NAME.fullmatch(name)
-    if not found or found[1] not in _SMALL:
+    parsed = _NAME.fullmatch(name)
+    if not parsed or parsed[1] not in _SMALL:
         raise UserError(
             f"--topology {name!r} is unknown; use cpu, gpu, or a TPU slice like v4:2x2x2, v5e:4x4, "
             "v5p:2x2x4 or v6e:4x4"
         )
-    family, shape = found[1], found[2]
+    family, shape = parsed[1], parsed[2]
     dimensions = [int(size) for size in shape.split("x")]
     if shape not in _SMALL[family] and not _of_cubes(family, dimensions):
         cubes = ""

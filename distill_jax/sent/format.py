@@ -219,14 +219,14 @@ class SenTFormat:
 
     def _illegal_tags(self, tags: Sequence[str]) -> list[Problem]:
         o, i = self.labels.tags[_O], self.labels.tags[_I]
-        found: list[Problem] = []
+        illegal: list[Problem] = []
         position, previous = 1, o
         for tag in tags:
             if tag == i and previous == o:
-                found.append(Problem(Malformation.ILLEGAL_TAG, position))
+                illegal.append(Problem(Malformation.ILLEGAL_TAG, position))
             position += len(self.tag_token_ids[self.labels.index(tag)]) + WORD_OVERHEAD
             previous = tag
-        return found
+        return illegal
 
     def _tag(self, tag_id: int) -> tuple[int, ...]:
         if not 0 <= tag_id < len(self.tag_token_ids):

@@ -80,14 +80,14 @@ def windows(
     def fits(start: int, end: int) -> bool:
         return end - start <= max_words and upto[end] - upto[start] <= budget
 
-    found: list[Window] = []
+    chosen: list[Window] = []
     start, end = 0, 0
     while True:
         while end < len(words) and fits(start, end + 1):
             end += 1
-        found.append(Window(start, end))
+        chosen.append(Window(start, end))
         if end == len(words):
-            return found
+            return chosen
         # The next window must reach further than this one, at the price of overlap if need be.
         start = max(end - overlap_words, 0)
         while not fits(start, end + 1):

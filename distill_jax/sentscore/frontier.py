@@ -41,7 +41,7 @@ _IMPOSSIBLE = -1e30
 
 
 class Tables(NamedTuple):
-    """What follows from a trie alone, static."""
+    """What the search looks up of a trie: computed once, static."""
 
     chain: np.ndarray
     """int32 [N]: how many nodes follow one another from each on, itself included, with no choice."""
@@ -94,7 +94,7 @@ def make_tables(trie: LabelTrie) -> Tables:
 
 
 class Known(NamedTuple):
-    """What is known of each word of the window."""
+    """Of each word of the window: the frontier's bounds and the tags explored."""
 
     bound: Float[Array, "batch window nodes"]
     """log P(n) of the frontier, -inf elsewhere. Of a word not looked at yet: the root's, 0."""
@@ -103,7 +103,7 @@ class Known(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What follows from it."""
+    """What `Known` says of each word: the tag to go on with, and whether it is settled."""
 
     guess: Int[Array, "batch window"]
     """int32: the best tag, once that is certain; before, the likeliest: what later words rest on."""

@@ -1,7 +1,7 @@
 """SenTScore where it matters: the tags of `word_beam` with beam 1, without most of the trie.
 
 Best-first search in the trie of every word (`frontier` holds the bounds and says when a word is
-settled). Each pass runs a block of `width` nodes of each row through the decoder. Rows do not wait
+settled). Each pass runs a block of `width` nodes of each row through the decoder. RowInputs do not wait
 for each other: each has a window of words of its own, which moves on as words are settled. A word
 may be begun as soon as the tag before it is guessed; what was done for a wrong guess is dropped.
 
@@ -9,7 +9,7 @@ The keys and values of all blocks lie one behind the other in the cache, at the 
 row, and each slot says which word's node it holds: what a node attends to follows from that. A slot
 that is of no more use is dead; when the cache is full, the live ones are moved together.
 
-Rows differ in the passes they need. Once few are left of a large batch, these are taken out and
+RowInputs differ in the passes they need. Once few are left of a large batch, these are taken out and
 finished in wider blocks. A word that is not settled after `scratch` nodes is scored in full, as
 `word_beam` scores all of them: no word costs much more than it does there.
 
@@ -30,7 +30,7 @@ from distill_jax.sentscore.frontier import Frontier
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.likelihood import DEFAULT_MAX_LOGITS, Normaliser
 from distill_jax.sentscore.pruned_passes import DEFAULT_SCRATCH, PART, Passes
-from distill_jax.sentscore.pruned_state import Rows, Search, State
+from distill_jax.sentscore.pruned_state import RowInputs, Search, State
 from distill_jax.sentscore.trie import LabelTrie
 
 _LARGE_BATCH = 16
@@ -57,7 +57,7 @@ def pruned(
     no posterior is off by more. Which tags are explored may depend on the other rows of the batch.
     See `search` for the rest.
     """
-    found = search(
+    result = search(
         model,
         params,
         batch,
@@ -68,7 +68,7 @@ def pruned(
         max_logits=max_logits,
         width=width,
     )
-    return found.tags, found.log_likelihoods, found.unexplored
+    return result.tags, result.log_likelihoods, result.unexplored
 
 
 def search(
@@ -111,22 +111,24 @@ def search(
         widest=later_width,
         scratch=scratch,
     )
-    given = Rows(passes.decoder.encode(batch), jnp.minimum(jnp.asarray(batch.num_words), words))
-    state = passes.begin(rows, given.encoded)
+    inputs = RowInputs(
+        passes.decoder.encode(batch), jnp.minimum(jnp.asarray(batch.num_words), words)
+    )
+    state = passes.begin(rows, inputs.encoded)
     if part == rows:
-        return passes.finish(given, state, width).found
+        return passes.finish(inputs, state, width).result
 
     def take_out(state: State) -> State:
-        chosen = jnp.argsort(state.word >= given.num_words, stable=True)[:part]
-        taken_given, taken = jax.tree.map(lambda x: x[chosen] if x.ndim else x, (given, state))
-        taken = passes.finish(taken_given, taken, later_width)
-        found = jax.tree.map(lambda old, new: old.at[chosen].set(new), state.found, taken.found)
-        return state._replace(word=state.word.at[chosen].set(taken.word), found=found)
+        chosen = jnp.argsort(state.word >= inputs.num_words, stable=True)[:part]
+        taken_inputs, taken = jax.tree.map(lambda x: x[chosen] if x.ndim else x, (inputs, state))
+        taken = passes.finish(taken_inputs, taken, later_width)
+        result = jax.tree.map(lambda old, new: old.at[chosen].set(new), state.result, taken.result)
+        return state._replace(word=state.word.at[chosen].set(taken.word), result=result)
 
-    state = passes.reduce(given, state, width, left=part)
+    state = passes.reduce(inputs, state, width, left=part)
     return jax.lax.while_loop(
-        lambda state: (state.word < given.num_words).any(), take_out, state
-    ).found
+        lambda state: (state.word < inputs.num_words).any(), take_out, state
+    ).result
 
 
 def default_width(rows: int) -> int:

@@ -11,7 +11,7 @@ from distill_jax.sentscore.forward import Decoder
 from distill_jax.sentscore.frontier import Block, Frontier, Logits, Verdict
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.likelihood import Normaliser, logsumexp_vocabulary
-from distill_jax.sentscore.pruned_state import BEGINNING, DEAD, Rows, Slots, State, join
+from distill_jax.sentscore.pruned_state import BEGINNING, DEAD, RowInputs, Slots, State, join
 
 
 class BlockRunner:
@@ -63,7 +63,7 @@ class BlockRunner:
         )
 
     def run(
-        self, given: Rows, state: State, verdict: Verdict, block: Block, added: Slots
+        self, inputs: RowInputs, state: State, verdict: Verdict, block: Block, added: Slots
     ) -> tuple[Float[Array, "batch width embed"], Cache]:
         """Hidden states of the block's nodes, and their keys and values."""
         tokens = jnp.where(
@@ -82,8 +82,8 @@ class BlockRunner:
             tokens,
             added.position,
             mask,
-            given.encoded.cross,
-            given.encoded.mask,
+            inputs.encoded.cross,
+            inputs.encoded.mask,
             prefix=state.cache,
             prefix_positions=state.slots.position,
             deterministic=True,

@@ -22,7 +22,15 @@ from distill_jax.sentscore.frontier import Block, Frontier, Known, Verdict
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.likelihood import Normaliser, tag_log_likelihoods
 from distill_jax.sentscore.pruned_block import BlockRunner
-from distill_jax.sentscore.pruned_state import BEGINNING, DEAD, Rows, Search, Slots, State, join
+from distill_jax.sentscore.pruned_state import (
+    BEGINNING,
+    DEAD,
+    RowInputs,
+    Search,
+    Slots,
+    State,
+    join,
+)
 from distill_jax.sentscore.trie import OUTSIDE
 
 DEFAULT_SCRATCH = 64
@@ -86,7 +94,7 @@ class Passes:
             cache=empty_cache(encoded, self._slots),
             slots=Slots(jnp.full_like(int_BxP, DEAD), int_BxP, int_BxP),
             fill=jnp.zeros((), jnp.int32),
-            found=Search(
+            result=Search(
                 jnp.zeros((rows, words), jnp.int32),
                 jnp.zeros((rows, words, tags), jnp.float32),
                 jnp.zeros((rows, words), jnp.float32),
@@ -95,64 +103,64 @@ class Passes:
             ),
         )
 
-    def reduce(self, given: Rows, state: State, width: int, left: int) -> State:
+    def reduce(self, inputs: RowInputs, state: State, width: int, left: int) -> State:
         """Passes until at most `left` rows can go on without being scored in full."""
 
         def more(state: State) -> jax.Array:
-            return (self._unfinished(given, state) & ~self._stalled(given, state)).sum() > left
+            return (self._unfinished(inputs, state) & ~self._stalled(inputs, state)).sum() > left
 
         def go_on(state: State) -> State:
             state = jax.lax.while_loop(
                 lambda state: more(state) & self._has_room(state, width),
-                lambda state: self._step(given, state, width),
+                lambda state: self._step(inputs, state, width),
                 state,
             )
-            return self._make_room(given, state, width)
+            return self._make_room(inputs, state, width)
 
         return jax.lax.while_loop(more, go_on, state)
 
-    def finish(self, given: Rows, state: State, width: int) -> State:
+    def finish(self, inputs: RowInputs, state: State, width: int) -> State:
         """Passes until all rows are done."""
 
         def many_stalled(state: State) -> jax.Array:
-            stalled = self._stalled(given, state).sum()
-            return (stalled > 0) & (PART * stalled >= self._unfinished(given, state).sum())
+            stalled = self._stalled(inputs, state).sum()
+            return (stalled > 0) & (PART * stalled >= self._unfinished(inputs, state).sum())
 
         def more(state: State) -> jax.Array:
-            return self._unfinished(given, state).any()
+            return self._unfinished(inputs, state).any()
 
         def go_on(state: State) -> State:
             state = jax.lax.while_loop(
                 lambda state: more(state) & ~many_stalled(state) & self._has_room(state, width),
-                lambda state: self._step(given, state, width),
+                lambda state: self._step(inputs, state, width),
                 state,
             )
             state = jax.lax.cond(
                 many_stalled(state),
-                lambda state: self._score_in_full(given, state),
+                lambda state: self._score_in_full(inputs, state),
                 lambda state: state,
                 state,
             )
-            return self._make_room(given, state, width)
+            return self._make_room(inputs, state, width)
 
         return jax.lax.while_loop(more, go_on, state)
 
-    def _unfinished(self, given: Rows, state: State) -> Bool[Array, " batch"]:
-        return state.word < given.num_words
+    def _unfinished(self, inputs: RowInputs, state: State) -> Bool[Array, " batch"]:
+        return state.word < inputs.num_words
 
-    def _stalled(self, given: Rows, state: State) -> Bool[Array, " batch"]:
-        """Rows whose word has used up its nodes and waits to be scored in full."""
+    def _stalled(self, inputs: RowInputs, state: State) -> Bool[Array, " batch"]:
+        """RowInputs whose word has used up its nodes and waits to be scored in full."""
         nodes = (state.slots.word == state.word[:, None]).sum(-1)
-        return self._unfinished(given, state) & (nodes >= self._scratch)
+        return self._unfinished(inputs, state) & (nodes >= self._scratch)
 
     def _has_room(self, state: State, width: int) -> jax.Array:
         return state.fill + width <= self._slots
 
-    def _make_room(self, given: Rows, state: State, width: int) -> State:
+    def _make_room(self, inputs: RowInputs, state: State, width: int) -> State:
         """Moves the live slots together, if there is no room for another block."""
 
         def move(state: State) -> State:
-            live = (state.slots.word < DEAD) & self._unfinished(given, state)[:, None]
+            live = (state.slots.word < DEAD) & self._unfinished(inputs, state)[:, None]
             order = jnp.argsort(~live, axis=1, stable=True)
             slots = state.slots._replace(word=jnp.where(live, state.slots.word, DEAD))
             return state._replace(
@@ -163,11 +171,11 @@ class Passes:
 
         return jax.lax.cond(self._has_room(state, width), lambda state: state, move, state)
 
-    def _step(self, given: Rows, state: State, width: int) -> State:
+    def _step(self, inputs: RowInputs, state: State, width: int) -> State:
         """One pass: chooses a block, runs it, and settles what can be settled."""
         verdict = self._frontier.judge(state.known, state.previous_tag)
         words = state.word[:, None] + jnp.arange(self._window)
-        active = (words < given.num_words[:, None]) & ~self._stalled(given, state)[:, None]
+        active = (words < inputs.num_words[:, None]) & ~self._stalled(inputs, state)[:, None]
         run = (
             self._runner.on_path(state.slots, state.word, verdict)[:, None]
             & (state.slots.word[:, None] == words[..., None])
@@ -175,7 +183,7 @@ class Passes:
         begin = ~(state.slots.word == BEGINNING).any(-1)
         block = self._frontier.choose(state.known, verdict, run, active, begin, width)
         added = self._runner.describe(state, verdict, block)
-        hidden, cache = self._runner.run(given, state, verdict, block, added)
+        hidden, cache = self._runner.run(inputs, state, verdict, block, added)
         before = jnp.concatenate([state.previous_tag[:, None], verdict.guess[:, :-1]], axis=1)
         known = self._frontier.learn(
             state.known, block, self._runner.logits(hidden, added.word), before != OUTSIDE
@@ -244,7 +252,7 @@ class Passes:
         old = state.slots.word.shape[1]
         useful = (slot_word[:, old:] < DEAD)[:, None, :, None]
         row, at = jnp.arange(len(tag))[:, None], jnp.where(moves, words, self._words)
-        found = state.found
+        result = state.result
         last = jnp.take_along_axis(tag, jnp.maximum(moved - 1, 0), axis=1)[:, 0]
         return State(
             word=first[:, 0],
@@ -261,16 +269,16 @@ class Passes:
                 write(state.slots.position, added.position, 1),
             ),
             fill=state.fill + added.word.shape[1],
-            found=Search(
-                found.tags.at[row, at].set(tag, mode="drop"),
-                found.log_likelihoods.at[row, at].set(known.u, mode="drop"),
-                found.unexplored.at[row, at].set(after.unexplored, mode="drop"),
-                found.nodes + block.used.sum(-1),
-                found.passes + active[:, 0],
+            result=Search(
+                result.tags.at[row, at].set(tag, mode="drop"),
+                result.log_likelihoods.at[row, at].set(known.u, mode="drop"),
+                result.unexplored.at[row, at].set(after.unexplored, mode="drop"),
+                result.nodes + block.used.sum(-1),
+                result.passes + active[:, 0],
             ),
         )
 
-    def _score_in_full(self, given: Rows, state: State) -> State:
+    def _score_in_full(self, inputs: RowInputs, state: State) -> State:
         """Scores all nodes of the stalled rows' first word; what is ahead of it is dropped."""
 
         def score(
@@ -302,11 +310,11 @@ class Passes:
             self._sentinel_ids[at],
             state.root_position,
             self._sentinel_ids[at + 1],
-            given.encoded,
+            inputs.encoded,
             Prefix(state.cache, state.slots.position, used),
         )
         u = tag_log_likelihoods(self._trie, scores, state.previous_tag != OUTSIDE)
-        stalled = self._stalled(given, state)[:, None, None]
+        stalled = self._stalled(inputs, state)[:, None, None]
         first = (jnp.arange(self._window) == 0)[:, None]
         fresh = self._frontier.fresh(len(u), self._window)
         known = Known(
@@ -324,5 +332,5 @@ class Passes:
         return state._replace(
             known=known,
             slots=state.slots._replace(word=word),
-            found=state.found._replace(nodes=state.found.nodes + count),
+            result=state.result._replace(nodes=state.result.nodes + count),
         )

@@ -35,8 +35,8 @@ class Search(NamedTuple):
     """int32: passes until the row was done."""
 
 
-class Rows(NamedTuple):
-    """What stays the same for each row."""
+class RowInputs(NamedTuple):
+    """What each row reads in every pass: its sentence, encoded, and how many words to tag."""
 
     encoded: Encoded
     num_words: Int[Array, " batch"]
@@ -64,7 +64,7 @@ class State(NamedTuple):
     slots: Slots
     fill: Int[Array, ""]
     """Slots written, the same in every row."""
-    found: Search
+    result: Search
 
 
 def join(first: Slots, second: Slots) -> Slots:

@@ -183,11 +183,11 @@ class LabelTrie:
 
     def _ancestors(self, node: int) -> list[int]:
         """The ancestors of a node without itself, the root first."""
-        found: list[int] = []
+        ancestors: list[int] = []
         while node:
             node = int(self.parent[node])
-            found.insert(0, node)
-        return found
+            ancestors.insert(0, node)
+        return ancestors
 
     @property
     def path_with_root(self) -> np.ndarray:
@@ -213,10 +213,10 @@ def _check(tags: tuple[tuple[int, ...], ...], sentinels: frozenset[int]) -> None
             raise UserError(
                 f"label trie: the text of tag {tag} tokenises to nothing; give it another text"
             )
-        found = sentinels.intersection(ids)
-        if found:
+        held = sentinels.intersection(ids)
+        if held:
             raise UserError(
-                f"label trie: the text of tag {tag} holds sentinel id {min(found)}; "
+                f"label trie: the text of tag {tag} holds sentinel id {min(held)}; "
                 "give it another text"
             )
         if ids in seen:

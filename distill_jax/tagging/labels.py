@@ -49,9 +49,9 @@ class LabelSet:
             raise UserError(
                 f"a label set has {len(self.names)} names but {len(texts)} texts; give each one"
             )
-        found = _first_problem(self.names, texts)
-        if found:
-            raise UserError(f"label {found[0] + 1} of the label set: {found[1]}")
+        if problem := _first_problem(self.names, texts):
+            position, reason = problem
+            raise UserError(f"label {position + 1} of the label set: {reason}")
         object.__setattr__(self, "texts", texts)
 
     @property
@@ -164,9 +164,9 @@ class LabelSet:
             texts.append(text if tab else default_text(name))
         if not names:
             raise UserError(f"{path}:1: the label file is empty; write one label a line")
-        found = _first_problem(names, texts)
-        if found:
-            raise UserError(f"{path}:{found[0] + 1}: {found[1]}")
+        if problem := _first_problem(names, texts):
+            position, reason = problem
+            raise UserError(f"{path}:{position + 1}: {reason}")
         return cls(tuple(names), tuple(texts))
 
     @cached_property

@@ -185,8 +185,8 @@ def _integer(fields: dict[str, Any], name: str, where: str, default: int | None 
     value = fields.get(name)
     value = default if value is None else value
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        found = "missing" if value is None else f"{value!r}, not a whole number"
-        raise UserError(f"{where}: {name} is {found}; use the config.json of a T5 checkpoint")
+        fault = "missing" if value is None else f"{value!r}, not a whole number"
+        raise UserError(f"{where}: {name} is {fault}; use the config.json of a T5 checkpoint")
     return value
 
 
