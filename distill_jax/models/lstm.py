@@ -12,6 +12,10 @@ one is at step t, the backward one is at step n-1-t of the n that the longest se
 leaves the state as it is, and the state starts at zero, that is the same as reversing each sequence
 within its own length. The loop runs n times, whatever the arrays are padded to: a bucket of 16 words,
 or 20 characters a word, costs what the longest of the batch needs.
+
+Why not Flax's `nn.RNN` with `OptimizedLSTMCell`: it scans over the padded length, runs one loop for
+each direction, and its derivative accumulates the recurrent matrix's gradient inside the loop (see
+`run_directions`). All of that is in the recurrence, where XLA can do nothing about it.
 """
 
 from typing import Any

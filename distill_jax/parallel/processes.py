@@ -9,6 +9,11 @@ If a process dies, a collective fails or JAX's heartbeats notice it, and all oth
 `ends_together` with a line that names the missing host and `EXIT_PEER_LOST`, or JAX's runtime
 itself with SIGABRT (exit code 134) where a collective cannot return. Both mean: start the job again,
 it goes on from its last checkpoint.
+
+Why the barrier is ours: `jax.experimental.multihost_utils.sync_global_devices` waits in a collective
+on the devices, which cannot say who is missing, or end in time if somebody is. The coordination
+service knows the names, and its barrier has a deadline; with both, a job of many hosts ends with the
+one line that tells where to look.
 """
 
 import contextlib

@@ -3,6 +3,9 @@
 Expected calibration error: Guo et al. 2017 (arXiv 1706.04599), eq. 3, over equal-width bins of the
 confidence max_k p_k, each open below and closed above. Brier score: Σ_k (p_k - 1[k = gold])², the
 mean over words, so between 0 and 2. NLL: -ln p_gold in nats.
+
+Kept as sums per bin, not as a function of all posteriors: these are words × tags numbers, which no
+host has together, and sums need no library beside NumPy.
 """
 
 from typing import Any
