@@ -2,15 +2,20 @@
 # make test    the tests
 # make lint    style, types and layers; the shell scripts
 # make clean   removes what building and checking leave behind (not .venv/, not runs/)
+# make test-newest   the tests with the newest Python and libraries, without constraints.txt
 #
-# Each installs what it needs into .venv/ first, again whenever setup.py or constraints.txt change.
+# Each installs what it needs into .venv/ first, again whenever setup.py or constraints.txt change;
+# test-newest upgrades .venv-newest/ each time.
 # Other settings: make test PYTHON=/path/to/python3.12 VENV=/elsewhere PYTEST_ARGS="-k trie"
+#   make test-newest NEWEST_PYTHON=/path/to/python3.13 NEWEST_VENV=/elsewhere PYTEST_ARGS="-k trie"
 
 PYTHON ?= $(shell python3.11 -c pass 2>/dev/null && echo python3.11 || echo python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
+NEWEST_PYTHON ?= $(shell python3.13 -c pass 2>/dev/null && echo python3.13 || echo python3)
+NEWEST_VENV ?= .venv-newest
 # A test file stays in one process, so that what it compiles is shared by its tests.
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+PYTEST := python -m pytest -q -n 2 --dist loadfile
 SCRIPTS := .ci/run tpu_scripts/*.sh tpu_scripts/on_host/*.sh tpu_scripts/slurm/train.sbatch
 
 # Build environments follow the constraints too: older versions of pip read the first variable, newer
@@ -18,7 +23,7 @@ SCRIPTS := .ci/run tpu_scripts/*.sh tpu_scripts/on_host/*.sh tpu_scripts/slurm/t
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
   $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test test-newest lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -28,7 +33,11 @@ demo: $(VENV)/.installed-core
 	$(BIN)/distill-jax demo --out runs/demo
 
 test: $(VENV)/.installed-test
-	$(PYTEST) $(PYTEST_ARGS)
+	$(BIN)/$(PYTEST) $(PYTEST_ARGS)
+
+test-newest: | $(NEWEST_VENV)/bin/pip
+	$(NEWEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[test]'
+	$(NEWEST_VENV)/bin/$(PYTEST) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -44,6 +53,9 @@ clean:
 # pip is the last thing that venv makes, so a half-made environment is made again.
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
+
+$(NEWEST_VENV)/bin/pip:
+	$(NEWEST_PYTHON) -m venv $(NEWEST_VENV)
 
 $(VENV)/.installed-core: setup.py constraints.txt | $(BIN)/pip
 	$(INSTALL) -e .

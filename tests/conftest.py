@@ -5,11 +5,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.xla_flags import QUICK_TO_COMPILE, devices
+from tests.xla_flags import devices, quick_to_compile
 
 # Eight virtual CPU devices let sharding be tested on any machine.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), devices(8), QUICK_TO_COMPILE])
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), devices(8), quick_to_compile()])
 
 import pytest
 

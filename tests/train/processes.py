@@ -27,7 +27,7 @@ def start(cache: str, devices: int, **options: Any) -> subprocess.Popen[str]:
     """A process that sees so many devices."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"{xla_flags.devices(devices)} {xla_flags.QUICK_TO_COMPILE}",
+        "XLA_FLAGS": f"{xla_flags.devices(devices)} {xla_flags.quick_to_compile()}",
         "PYTHONPATH": str(ROOT),
         **cache_environment(cache),
     }
