@@ -9,7 +9,9 @@ from tests.xla_flags import devices, quick_to_compile
 
 # Eight virtual CPU devices let sharding be tested on any machine.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), devices(8), quick_to_compile()])
+os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", ""), devices(8), quick_to_compile()]
+)
 
 import pytest
 
