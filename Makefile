@@ -1,7 +1,7 @@
 # make demo    the main job on the embedded data; results in runs/demo/
 # make test    the tests
 # make lint    style, types and layers; the shell scripts
-# make clean   removes what building and checking leave behind (not .venv/, not runs/)
+# make clean   removes what building and checking leave behind (not .venv*/, not runs/)
 # make test-newest   the tests with the newest Python and libraries, without constraints.txt
 #
 # Each installs what it needs into .venv/ first, again whenever setup.py or constraints.txt change;
@@ -44,6 +44,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/tools/structure.py
 	$(BIN)/shellcheck -x -P SCRIPTDIR $(SCRIPTS)
 
 clean:

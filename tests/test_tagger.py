@@ -13,9 +13,11 @@ import pytest
 
 import distill_jax
 from distill_jax.errors import UserError
-from distill_jax.model_dir.settings import TaggerSettings, write_temperature
+from distill_jax.inference.settings import TaggerSettings
+from distill_jax.model_dir.directory import model_hash
+from distill_jax.model_dir.settings import write_temperature
 from distill_jax.sentscore import DecoderSettings
-from distill_jax.tagger import TaggedSentence, Tagger, model_hash
+from distill_jax.tagger import TaggedSentence, Tagger
 from distill_jax.tagging import LabelSet, Sentence, spans_from_iob2
 from tests.tiny import KINDS, LABELS, SENTENCES, T5_CONFIG, bilstm_params, save_tiny, t5_params
 

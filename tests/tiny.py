@@ -10,7 +10,9 @@ import numpy as np
 from flax import linen as nn
 
 from distill_jax.interop.hf.layout import parameters_of
+from distill_jax.kinds.base import Model
 from distill_jax.model_dir.directory import save_model
+from distill_jax.model_dir.settings import METADATA
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from distill_jax.models.t5_config import T5Config
@@ -87,8 +89,14 @@ def encoder_params(config: EncoderTaggerConfig = ENCODER_CONFIG, seed: int = 5) 
     )
 
 
+def model_of(**fields: Any) -> Model:
+    """A `Model`, of whose metadata each part may be given by its name."""
+    metadata = {name: fields.pop(name) for name in METADATA if name in fields}
+    return Model(**fields, metadata=metadata)
+
+
 def save_tiny(directory: Path, kind: str, **changes: Any) -> Path:
-    """A model directory of a kind; `changes` are arguments of `save_model`."""
+    """A model directory of a kind; `changes` are fields of `Model`, or of its metadata."""
     if kind == "t5":
         arguments = {
             "config": T5_CONFIG,
@@ -103,7 +111,7 @@ def save_tiny(directory: Path, kind: str, **changes: Any) -> Path:
         }
     else:
         arguments = {"config": BILSTM_CONFIG, "params": bilstm_params(), "vocabulary": WORDS}
-    save_model(directory, **{**arguments, "labels": LABELS, **changes})
+    save_model(directory, model_of(**{**arguments, "labels": LABELS, **changes}))
     return directory
 
 

@@ -1,6 +1,7 @@
 """`distill-jax compile`: what a run would need and cost on devices that need not be there."""
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -67,23 +68,20 @@ def _run(options: argparse.Namespace) -> None:
         jax.config.update("jax_platforms", "cpu")
     # Else compile seconds would be those of reading a cache.
     jax.config.update("jax_enable_compilation_cache", False)
-    from distill_jax.planning.plan import configure_for_compile, configured_mesh, plan_run
+    from distill_jax.planning.compilation import compile_plan
+    from distill_jax.planning.plan import changed, placement_of, plan_run, run_to_plan
     from distill_jax.planning.topology import topology_devices
 
     devices = topology_devices(options.topology, options.slices or 1)
-    configure_for_compile(options.gin_file, options.gin_bindings)
-    try:
-        if options.search:
-            _search(options, devices)
-            return
-        from distill_jax.planning.compilation import compile_plan
-
-        plan = plan_run(configured_mesh(devices, options.slices))
-        _say(f"compiling {plan.name} for {options.topology} ({len(devices)} devices)")
-        report = compile_plan(plan)
-    except ValueError as error:
-        # Gin's configurables raise what they were given, with places appended.
-        raise UserError(str(error).splitlines()[0]) from error
+    run, shapes = run_to_plan(options.gin_file, options.gin_bindings)
+    if options.slices is not None:
+        run = changed(run, dataclasses.replace(placement_of(run), num_slices=options.slices))
+    if options.search:
+        _search(options, run, shapes, devices)
+        return
+    plan = plan_run(run, shapes, devices)
+    _say(f"compiling {plan.name} for {options.topology} ({len(devices)} devices)")
+    report = compile_plan(plan)
     title = options.topology if not options.slices else f"{options.slices} x {options.topology}"
     if options.json != "-":
         print("\n".join(report_lines(report, title)))
@@ -92,21 +90,22 @@ def _run(options: argparse.Namespace) -> None:
         raise UserError("; would help: ".join([f"{title}: {report.misfit}", *report.advice[:1]]))
 
 
-def _search(options: argparse.Namespace, devices: Sequence[Any]) -> None:
+def _search(options: argparse.Namespace, run: Any, shapes: Any, devices: Sequence[Any]) -> None:
     from distill_jax.planning.search import search
 
-    found = search(
+    ranking = search(
+        run,
+        shapes,
         devices,
-        options.slices,
         batch_sizes=options.batch_sizes,
         max_tries=options.max_tries,
         say=_say,
     )
     if options.json != "-":
-        print("\n".join(ranking_lines(found)))
+        print("\n".join(ranking_lines(ranking)))
     _write(
         options.json,
-        {"topology": options.topology, "ranking": [report.as_json() for report in found]},
+        {"topology": options.topology, "ranking": [report.as_json() for report in ranking]},
     )
 
 

@@ -89,8 +89,9 @@ def load_tagger(options: argparse.Namespace, *, posteriors_for: str | None = Non
         UserError: a value out of range, an option that the decoder does not have, posteriors asked
             of a decoder that computes none, a decoder asked of a word tagger, no model.
     """
+    from distill_jax.kinds.word_tagger import NO_DECODER
     from distill_jax.sentscore import DecoderSettings
-    from distill_jax.tagger import WORD_TAGGER, Tagger
+    from distill_jax.tagger import Tagger
 
     given = {
         name: getattr(options, name)
@@ -122,7 +123,7 @@ def load_tagger(options: argparse.Namespace, *, posteriors_for: str | None = Non
 
     saved = read_tagger_file(Path(options.model)).settings
     if saved.format == "word_tags":
-        raise UserError(f"{options.model}: {WORD_TAGGER}")
+        raise UserError(f"{options.model}: {NO_DECODER}")
     return Tagger.load(
         options.model,
         decoder=settings,

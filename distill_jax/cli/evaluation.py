@@ -72,11 +72,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     tagger = load_tagger(options, posteriors_for=_needs_posteriors(options))
     sentences = _gold(options.data, tagger.labels)
     other = _other(options, sentences)
-    found, result = _measured(options, tagger, sentences)
+    predictions, result = _measured(options, tagger, sentences)
     if options.fit_temperature:
-        result |= _fit(options.model, tagger, sentences, found, result)
+        result |= _fit(options.model, tagger, sentences, predictions, result)
     if options.html:
-        _write_page(options, sentences, (tagger, found, result), other)
+        _write_page(options, sentences, (tagger, predictions, result), other)
     _report(options, result)
 
 
@@ -102,9 +102,9 @@ def _measured(
     compiling = warm_up(tagger, [words], say=options.warmup)
     with progress("evaluate", len(words)) as advance:
         start = time.monotonic()
-        found = tagger.decode(words, advance)
+        predictions = tagger.decode(words, advance)
         seconds = time.monotonic() - start
-    result = _figures(tagger, sentences, found)
+    result = _figures(tagger, sentences, predictions)
     result |= {
         "parameters": tagger.parameters,
         "sentences_per_second": len(words) / seconds,
@@ -113,7 +113,7 @@ def _measured(
     }
     if options.warmup:
         result["warmup_seconds"] = compiling
-    return found, result
+    return predictions, result
 
 
 def _write_page(
@@ -134,8 +134,8 @@ def _write_page(
         sentences,
         [
             # At the temperature that was fitted, if one was.
-            Evaluated(path, tagger.labels, [tagger.calibrated(one) for one in found], result)
-            for path, tagger, found, result in models
+            Evaluated(path, tagger.labels, [tagger.calibrated(one) for one in predictions], result)
+            for path, tagger, predictions, result in models
         ],
         examples=options.html_sentences,
     )
@@ -189,11 +189,11 @@ def _check_tags(path: str, sentences: Sequence[Any], labels: Any) -> None:
             raise UserError(f"{path}: sentence {number}: {error}") from None
 
 
-def _figures(tagger: Any, sentences: Sequence[Any], found: Sequence[Any]) -> dict[str, Any]:
+def _figures(tagger: Any, sentences: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
     """The metrics at the tagger's temperature."""
     from distill_jax.inference import evaluate
 
-    return evaluate(tagger.labels, sentences, [tagger.calibrated(one) for one in found])
+    return evaluate(tagger.labels, sentences, [tagger.calibrated(one) for one in predictions])
 
 
 def _check_fit(options: argparse.Namespace) -> None:
@@ -216,7 +216,7 @@ def _fit(
     model: str,
     tagger: Any,
     sentences: Sequence[Any],
-    found: Sequence[Any],
+    predictions: Sequence[Any],
     before: dict[str, Any],
 ) -> dict[str, Any]:
     """Fits and stores the temperature; the metrics with it, and `temperature_fit`."""
@@ -227,11 +227,11 @@ def _fit(
     old = tagger.settings.temperature
     scores, gold = concatenated(
         (one.log_likelihoods, tagger.labels.encode_iob2(sentence.tags))
-        for one, sentence in zip(found, sentences, strict=True)
+        for one, sentence in zip(predictions, sentences, strict=True)
     )
     tagger.set_temperature(fit_temperature(scores, gold, current=old))
     write_temperature(Path(model), tagger.settings.temperature)
-    after = _figures(tagger, sentences, found)
+    after = _figures(tagger, sentences, predictions)
     names = ("nll", "ece", "brier")
     return after | {
         "temperature": tagger.settings.temperature,

@@ -82,8 +82,8 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _label(options: argparse.Namespace) -> None:
-    from distill_jax.labels.store import write_store
-    from distill_jax.tagger import model_hash
+    from distill_jax.jobs.labelling import label
+    from distill_jax.labels.store import StoreOptions
 
     if options.model is None or options.output is None:
         raise UserError("label needs --model DIR and --output DIR (or --verify DIR alone)")
@@ -94,19 +94,12 @@ def _label(options: argparse.Namespace) -> None:
     tagger = load_tagger(options, posteriors_for="a teacher-label store")
     sentences, counts = _pool(options)
     windowed = sum(tagger.needs_windows(sentence.words) for sentence in sentences)
-    settings = {"teacher_sha256": model_hash(options.model), "decoder": tagger.decoder}
-
+    layout = StoreOptions(
+        options.shard_size, options.top_k, (options.process_index, options.process_count)
+    )
     with progress("label", len(sentences)) as advance:
-        store = write_store(
-            options.output,
-            sentences,
-            tagger.labels,
-            tagger.label,
-            settings=settings,
-            shard_size=options.shard_size,
-            top_k=options.top_k,
-            process=(options.process_index, options.process_count),
-            progress=advance,
+        store = label(
+            tagger, options.model, sentences, options.output, options=layout, progress=advance
         )
     done = "this process's share is labelled; other processes are not done yet"
     if store is not None:
@@ -124,7 +117,7 @@ def _pool(options: argparse.Namespace) -> tuple[list[Any], dict[str, int]]:
     from distill_jax.data.prepared import PreparedDataset
     from distill_jax.data.readers import read_sentences
 
-    found: dict[tuple[str, ...], Any] = {}
+    pool: dict[tuple[str, ...], Any] = {}
     counts = {"empty": 0, "duplicates": 0}
     sources: list[Any] = [read_sentences(path) for path in options.input]
     with contextlib.ExitStack() as stack:
@@ -147,10 +140,10 @@ def _pool(options: argparse.Namespace) -> tuple[list[Any], dict[str, int]]:
         for sentence in itertools.chain.from_iterable(sources):
             if not sentence.words:
                 counts["empty"] += 1
-            elif sentence.words in found:
+            elif sentence.words in pool:
                 counts["duplicates"] += 1
             else:
-                found[sentence.words] = sentence
-    if not found:
+                pool[sentence.words] = sentence
+    if not pool:
         raise UserError("there are no sentences to label; check --input or --task and --split")
-    return list(found.values()), counts
+    return list(pool.values()), counts

@@ -5,6 +5,8 @@ import contextlib
 import os
 from typing import Any
 
+from distill_jax.errors import UserError
+
 
 def add_commands(commands: Any) -> None:
     """Adds the commands of this module to the parser."""
@@ -27,12 +29,13 @@ def add_commands(commands: Any) -> None:
 
 def _study(options: argparse.Namespace) -> None:
     _use_all_cores()
-    # Importing it makes its names known to Gin.
-    import distill_jax.study.run  # noqa: F401
-    from distill_jax.jobs.launch import configure, launch
+    from distill_jax.jobs.building import build_run
+    from distill_jax.study.run import StudyRun
 
-    configure(options.gin_file, options.gin_bindings)
-    launch()
+    run = build_run(options.gin_file, options.gin_bindings, (StudyRun,))
+    if not isinstance(run, StudyRun):
+        raise UserError(f"{options.gin_file[-1]} is no study; run it with distill-jax train")
+    run.run()
 
 
 def _use_all_cores() -> None:

@@ -62,8 +62,8 @@ def _predict(options: argparse.Namespace) -> None:
         warm_up(tagger, chunks, say=True)
     with text_output(options.output) as file, progress("predict") as advance:
         for chunk in chunks:
-            for found in tagger.predict(chunk, advance):
-                record = found.to_json(posteriors=options.posteriors, top_k=options.top_k)
+            for tagged in tagger.predict(chunk, advance):
+                record = tagged.to_json(posteriors=options.posteriors, top_k=options.top_k)
                 file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
 
 

@@ -79,18 +79,18 @@ def _train(options: argparse.Namespace) -> None:
     # JAX must know of the other processes before it looks for devices, as importing the runs may.
     processes.initialize(options.coordinator_address, options.num_processes, options.process_id)
     with processes.ends_together():
-        from distill_jax.jobs.launch import configure, launch
+        from distill_jax.jobs.launch import configured
 
-        configure(options.gin_file, [*options.gin_bindings, *_profile(options.profile_steps)])
-        launch()
+        steps = _profile(options.profile_steps)
+        configured(options.gin_file, options.gin_bindings, profile_steps=steps).run()
 
 
-def _profile(steps: str | None) -> list[str]:
+def _profile(steps: str | None) -> tuple[int, int] | None:
     if steps is None:
-        return []
-    found = re.fullmatch(r"(\d+):(\d+)", steps)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        return None
+    numbers = re.fullmatch(r"(\d+):(\d+)", steps)
+    if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]):
         raise UserError(
             f"--profile_steps is {steps!r}; give the first step, from 1, and the last: 10:12"
         )
-    return [f"Schedule.profile_steps = ({int(found[1])}, {int(found[2])})"]
+    return int(numbers[1]), int(numbers[2])

@@ -122,7 +122,7 @@ def _vocabulary_class() -> Any:
 
         @property
         def wrapped(self) -> Vocabulary:
-            if not isinstance(self._vocabulary, Vocabulary):
+            if isinstance(self._vocabulary, str):
                 self._vocabulary = load_vocabulary(self._vocabulary)
             return self._vocabulary
 

@@ -1,9 +1,8 @@
 """Objectives with the teacher in the step: its forward pass takes the place of a label store.
 
-The teacher's parameters are frozen: an argument of the step beside the student's state, sharded as the
-teacher's own training would have them (Gin scope `teacher`), never a constant of the program and never
-in a checkpoint. An objective here does not compute a loss until `bind` has given it those parameters,
-inside the step.
+The teacher's parameters are the frozen ones of the objective: an argument of the step beside the student's
+state, sharded as the teacher's own training would have them, never a constant of the program and never in a
+checkpoint.
 """
 
 import dataclasses
@@ -15,14 +14,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Int
 
-from distill_jax.distill.losses import language_model_loss
-from distill_jax.distill.objectives import (
-    Batch,
-    DistillationWeights,
-    LanguageModel,
-    Objective,
-    Sums,
-)
+from distill_jax.data.features import Seq2SeqBatch
+from distill_jax.distill.language_model import language_model_loss
+from distill_jax.distill.tags import DistillationWeights, dropout
+from distill_jax.distill.weighted import WeightedSum
 from distill_jax.models.partitioning import teacher_partitioning
 from distill_jax.models.t5 import T5
 from distill_jax.sentscore import (
@@ -34,14 +29,14 @@ from distill_jax.sentscore import (
 )
 
 
-class TeacherObjective(Objective, Protocol):
-    """An objective that needs frozen parameters besides the student's."""
+class Student(Protocol):
+    """An objective without a teacher: `train.objective.Objective`, whose frozen parameters are None."""
 
-    def init_teacher(self, key: jax.Array) -> Any:
-        """Random frozen parameters, boxed with their logical axis names: for shapes and places."""
+    def init(self, key: jax.Array) -> Any:
+        """Random parameters."""
 
-    def bind(self, teacher_params: Any) -> Objective:
-        """The objective with these frozen parameters, which may be traced."""
+    def loss(self, params: Any, frozen: Any, batch: Any, key: jax.Array | None) -> Any:
+        """Sums with their weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +51,12 @@ class OnlineTeacher:
     sentinel_ids: tuple[int, ...]
     normaliser: Normaliser = "vocab"
 
-    def label(self, params: Any, batch: Batch) -> dict[str, jax.Array]:
+    def label(self, params: Any, batch: Any) -> dict[str, jax.Array]:
         """The batch with the teacher's scores, and its tags where none are known.
 
         Args:
             params: the teacher's.
-            batch: of a student, with `teacher_tokens` int32[B, S] (the teacher's SenT′ input),
-                `num_words` int32[B] and `known_tags` bool[B] (rows whose `tags` are to stay).
+            batch: of a student, with `data.features.TeacherInputs`.
 
         Returns:
             The batch with `tags`, `teacher_scores` and `kl_weights` (those of the tags) replaced.
@@ -71,7 +65,7 @@ class OnlineTeacher:
         words = min(length, len(self.sentinel_ids) - 1)
         tokens_BxS = batch["teacher_tokens"]
         with teacher_partitioning():
-            found = decode(
+            decoded = decode(
                 self.model,
                 params,
                 SentScoreBatch(
@@ -83,10 +77,12 @@ class OnlineTeacher:
                 self.trie,
                 DecoderSettings(normaliser=self.normaliser),
             )
-        assert found.tags is not None and found.log_likelihoods is not None, "sentscore gives both"
+        assert decoded.tags is not None and decoded.log_likelihoods is not None, (
+            "sentscore gives both"
+        )
         rest = (0, length - words)
-        tags_BxL = jnp.pad(found.tags, ((0, 0), rest))
-        scores_BxLxK = jnp.pad(found.log_likelihoods, ((0, 0), rest, (0, 0)))
+        tags_BxL = jnp.pad(decoded.tags, ((0, 0), rest))
+        scores_BxLxK = jnp.pad(decoded.log_likelihoods, ((0, 0), rest, (0, 0)))
         return {
             **batch,
             "tags": jnp.where(batch["known_tags"][:, None], batch["tags"], tags_BxL),
@@ -155,38 +151,32 @@ class TargetWriter:
 class OnlineDistillation:
     """A student's objective whose tags and scores come from the teacher within the step.
 
-    `student` is the objective of any kind of student; `writer` is needed for a T5
-    (`SentDistillation`), whose targets are written from the tags. Batch: the student's, with what
-    `OnlineTeacher.label` reads.
+    `student` is the objective of any kind of student; `writer` is needed for a T5 (`SentDistillation`), whose
+    targets are written from the tags. The batch is the student's, with `data.features.TeacherInputs`.
     """
 
-    student: Objective
+    student: Student
     teacher: OnlineTeacher
     writer: TargetWriter | None = None
 
     def init(self, key: jax.Array) -> Any:
+        """The student's."""
         return self.student.init(key)
 
-    def init_teacher(self, key: jax.Array) -> Any:
-        return LanguageModel(self.teacher.model).init(key)
+    def init_frozen(self, key: jax.Array) -> Any:
+        """The teacher's."""
+        return self.teacher.model.initial(key)
 
-    def loss(self, params: Any, batch: Batch, key: jax.Array | None) -> Sums:
-        raise TypeError("the teacher's parameters are missing: bind them first")
-
-    def bind(self, teacher_params: Any) -> Objective:
-        def loss(params: Any, batch: Batch, key: jax.Array | None) -> Sums:
-            labelled = self.teacher.label(teacher_params, batch)
-            if self.writer is not None:
-                words = len(self.writer.sentinel_ids) - 1
-                labelled |= self.writer.write(labelled["tags"][:, :words], batch["num_words"])
-                # A row's weight is that of its words, and it has at least one.
-                row_weights = batch["tag_weights"][:, :1]
-                labelled["decoder_loss_weights"] = row_weights * (
-                    labelled["decoder_segment_ids"] > 0
-                )
-            return self.student.loss(params, labelled, key)
-
-        return _Bound(self, loss)
+    def loss(self, params: Any, frozen: Any, batch: Any, key: jax.Array | None) -> Any:
+        """The student's loss on what the teacher, with the frozen parameters, makes of the batch."""
+        labelled = self.teacher.label(frozen, batch)
+        if self.writer is not None:
+            words = len(self.writer.sentinel_ids) - 1
+            labelled |= self.writer.write(labelled["tags"][:, :words], batch["num_words"])
+            # A row's weight is that of its words, and it has at least one.
+            row_weights = batch["tag_weights"][:, :1]
+            labelled["decoder_loss_weights"] = row_weights * (labelled["decoder_segment_ids"] > 0)
+        return self.student.loss(params, None, labelled, key)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,8 +188,6 @@ class TokenDistillation:
     Rush 2016, arXiv 1606.07947). The two must share vocabulary, label texts and sentinels. Both terms are
     means over tokens; where one model has more embedding rows, rows that the other lacks are left
     out of the KL, and both distributions are over the rest.
-
-    Batch: that of `LanguageModel`, with the targets to learn (gold, or the teacher's tags).
     """
 
     model: T5
@@ -207,61 +195,37 @@ class TokenDistillation:
     distillation: DistillationWeights
 
     def init(self, key: jax.Array) -> Any:
-        return LanguageModel(self.model).init(key)
+        """The student's."""
+        return self.model.initial(key)
 
-    def init_teacher(self, key: jax.Array) -> Any:
-        return LanguageModel(self.teacher).init(key)
+    def init_frozen(self, key: jax.Array) -> Any:
+        """The teacher's."""
+        return self.teacher.initial(key)
 
-    def loss(self, params: Any, batch: Batch, key: jax.Array | None) -> Sums:
-        raise TypeError("the teacher's parameters are missing: bind them first")
-
-    def bind(self, teacher_params: Any) -> Objective:
+    def loss(
+        self, params: Any, frozen: Any, batch: Seq2SeqBatch, key: jax.Array | None
+    ) -> dict[str, WeightedSum]:
+        """See `train.objective.Objective`; `nll`, `token_accuracy` and `kl` beside `loss`."""
         rows = min(self.model.config.vocab_size, self.teacher.config.vocab_size)
-
-        def loss(params: Any, batch: Batch, key: jax.Array | None) -> Sums:
-            dropout = (
-                {"deterministic": True}
-                if key is None
-                else {
-                    "deterministic": False,
-                    "rngs": {"dropout": key},
-                }
-            )
-            inputs = (
-                batch["encoder_input_tokens"],
-                batch["encoder_segment_ids"],
-                batch["decoder_input_tokens"],
-                batch["decoder_segment_ids"],
-            )
-            logits_BxTxV = self.model.apply({"params": params}, *inputs, **dropout)
-            weights_BxT = batch.get("decoder_loss_weights", batch["decoder_segment_ids"] > 0)
-            language = language_model_loss(
-                logits_BxTxV, batch["decoder_target_tokens"], weights_BxT
-            )
-            sums: Sums = {
-                "loss": language["loss"],
-                "nll": language["nll"],
-                "token_accuracy": language["correct"],
-            }
-            if not self.distillation.has_kl:
-                return sums
-            with teacher_partitioning():
-                teacher_BxTxV = self.teacher.apply({"params": teacher_params}, *inputs)
-            kl = self.distillation.kl(
-                logits_BxTxV[..., :rows], teacher_BxTxV[..., :rows], weights_BxT
-            )
-            total, weight = language["loss"]
-            return sums | {"loss": (total + self.distillation.kl_weight * kl[0], weight), "kl": kl}
-
-        return _Bound(self, loss)
-
-
-class _Bound:
-    """An objective with its teacher."""
-
-    def __init__(self, objective: Objective, loss: Any) -> None:
-        self._objective = objective
-        self.loss = loss
-
-    def init(self, key: jax.Array) -> Any:
-        return self._objective.init(key)
+        inputs = (
+            batch["encoder_input_tokens"],
+            batch["encoder_segment_ids"],
+            batch["decoder_input_tokens"],
+            batch["decoder_segment_ids"],
+        )
+        logits_BxTxV = self.model.apply({"params": params}, *inputs, **dropout(key))
+        weights_BxT = batch.get("decoder_loss_weights", batch["decoder_segment_ids"] > 0)
+        language = language_model_loss(logits_BxTxV, batch["decoder_target_tokens"], weights_BxT)
+        sums = {
+            "loss": language["loss"],
+            "nll": language["nll"],
+            "token_accuracy": language["correct"],
+        }
+        if not self.distillation.has_kl:
+            return sums
+        with teacher_partitioning():
+            teacher_BxTxV = self.teacher.apply({"params": frozen}, *inputs)
+        kl = self.distillation.kl(logits_BxTxV[..., :rows], teacher_BxTxV[..., :rows], weights_BxT)
+        total, weight = language["loss"]
+        total = total + self.distillation.kl_weight * kl.total
+        return sums | {"loss": WeightedSum(total, weight), "kl": kl}

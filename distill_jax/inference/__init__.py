@@ -2,7 +2,7 @@
 
 from distill_jax.inference.base import Predictor
 from distill_jax.inference.encoder import EncoderPredictor
-from distill_jax.inference.evaluation import evaluate
+from distill_jax.inference.evaluation import evaluate, scalars
 from distill_jax.inference.prediction import Prediction, Unexplored
 from distill_jax.inference.sent import SentPredictor
 from distill_jax.inference.words import WordPredictor
@@ -15,4 +15,5 @@ __all__ = [
     "Unexplored",
     "WordPredictor",
     "evaluate",
+    "scalars",
 ]

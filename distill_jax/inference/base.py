@@ -1,7 +1,7 @@
 """What everything that predicts offers."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -10,14 +10,35 @@ from distill_jax.errors import UserError
 from distill_jax.inference.prediction import Prediction
 from distill_jax.tagging import LabelSet
 
+VITERBI: Mapping[str, Any] = {"algorithm": "viterbi"}
+"""The best legal sequence under scores of each word alone."""
+
 Progress = Callable[[int], None]
 """Told the number of sentences just finished."""
+
+
+class InputLimits(NamedTuple):
+    """How much of a sentence a model of subwords reads at a time.
+
+    Sentences of more than `tokens` tokens are split into windows that share `overlap_words` words
+    (fewer where they do not fit).
+    """
+
+    tokens: int = 512
+    overlap_words: int = 16
 
 
 class Predictor(Protocol):
     """Predicts with parameters that are an argument, so that a model in training can be used."""
 
     labels: LabelSet
+
+    @property
+    def algorithm(self) -> Mapping[str, Any]:
+        """How it finds tags, as reports and label stores record it."""
+
+    def needs_windows(self, words: Sequence[str]) -> bool:
+        """Whether a sentence is too long to be tagged in one piece."""
 
     def predict(
         self, params: Any, sentences: Sequence[Sequence[str]], progress: Progress | None = None

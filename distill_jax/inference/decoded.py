@@ -66,28 +66,28 @@ def read_batch(
     ]
 
 
-def merge(parts: Sequence[Window], found: Sequence[Prediction]) -> Prediction:
+def merge(parts: Sequence[Window], pieces: Sequence[Prediction]) -> Prediction:
     """The prediction for a sentence from those for its windows, as `sent.windows` says.
 
     A sentence with a malformed window (`free`) counts as malformed: its tags are all O.
     """
     if len(parts) == 1:
-        return found[0]
-    tag_ids = merge_tags(parts, [piece.tag_ids for piece in found])
+        return pieces[0]
+    tag_ids = merge_tags(parts, [piece.tag_ids for piece in pieces])
     malformed = None
-    if found[0].malformed is not None:
-        kinds = {kind for piece in found for kind in piece.malformed or ()}
+    if pieces[0].malformed is not None:
+        kinds = {kind for piece in pieces for kind in piece.malformed or ()}
         malformed = tuple(sorted(kinds))
         tag_ids = np.zeros_like(tag_ids) if kinds else tag_ids
     return Prediction(
         tag_ids,
         _opened_at_seams(
-            _merged(parts, [piece.log_likelihoods for piece in found]),
-            merge_windows(parts, [piece.tag_ids for piece in found]),
+            _merged(parts, [piece.log_likelihoods for piece in pieces]),
+            merge_windows(parts, [piece.tag_ids for piece in pieces]),
             tag_ids,
         ),
-        unexplored=_merged_unexplored(parts, [piece.unexplored for piece in found]),
-        beam=_merged_beam(parts, found),
+        unexplored=_merged_unexplored(parts, [piece.unexplored for piece in pieces]),
+        beam=_merged_beam(parts, pieces),
         malformed=malformed,
     )
 
@@ -140,9 +140,9 @@ def _opened_at_seams(
 
 
 def _merged_unexplored(
-    parts: Sequence[Window], found: Sequence[Unexplored | None]
+    parts: Sequence[Window], pieces: Sequence[Unexplored | None]
 ) -> Unexplored | None:
-    there = [piece for piece in found if piece is not None]
+    there = [piece for piece in pieces if piece is not None]
     if not there:
         return None
     return Unexplored(
@@ -152,10 +152,10 @@ def _merged_unexplored(
 
 
 def _merged_beam(
-    parts: Sequence[Window], found: Sequence[Prediction]
+    parts: Sequence[Window], pieces: Sequence[Prediction]
 ) -> tuple[BeamPart, ...] | None:
     """Each window's beam over the words it owns."""
-    if found[0].beam is None:
+    if pieces[0].beam is None:
         return None
     return tuple(
         BeamPart(
@@ -163,7 +163,7 @@ def _merged_beam(
             cut_beam(piece.tags_SxL, own.start - window.start, own.end - window.start),
             piece.scores_S,
         )
-        for window, own, prediction in zip(parts, owned_ranges(parts), found, strict=True)
+        for window, own, prediction in zip(parts, owned_ranges(parts), pieces, strict=True)
         for piece in prediction.beam or ()
         if own.length
     )

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from distill_jax.errors import UserError
-from distill_jax.inference.base import Progress, check_numbers
+from distill_jax.inference.base import VITERBI, InputLimits, Progress, check_numbers
 from distill_jax.inference.batches import batches_by_length, padded_batch_size, round_up
 from distill_jax.inference.prediction import Prediction
 from distill_jax.models.encoder_tagger import EncoderTagger
@@ -25,10 +25,11 @@ TOKEN_BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 class EncoderPredictor:
     """An encoder tagger over a subword vocabulary and a label set.
 
-    Sentences of more than `max_input_tokens` tokens are split into windows that share
-    `overlap_words` words (fewer where they do not fit); each word's scores are those of the window
+    Sentences beyond `limits` are split into windows; each word's scores are those of the window
     in which it has most context, and the tags are the best legal sequence under the merged scores.
     """
+
+    algorithm = VITERBI
 
     def __init__(
         self,
@@ -37,8 +38,7 @@ class EncoderPredictor:
         labels: LabelSet,
         *,
         batch_size: int = 32,
-        max_input_tokens: int = 512,
-        overlap_words: int = 16,
+        limits: InputLimits = InputLimits(),  # noqa: B008 (immutable)
     ) -> None:
         check_vocabulary_fits(vocabulary, model.config.vocab_size)
         if model.config.num_tags != labels.num_tags:
@@ -49,8 +49,8 @@ class EncoderPredictor:
         self.labels = labels
         self._format = SubwordFormat(vocabulary)
         self._batch_size = batch_size
-        self._max_input_tokens = max_input_tokens
-        self._overlap_words = overlap_words
+        self._max_input_tokens = limits.tokens
+        self._overlap_words = limits.overlap_words
         self._warm: set[tuple[int, int, int]] = set()
 
         @jax.jit
@@ -75,14 +75,18 @@ class EncoderPredictor:
                 ids, at = pieces[index]
                 tokens[row, : len(ids)], first[row, : len(at)] = ids, at
             self._warm.add(shape)
-            found = np.asarray(self._log_probabilities(params, tokens, first))
-            check_numbers(found[: len(members)])
+            of_batch = np.asarray(self._log_probabilities(params, tokens, first))
+            check_numbers(of_batch[: len(members)])
             for row, index in enumerate(members):
-                scores[index] = found[row, : len(pieces[index][1])]
+                scores[index] = of_batch[row, : len(pieces[index][1])]
             if progress is not None:
                 progress(sum(starts[index] for index in members))
         remaining = iter(scores)
         return [self._merged(parts, [next(remaining) for _ in parts]) for parts in split]
+
+    def needs_windows(self, words: Sequence[str]) -> bool:
+        """See `Predictor.needs_windows`."""
+        return len(self.windows(words)) > 1
 
     def warm_up(self, params: Any, sentences: Sequence[Sequence[str]]) -> int:
         """See `Predictor.warm_up`."""
@@ -139,6 +143,6 @@ class EncoderPredictor:
         return np.zeros((rows, tokens), np.int32), np.full((rows, words), -1, np.int32)
 
     @staticmethod
-    def _merged(parts: Sequence[Window], found: Sequence[np.ndarray]) -> Prediction:
-        scores = found[0] if len(parts) == 1 else merge_windows(parts, found)
+    def _merged(parts: Sequence[Window], pieces: Sequence[np.ndarray]) -> Prediction:
+        scores = pieces[0] if len(parts) == 1 else merge_windows(parts, pieces)
         return Prediction(constrained_tags(scores), scores)

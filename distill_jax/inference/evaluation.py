@@ -1,7 +1,7 @@
 """Metrics of predictions against gold tags."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,13 @@ import numpy as np
 from distill_jax.errors import UserError
 from distill_jax.inference.prediction import Prediction
 from distill_jax.tagging import CalibrationCounts, LabelSet, Sentence, SpanCounts
+
+SCALARS = ("f1", "f1_strict", "precision", "recall", "perfect", "illegal", "ece", "nll", "brier")
+
+
+def scalars(result: Mapping[str, Any]) -> dict[str, float]:
+    """The headline figures of an evaluation, without per-label and per-bin details."""
+    return {name: float(result[name]) for name in SCALARS}
 
 
 def evaluate(
@@ -72,9 +79,9 @@ class _PrunedCounts:
 
 
 def _malformations(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    kinds = Counter(str(kind) for found in predictions for kind in found.malformed or ())
+    kinds = Counter(str(kind) for prediction in predictions for kind in prediction.malformed or ())
     total = max(len(predictions), 1)
     return {
-        "malformed": sum(bool(found.malformed) for found in predictions) / total,
+        "malformed": sum(bool(prediction.malformed) for prediction in predictions) / total,
         "malformations": {kind: count / total for kind, count in sorted(kinds.items())},
     }

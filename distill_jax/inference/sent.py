@@ -1,18 +1,17 @@
 """Tagging with a T5 by any decoder: windows for long sentences, batches of similar length."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
-from distill_jax.inference.base import Progress, check_parameters
+from distill_jax.inference.base import InputLimits, Progress, check_parameters
 from distill_jax.inference.batches import batches_by_length, padded_batch_size, round_up
 from distill_jax.inference.decoded import merge, no_words, read_batch
 from distill_jax.inference.prediction import Prediction, epsilon_at_temperature
-from distill_jax.models.partitioning import Rules
+from distill_jax.models.partitioning import ANYWHERE, Place
 from distill_jax.models.t5 import T5
 from distill_jax.sent.format import SenTFormat, check_vocabulary_fits
 from distill_jax.sent.windows import Window, windows
@@ -48,15 +47,26 @@ class _Pieces(NamedTuple):
     """Whether it is its sentence's first window: with that one the sentence is reported."""
 
 
+def algorithm_of(settings: DecoderSettings) -> dict[str, Any]:
+    """The settings that matter to an algorithm, as JSON."""
+    record: dict[str, Any] = {"algorithm": settings.name}
+    if settings.name == "sentscore":
+        record["beam"] = settings.beam
+    if settings.has_posteriors:
+        record["normaliser"] = settings.normaliser
+    if settings.name == "pruned":
+        record["epsilon"] = settings.epsilon
+    return record
+
+
 class SentPredictor:
     """A decoder over a model, a vocabulary and a label set.
 
-    `max_input_tokens` bounds the encoder's input; sentences beyond it, or beyond the sentinels, are
-    split into windows that share `overlap_words` words (fewer where they do not fit). With
+    Sentences beyond `limits`, or beyond the sentinels, are split into windows. With
     `limit_memory` a program that the device has too little memory for is refused before it is
     compiled; for parameters that lie on one device. `temperature` is that of the posteriors for which
-    `pruned` is to keep its ε. With a `mesh` the model's activations are placed there by `rules`; the
-    parameters are to lie there already.
+    `pruned` is to keep its ε. With a mesh the model's activations are placed there; the parameters are to lie
+    there already.
     """
 
     def __init__(
@@ -66,20 +76,19 @@ class SentPredictor:
         *,
         decoder: DecoderSettings = DecoderSettings(),  # noqa: B008 (frozen)
         batch_size: int = 32,
-        max_input_tokens: int = 512,
-        overlap_words: int = 16,
+        limits: InputLimits = InputLimits(),  # noqa: B008 (immutable)
         limit_memory: bool = False,
         temperature: float = 1.0,
-        mesh: Mesh | None = None,
-        rules: Rules = (),
+        place: Place = ANYWHERE,
     ) -> None:
         check_vocabulary_fits(sent_format.vocabulary, model.config.vocab_size)
         self.labels: LabelSet = sent_format.labels
         self.decoder = decoder
+        self.algorithm: Mapping[str, Any] = algorithm_of(decoder)
         self._format = sent_format
         self._batch_size = batch_size
-        self._max_input_tokens = max_input_tokens
-        self._overlap_words = overlap_words
+        self._max_input_tokens = limits.tokens
+        self._overlap_words = limits.overlap_words
         self._limit_memory = limit_memory
         self._config = model.config
         self._trie = LabelTrie.compile(
@@ -89,7 +98,7 @@ class SentPredictor:
         if decoder.name == "pruned":
             epsilon = epsilon_at_temperature(decoder.epsilon, temperature, self.labels.num_tags)
             searched = dataclasses.replace(decoder, epsilon=epsilon)
-        self._decode = make_decoder(model, self._trie, searched, mesh, rules)
+        self._decode = make_decoder(model, self._trie, searched, place.mesh, tuple(place.rules))
         self._sound: Any = None  # parameters known to be numbers
         self._warm: set[Shape] = set()
 
@@ -105,8 +114,22 @@ class SentPredictor:
         pieces = self._pieces(sentences, split)
         if progress is not None:
             progress(sum(not words for words in sentences))
-        found = iter(self._predict_pieces(params, pieces, progress))
-        return [merge(parts, [next(found) for _ in parts]) for parts in split]
+        predictions = iter(self._predict_pieces(params, pieces, progress))
+        return [merge(parts, [next(predictions) for _ in parts]) for parts in split]
+
+    def needs_windows(self, words: Sequence[str]) -> bool:
+        """See `Predictor.needs_windows`."""
+        return len(self.windows(words)) > 1
+
+    def program(self, sentences: Sequence[Sequence[str]]) -> tuple[Any, SentScoreBatch]:
+        """The jitted function of (params, batch) that tags these sentences at once, and their batch."""
+        pieces = self._pieces(sentences, [self.windows(words) for words in sentences])
+        shape = Shape(
+            len(pieces.words),
+            round_up(max(map(len, pieces.inputs)), TOKEN_BUCKETS),
+            round_up(max(map(len, pieces.words)), WORD_BUCKETS),
+        )
+        return self._decode, self._batch(shape, pieces.inputs, list(map(len, pieces.words)))
 
     def warm_up(self, params: Any, sentences: Sequence[Sequence[str]]) -> int:
         """See `Predictor.warm_up`. Runs each program once, on sentences without words."""
@@ -185,10 +208,10 @@ class SentPredictor:
         results = [no_words(self.decoder, self.labels.num_tags)] * len(pieces.words)
 
         def collect(members: np.ndarray, decoded: Decoded) -> None:
-            found = read_batch(
+            read = read_batch(
                 decoded, self._format, [len(pieces.words[index]) for index in members]
             )
-            for index, prediction in zip(members, found, strict=True):
+            for index, prediction in zip(members, read, strict=True):
                 results[index] = prediction
             if progress is not None:
                 progress(sum(pieces.first[index] for index in members))

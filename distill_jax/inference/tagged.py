@@ -94,11 +94,11 @@ class TaggedSentence(NamedTuple):
         }
 
 
-def tagged(words: tuple[str, ...], found: Prediction, labels: LabelSet) -> TaggedSentence:
+def tagged(words: tuple[str, ...], prediction: Prediction, labels: LabelSet) -> TaggedSentence:
     """The prediction for these words, written out."""
-    tags = tuple(labels.decode_iob2(found.tag_ids))
-    there = found.log_likelihoods is not None
-    score_of = _span_scorer(found, labels)
+    tags = tuple(labels.decode_iob2(prediction.tag_ids))
+    there = prediction.log_likelihoods is not None
+    score_of = _span_scorer(prediction, labels)
     spans = tuple(
         TaggedSpan(*span, " ".join(words[span.start : span.end]), score_of(*span))
         for span in spans_from_iob2(tags)
@@ -108,39 +108,41 @@ def tagged(words: tuple[str, ...], found: Prediction, labels: LabelSet) -> Tagge
         tags,
         spans,
         labels.tags,
-        found.posteriors if there else None,
-        found.log_likelihoods,
-        found.unexplored_mass if there else None,
-        found.malformed,
+        prediction.posteriors if there else None,
+        prediction.log_likelihoods,
+        prediction.unexplored_mass if there else None,
+        prediction.malformed,
     )
 
 
 def without_improbable_spans(
-    found: Prediction, labels: LabelSet, thresholds: Mapping[str, float]
+    prediction: Prediction, labels: LabelSet, thresholds: Mapping[str, float]
 ) -> Prediction:
     """The prediction without spans whose score is below the threshold of their label.
 
     Without posteriors there are no scores, and no span is dropped.
     """
     if not thresholds:
-        return found
-    score_of = _span_scorer(found, labels)
-    tag_ids = found.tag_ids.copy()
-    for start, end, label in spans_from_iob2(labels.decode_iob2(found.tag_ids)):
+        return prediction
+    score_of = _span_scorer(prediction, labels)
+    tag_ids = prediction.tag_ids.copy()
+    for start, end, label in spans_from_iob2(labels.decode_iob2(prediction.tag_ids)):
         score = score_of(start, end, label)
         if score is not None and score < thresholds.get(label, 0.0):
             tag_ids[start:end] = 0  # O
-    return found._replace(tag_ids=tag_ids)
+    return prediction._replace(tag_ids=tag_ids)
 
 
-def _span_scorer(found: Prediction, labels: LabelSet) -> Callable[[int, int, str], float | None]:
+def _span_scorer(
+    prediction: Prediction, labels: LabelSet
+) -> Callable[[int, int, str], float | None]:
     """The score of a span (start, end, label) of the prediction."""
-    if found.log_likelihoods is None:
+    if prediction.log_likelihoods is None:
         return lambda start, end, label: None
-    if found.beam is not None:
-        beam, temperature = found.beam, found.temperature
+    if prediction.beam is not None:
+        beam, temperature = prediction.beam, prediction.temperature
         return lambda start, end, label: beam_span_score(
             beam, start, end, labels.index(label), temperature=temperature
         )
-    posteriors = found.posteriors
-    return lambda start, end, label: greedy_span_score(posteriors, found.tag_ids, start, end)
+    posteriors = prediction.posteriors
+    return lambda start, end, label: greedy_span_score(posteriors, prediction.tag_ids, start, end)

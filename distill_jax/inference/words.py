@@ -1,13 +1,13 @@
 """Tagging with a word tagger: one forward pass, then the best legal sBIO sequence."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from distill_jax.errors import UserError
-from distill_jax.inference.base import Progress, check_numbers
+from distill_jax.inference.base import VITERBI, Progress, check_numbers
 from distill_jax.inference.batches import batches_by_length, padded_batch_size
 from distill_jax.inference.prediction import Prediction
 from distill_jax.models.bilstm import BiLSTMTagger
@@ -18,8 +18,54 @@ from distill_jax.vocab import WordVocabulary
 WORD_BUCKETS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
 
+def log_probabilities_of(
+    model: BiLSTMTagger,
+) -> Callable[[Any, jax.Array, jax.Array], jax.Array]:
+    """(parameters, word ids int32[B, L], character ids int32[B, L, C]) → log-probabilities
+    float32[B, L, K] of a model's tags."""
+
+    def log_probabilities(params: Any, word_ids: jax.Array, char_ids: jax.Array) -> jax.Array:
+        return jax.nn.log_softmax(model.apply({"params": params}, word_ids, char_ids))
+
+    return log_probabilities
+
+
+def encode_batch(
+    vocabulary: WordVocabulary,
+    sentences: Sequence[Sequence[str]],
+    shape: tuple[int, int, int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Word ids int32[B, L] and character ids int32[B, L, C] of sentences, padded to the shape (B, L, C)."""
+    word_ids, char_ids = np.zeros(shape[:2], np.int32), np.zeros(shape, np.int32)
+    for row, words in enumerate(sentences):
+        word_ids[row, : len(words)], char_ids[row, : len(words)] = vocabulary.encode(
+            words, max_chars=shape[2]
+        )
+    return word_ids, char_ids
+
+
+def best_sequences(scores_BxLxK: np.ndarray, lengths: Sequence[int]) -> list[Prediction]:
+    """The best legal tags of each sentence of a padded batch, which has `lengths` words.
+
+    Raises `UserError` if there is a NaN among the scores.
+    """
+    check_numbers(scores_BxLxK)
+    tags_BxL = constrained_tags_batch(scores_BxLxK, np.asarray(lengths))
+    return [
+        Prediction(tags_L[:length], scores_LxK[:length])
+        for tags_L, scores_LxK, length in zip(tags_BxL, scores_BxLxK, lengths, strict=True)
+    ]
+
+
+def without_words(labels: LabelSet) -> Prediction:
+    """What is predicted for a sentence of no words."""
+    return Prediction(np.zeros(0, np.int32), np.zeros((0, labels.num_tags), np.float32))
+
+
 class WordPredictor:
     """A word tagger over a word vocabulary and a label set; words have at most `max_chars` characters."""
+
+    algorithm = VITERBI
 
     def __init__(
         self,
@@ -41,43 +87,35 @@ class WordPredictor:
         self._max_chars = max_chars
         self._warm: set[tuple[int, int]] = set()
 
-        @jax.jit
-        def log_probabilities(params: Any, word_ids: jax.Array, char_ids: jax.Array) -> jax.Array:
-            return jax.nn.log_softmax(model.apply({"params": params}, word_ids, char_ids))
-
-        self._log_probabilities = log_probabilities
+        self._log_probabilities = jax.jit(log_probabilities_of(model))
 
     def predict(
         self, params: Any, sentences: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> list[Prediction]:
         """See `Predictor.predict`; u is the log-probability of each tag, words independent."""
-        empty = Prediction(np.zeros(0, np.int32), np.zeros((0, self.labels.num_tags), np.float32))
-        results = [empty] * len(sentences)
+        results = [without_words(self.labels)] * len(sentences)
         lengths = [len(words) for words in sentences]
         if progress is not None:
             progress(lengths.count(0))
         for bucket, members in batches_by_length(lengths, self._batch_size, WORD_BUCKETS):
             rows = padded_batch_size(len(members), self._batch_size)
-            word_ids = np.zeros((rows, bucket), np.int32)
-            char_ids = np.zeros((rows, bucket, self._max_chars), np.int32)
-            for row, index in enumerate(members):
-                length = lengths[index]
-                word_ids[row, :length], char_ids[row, :length] = self._vocabulary.encode(
-                    sentences[index], max_chars=self._max_chars
-                )
+            word_ids, char_ids = encode_batch(
+                self._vocabulary,
+                [sentences[index] for index in members],
+                (rows, bucket, self._max_chars),
+            )
             self._warm.add((rows, bucket))
             scores = np.asarray(self._log_probabilities(params, word_ids, char_ids))
-            check_numbers(scores[: len(members)])
-            row_lengths = np.zeros(rows, np.int32)
-            row_lengths[: len(members)] = [lengths[index] for index in members]
-            tags = constrained_tags_batch(scores, row_lengths)
-            for row, index in enumerate(members):
-                results[index] = Prediction(
-                    tags[row, : lengths[index]], scores[row, : lengths[index]]
-                )
+            best = best_sequences(scores[: len(members)], [lengths[index] for index in members])
+            for index, prediction in zip(members, best, strict=True):
+                results[index] = prediction
             if progress is not None:
                 progress(len(members))
         return results
+
+    def needs_windows(self, words: Sequence[str]) -> bool:
+        """A BiLSTM reads any length."""
+        return False
 
     def warm_up(self, params: Any, sentences: Sequence[Sequence[str]]) -> int:
         """See `Predictor.warm_up`."""

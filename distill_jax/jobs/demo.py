@@ -18,14 +18,13 @@ from distill_jax.data.prepare import definitions_hash
 from distill_jax.data.prepared import PreparedDataset
 from distill_jax.data.subsets import few_shot
 from distill_jax.files import atomic_write
-from distill_jax.inference import evaluate
-from distill_jax.jobs.common import scalars
-from distill_jax.jobs.launch import configure, launch
-from distill_jax.labels.store import write_store
+from distill_jax.inference import evaluate, scalars
+from distill_jax.jobs.labelling import label
+from distill_jax.jobs.launch import configured
 from distill_jax.report.summary import print_summary
-from distill_jax.tagger import Tagger, model_hash
+from distill_jax.tagger import Tagger
 from distill_jax.tagging import Sentence
-from distill_jax.train.loop import Outcome
+from distill_jax.train.selection import Outcome
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +56,7 @@ def demo(
     _say("teacher: a T5 on the labelled sentences, in the SenT′ format")
     models = [_teacher(out, common, test)]
     _say(f"labels: SenTScore posteriors of the teacher for {sizes.gold + sizes.silver} sentences")
-    _label(out, few_shot_task, seed)
+    _label(out, few_shot_task)
     student_bindings = [*common, _bound("MIXTURE_OR_TASK_NAME", few_shot_task)]
     labels = _bound("TEACHER_LABELS", out / "labels")
     descriptions = {
@@ -135,27 +134,19 @@ def _prepare(directory: Path, sizes: Sizes, seed: int) -> str:
 
 
 def _teacher(out: Path, bindings: Sequence[str], test: Sequence[Sentence]) -> dict[str, Any]:
-    configure(["gin/runs/demo/teacher.gin"], [*bindings, _bound("MODEL_DIR", out / "teacher")])
-    outcome: Outcome = launch()
+    files = ["gin/runs/demo/teacher.gin"]
+    outcome = configured(files, [*bindings, _bound("MODEL_DIR", out / "teacher")]).run()
     return _entry(out, "teacher", "teacher", "gold", outcome, test)
 
 
-def _label(out: Path, task: str, seed: int) -> None:
+def _label(out: Path, task: str) -> None:
     model = out / "teacher" / "model"
-    tagger = Tagger.load(model)
     pool = {
         sentence.words: sentence
         for split in ("gold", "silver")
         for sentence in PreparedDataset.open(out / "prepared" / task / split)
     }
-
-    write_store(
-        out / "labels",
-        list(pool.values()),
-        tagger.labels,
-        tagger.label,
-        settings={"teacher_sha256": model_hash(model), "decoder": tagger.decoder},
-    )
+    label(Tagger.load(model), model, list(pool.values()), out / "labels")
 
 
 def _student(
@@ -166,8 +157,8 @@ def _student(
     bindings: Sequence[str],
     test: Sequence[Sentence],
 ) -> dict[str, Any]:
-    configure([f"gin/runs/demo/{kind}.gin"], [*bindings, _bound("MODEL_DIR", out / name)])
-    outcome: Outcome = launch()
+    files = [f"gin/runs/demo/{kind}.gin"]
+    outcome = configured(files, [*bindings, _bound("MODEL_DIR", out / name)]).run()
     return _entry(out, name, "student", recipe, outcome, test)
 
 

@@ -32,14 +32,14 @@ def average_teachers(stores: Sequence[TeacherLabels]) -> LabelSequence:
     for other in others:
         other.check_labels(first.labels, f"the store {first.directory}")
     places = [{label.words: index for index, label in enumerate(store)} for store in stores]
-    for other, found in zip(others, places[1:], strict=True):
-        for words in found.keys() ^ places[0].keys():
-            lacking, having = (first, other) if words in found else (other, first)
+    for other, index in zip(others, places[1:], strict=True):
+        for words in index.keys() ^ places[0].keys():
+            lacking, having = (first, other) if words in index else (other, first)
             raise UserError(
                 f"{lacking.directory}: has no labels for '{' '.join(words[:8])}', which "
                 f"{having.directory} has; let all teachers label the same sentences"
             )
-    return _Averaged(stores, [tuple(found[words] for found in places) for words in places[0]])
+    return _Averaged(stores, [tuple(index[words] for index in places) for words in places[0]])
 
 
 class _Averaged:

@@ -96,9 +96,9 @@ def decode_label(record: bytes, num_tags: int, top_k: int | None = None) -> Teac
     previous = np.pad(tags, (1, 0))[: len(words)]
     other[:, _I] &= previous != _O
     share = tail - np.log(np.maximum(other.sum(-1, keepdims=True), 1), dtype=np.float32)
-    found = np.where(other, share, np.float32(-np.inf))
-    np.put_along_axis(found, best, kept, axis=-1)
-    return TeacherLabel(words, tags, found)
+    completed = np.where(other, share, np.float32(-np.inf))
+    np.put_along_axis(completed, best, kept, axis=-1)
+    return TeacherLabel(words, tags, completed)
 
 
 def _log_softmax(scores: np.ndarray, sentence: Sentence) -> np.ndarray:

@@ -13,7 +13,7 @@ of them there writes the manifest, the same whoever it is.
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,19 @@ Label = Callable[[Sequence[Sentence]], list[tuple[np.ndarray, np.ndarray]]]
 """Sentences → for each its tag ids int32[L] and the teacher's scores u float32[L, K]."""
 
 
+class StoreOptions(NamedTuple):
+    """How a store is laid out.
+
+    `shard_size` counts sentences. `top_k` keeps so many tags of a word and the mass of the others (None: all
+    tags). `process` is (index, count): of several processes that were given the same sentences,
+    each labels every count-th shard.
+    """
+
+    shard_size: int = 2048
+    top_k: int | None = None
+    process: tuple[int, int] = (0, 1)
+
+
 def write_store(
     directory: str | Path,
     sentences: Sequence[Sentence],
@@ -42,18 +55,13 @@ def write_store(
     label: Label,
     *,
     settings: dict[str, Any],
-    shard_size: int = 2048,
-    top_k: int | None = None,
-    process: tuple[int, int] = (0, 1),
+    options: StoreOptions = StoreOptions(),  # noqa: B008 (immutable)
     progress: Callable[[int], None] | None = None,
 ) -> "TeacherLabels | None":
     """Labels a pool, shard by shard; shards already there are kept.
 
     `settings` (JSON) must name everything the labels depend on besides the sentences: the teacher's
-    hash and the decoder's options. `top_k` keeps so many tags of a word and the mass of the others
-    (None: all tags). `process` is (index, count): of several processes that were given the same
-    sentences, each labels every count-th shard. `progress` hears the number of sentences of every
-    shard done.
+    hash and the decoder's options. `progress` hears the number of sentences of every shard done.
 
     Returns the finished store, or None where other processes have not finished their share.
 
@@ -62,6 +70,7 @@ def write_store(
             something else; or the teacher's scores are not finite.
         ValueError: `label` returned arrays of other shapes than the sentences have.
     """
+    shard_size, top_k, (index, processes) = options
     if shard_size < 1:
         raise UserError(f"{directory}: the shard size must be at least 1, but is {shard_size}")
     if top_k is not None and not 1 <= top_k <= labels.num_tags:
@@ -69,7 +78,6 @@ def write_store(
             f"{directory}: the {top_k} best tags cannot be kept of {labels.num_tags}; use a number "
             "between 1 and that, or keep all"
         )
-    index, processes = process
     if not 0 <= index < processes:
         raise UserError(f"process {index} of {processes} does not exist; count from 0")
     directory = Path(directory)
@@ -153,8 +161,8 @@ class TeacherLabels:
             check_shard(path, shard, _damaged(shard), checksum=True)
             if read_json_object(_facts(path), _damaged(shard)) != shard:
                 raise UserError(f"{_facts(path)}: not what {MANIFEST} says; {_damaged(shard)}")
-        found = _pool_hash(Sentence(label.words).example_id for label in self)
-        if found != self.header.get("pool_sha256"):
+        pool_hash = _pool_hash(Sentence(label.words).example_id for label in self)
+        if pool_hash != self.header.get("pool_sha256"):
             raise UserError(
                 f"{self.directory}: the sentences in the shards are not those of {STORE}; {_DAMAGED}"
             )
@@ -205,8 +213,8 @@ def _claim(directory: Path, header: dict[str, Any], labels: LabelSet) -> None:
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{directory}: is not a directory; choose another --output")
     if (directory / STORE).exists():
-        found = read_json_object(directory / STORE, _DAMAGED)
-        different = sorted(key for key in header | found if header.get(key) != found.get(key))
+        saved = read_json_object(directory / STORE, _DAMAGED)
+        different = sorted(key for key in header | saved if header.get(key) != saved.get(key))
         if different:
             raise UserError(
                 f"{directory}: holds labels made with other settings ({', '.join(different)}); "

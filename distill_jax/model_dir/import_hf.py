@@ -5,9 +5,10 @@ from pathlib import Path
 
 from distill_jax.errors import UserError
 from distill_jax.files import read_json_object
+from distill_jax.inference.settings import TaggerSettings
 from distill_jax.interop.hf.checkpoint import HfCheckpoint, as_written
+from distill_jax.kinds.base import Model
 from distill_jax.model_dir.directory import write_model
-from distill_jax.model_dir.settings import TaggerSettings
 from distill_jax.sent.format import SenTFormat
 from distill_jax.tagging.labels import LabelSet
 from distill_jax.vocab import (
@@ -54,18 +55,21 @@ def import_hf(
     SenTFormat(loaded, labels)  # a label whose text cannot be written is found now, not later
     write_model(
         dst,
-        config=checkpoint.config,
-        sources=[
+        Model(
+            checkpoint.config,
+            None,
+            loaded,
+            labels,
+            settings,
+            {
+                "name": name or src.resolve().name,
+                "training": {"imported_from": "a Hugging Face checkpoint, not trained further"},
+            },
+        ),
+        [
             as_written(checkpoint.config, parameter, load)
             for parameter, load in checkpoint.parameters()
         ],
-        vocabulary=loaded,
-        labels=labels,
-        settings=settings,
-        metadata={
-            "name": name or src.resolve().name,
-            "training": {"imported_from": "a Hugging Face checkpoint, not trained further"},
-        },
     )
 
 

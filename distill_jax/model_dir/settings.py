@@ -1,69 +1,17 @@
 """What a model directory says about tagging beyond the model itself: the file `tagger.json`."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from distill_jax.errors import UserError
 from distill_jax.files import read_json_object, write_json
-from distill_jax.sentscore.likelihood import Normaliser
+from distill_jax.inference.settings import TaggerSettings
 from distill_jax.tagging.labels import LabelSet
 
 TAGGER = "tagger.json"
 SCHEMA_VERSION = 1
-
-TaggerFormat = Literal["sent_prime", "word_tags"]
-
-
-@dataclasses.dataclass(frozen=True)
-class TaggerSettings:
-    """How a model is used to tag.
-
-    Attributes:
-        format: `sent_prime` for an encoder-decoder that writes SenT', `word_tags` for a model that
-            gives each word its tag scores.
-        normaliser: of SenTScore; of no effect with `word_tags`.
-        temperature: divides the log-likelihoods before they become posteriors.
-        thresholds: for labels that have one, the score below which a span is dropped.
-        max_chars: of a word, for a model that reads characters.
-        single_token_tags: whether each tag is one token of its own instead of its label's text; of
-            no effect with `word_tags`.
-
-    Raises:
-        UserError: a value is not one of those possible.
-    """
-
-    format: TaggerFormat = "sent_prime"
-    normaliser: Normaliser = "vocab"
-    temperature: float = 1.0
-    thresholds: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    max_chars: int = 20
-    single_token_tags: bool = False
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("format", get_args(TaggerFormat)),
-            ("normaliser", get_args(Normaliser)),
-        ):
-            if getattr(self, name) not in known:
-                raise UserError(f"{name} is {getattr(self, name)!r}; use {' or '.join(known)}")
-        if not _is_number(self.temperature) or not self.temperature > 0:
-            raise UserError(f"temperature is {self.temperature!r}; use a number above 0")
-        if not isinstance(self.thresholds, Mapping) or not all(
-            _is_number(value) for value in self.thresholds.values()
-        ):
-            raise UserError(f"thresholds are {self.thresholds!r}; give each label a number")
-        if not isinstance(self.max_chars, int) or self.max_chars < 1:
-            raise UserError(f"max_chars is {self.max_chars!r}; use a whole number from 1")
-        if not isinstance(self.single_token_tags, bool):
-            raise UserError(f"single_token_tags is {self.single_token_tags!r}; use true or false")
-
-    def to_fields(self) -> dict[str, Any]:
-        """As they stand in `tagger.json`."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**fields, "thresholds": dict(self.thresholds)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +122,3 @@ def _string(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a string")
     return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

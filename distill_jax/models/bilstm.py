@@ -10,7 +10,7 @@ Not stated in the paper and chosen here: dropout on the input and output of each
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,27 +18,29 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from distill_jax.errors import UserError
+from distill_jax.models.json_config import JsonConfig
 from distill_jax.models.lstm import BidirectionalLSTM
 
-MODEL_TYPE = "bilstm_tagger"
 # Ids of `distill_jax.vocab.WordVocabulary`, the same for words and characters.
 PAD_ID = 0
 UNK_ID = 1
 
 
 @dataclasses.dataclass(frozen=True)
-class BiLSTMConfig:
+class BiLSTMConfig(JsonConfig):
     """Describes a BiLSTM tagger; the defaults are the paper's student.
 
     `num_words` and `num_chars` count embedding rows, those of padding (0) and unknown (1) included;
-    `num_tags` counts the sBIO tags. `char_hidden` and `hidden` are widths of one direction.
-    `dropout` and `word_dropout` are probabilities. `dtype` is that of activations; parameters, the
-    LSTM's states and the logits are float32 always.
+    `num_tags` counts the sBIO tags; 0 is what the data of a run will decide. `char_hidden` and
+    `hidden` are widths of one direction. `dropout` and `word_dropout` are probabilities. `dtype` is
+    that of activations; parameters, the LSTM's states and the logits are float32 always.
     """
 
-    num_words: int
-    num_chars: int
-    num_tags: int
+    model_type: ClassVar[str] = "bilstm_tagger"
+    sizes: ClassVar[tuple[str, ...]] = ("num_words", "num_chars", "num_tags")
+    num_words: int = 0
+    num_chars: int = 0
+    num_tags: int = 0
     word_dim: int = 100
     char_dim: int = 25
     char_hidden: int = 25
@@ -49,17 +51,19 @@ class BiLSTMConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        for name in ("num_tags", "word_dim", "char_dim", "char_hidden", "hidden", "num_layers"):
+        for name in ("word_dim", "char_dim", "char_hidden", "hidden", "num_layers"):
             if getattr(self, name) < 1:
                 raise UserError(
                     f"BiLSTMConfig: {name} is {getattr(self, name)}; it must be at least 1"
                 )
         for name in ("num_words", "num_chars"):
-            if getattr(self, name) <= UNK_ID:
+            if 0 != getattr(self, name) <= UNK_ID:
                 raise UserError(
                     f"BiLSTMConfig: {name} is {getattr(self, name)}; it must be at least 2, as ids 0"
                     " and 1 stand for padding and unknown"
                 )
+        if self.num_tags < 0:
+            raise UserError(f"BiLSTMConfig: num_tags is {self.num_tags}; it must be at least 1")
         for name in ("dropout", "word_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"BiLSTMConfig: {name} is {getattr(self, name)}; use 0 <= rate < 1")
@@ -69,42 +73,16 @@ class BiLSTMConfig:
                 " whole program, as T5 overflows it); use 'bfloat16' or 'float32'"
             )
 
-    def replace(self, **changes: Any) -> "BiLSTMConfig":
-        """A copy with some fields changed."""
-        return dataclasses.replace(self, **changes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The content of a model directory's `config.json`."""
-        return {"model_type": MODEL_TYPE, **dataclasses.asdict(self)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "BiLSTMConfig":
-        """Reads what `to_dict` wrote; fields with a default may be absent.
-
-        Raises:
-            UserError: if it describes another kind of model, or has missing, unknown or wrong fields.
-        """
-        values = dict(values)
-        model_type = values.pop("model_type", None)
-        if model_type != MODEL_TYPE:
-            raise UserError(f"BiLSTMConfig: model_type is {model_type!r}, expected {MODEL_TYPE!r}")
-        fields = {field.name: field for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - set(fields)):
-            raise UserError(f"BiLSTMConfig: unknown fields {', '.join(unknown)}; remove them")
-        required = {n for n, field in fields.items() if field.default is dataclasses.MISSING}
-        if missing := sorted(required - set(values)):
-            raise UserError(f"BiLSTMConfig: fields {', '.join(missing)} are missing; add them")
-        for name, value in values.items():
-            expected = {int: (int,), float: (int, float)}.get(fields[name].type, (str,))  # type: ignore[arg-type]
-            if not isinstance(value, expected) or isinstance(value, bool):
-                raise UserError(f"BiLSTMConfig: {name} is {value!r}, of the wrong type; correct it")
-        return cls(**values)
-
 
 class BiLSTMTagger(nn.Module):
     """Tags each word of a batch of sentences."""
 
     config: BiLSTMConfig
+
+    def initial(self, key: jax.Array) -> Any:
+        """Random parameters, boxed with their logical axis names."""
+        word_ids, char_ids = jnp.ones((1, 2), jnp.int32), jnp.ones((1, 2, 2), jnp.int32)
+        return self.init(key, word_ids, char_ids)["params"]
 
     @nn.compact
     def __call__(

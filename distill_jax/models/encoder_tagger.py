@@ -5,30 +5,32 @@ that of `t5`, parameter names included, so the encoder of a T5 teacher can be it
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from distill_jax.configuration import setting
 from distill_jax.errors import UserError
+from distill_jax.models.json_config import JsonConfig
 from distill_jax.models.t5_config import MlpActivation, T5Config
 from distill_jax.models.t5_stacks import Encoder
 
-MODEL_TYPE = "encoder_tagger"
-
 
 @dataclasses.dataclass(frozen=True)
-class EncoderTaggerConfig:
+class EncoderTaggerConfig(JsonConfig):
     """Describes an encoder tagger; fields are those of `T5Config`, with `num_layers` encoder layers.
 
-    `vocab_size` counts embedding rows, `num_tags` the sBIO tags. Raises `UserError` as `T5Config` does.
+    `vocab_size` counts embedding rows, `num_tags` the sBIO tags; 0 is what the data of a run will
+    decide. Raises `UserError` as `T5Config` does.
     """
 
-    vocab_size: int
-    num_tags: int
+    model_type: ClassVar[str] = "encoder_tagger"
+    sizes: ClassVar[tuple[str, ...]] = ("vocab_size", "num_tags")
+    vocab_size: int = 0
+    num_tags: int = 0
     d_model: int = 256
     d_kv: int = 32
     d_ff: int = 512
@@ -41,10 +43,10 @@ class EncoderTaggerConfig:
     relative_bias_per_layer: bool = False
     dropout_rate: float = 0.1
     layer_norm_epsilon: float = 1e-6
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16"] = setting("float32", macro="DTYPE")
 
     def __post_init__(self) -> None:
-        if self.num_tags < 1:
+        if self.num_tags < 0:
             raise UserError(
                 f"EncoderTaggerConfig: num_tags is {self.num_tags}; it must be at least 1"
             )
@@ -57,41 +59,16 @@ class EncoderTaggerConfig:
         del fields["num_tags"]
         return T5Config(num_encoder_layers=fields.pop("num_layers"), num_decoder_layers=1, **fields)
 
-    def replace(self, **changes: Any) -> "EncoderTaggerConfig":
-        """A copy with some fields changed."""
-        return dataclasses.replace(self, **changes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The content of a model directory's `config.json`."""
-        return {"model_type": MODEL_TYPE, **dataclasses.asdict(self)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "EncoderTaggerConfig":
-        """Reads what `to_dict` wrote; fields with a default may be absent.
-
-        Raises `UserError` if it describes another kind of model, or its fields are not these.
-        """
-        values = dict(values)
-        model_type = values.pop("model_type", None)
-        if model_type != MODEL_TYPE:
-            raise UserError(
-                f"EncoderTaggerConfig: model_type is {model_type!r}, expected {MODEL_TYPE!r}"
-            )
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise UserError(
-                f"EncoderTaggerConfig: unknown fields {', '.join(unknown)}; remove them"
-            )
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise UserError(f"EncoderTaggerConfig: {error}; correct the file") from None
-
 
 class EncoderTagger(nn.Module):
     """Tags each word of a batch of sentences."""
 
     config: EncoderTaggerConfig
+
+    def initial(self, key: jax.Array) -> Any:
+        """Random parameters, boxed with their logical axis names."""
+        tokens, first = jnp.ones((1, 2), jnp.int32), jnp.zeros((1, 2), jnp.int32)
+        return self.init(key, tokens, first)["params"]
 
     def setup(self) -> None:
         config = self.config

@@ -10,7 +10,7 @@ touching the architecture:
 * In the encoder, some heads start with a relative bias towards one neighbour each (+1, -1, +2 …),
   so that a sentinel's state holds the words around it from the first step on.
 
-Either alone does not help; `docs/results.md` has the measurements.
+Either alone does not help; `docs/results/from_scratch.md` has the measurements.
 """
 
 from typing import Any

@@ -8,6 +8,7 @@ import contextlib
 import contextvars
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 from flax import linen as nn
@@ -15,6 +16,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 Rules = Sequence[tuple[str, str | tuple[str, ...] | None]]
 """Logical axis → mesh axis or axes (None: whole), the first that is free winning."""
+
+
+class Place(NamedTuple):
+    """A mesh (None: one device), and where logical axes live on it; `teacher_rules` None: the same."""
+
+    mesh: Mesh | None = None
+    rules: Rules = ()
+    teacher_rules: Rules | None = None
+
+
+ANYWHERE = Place()
+"""One device."""
 
 _ACTIVE: contextvars.ContextVar[tuple[Mesh, Rules, Rules] | None] = contextvars.ContextVar(
     "partitioning", default=None

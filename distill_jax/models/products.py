@@ -16,7 +16,7 @@ def rows_dot(
     """`x[..., D] @ kernel[D, F]` as a product of two matrices, for `flax.linen.Dense.dot_general`.
 
     The same numbers: but with batch and length as axes of their own XLA on a CPU computes the
-    gradients up to 1.6 times slower (`benchmarks/train.py`). `dimension_numbers` are those above.
+    gradients up to 1.6 times slower (`benchmarks/training/train.py`). `dimension_numbers` are those above.
     """
     del dimension_numbers
     product = jax.lax.dot_general(

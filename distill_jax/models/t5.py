@@ -6,6 +6,8 @@ one (`encoder/layers_0/attention/query/kernel`, axes `embed`, `joined_kv`). The 
 width, V vocabulary rows.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -14,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from distill_jax.models.partitioning import constrain
 from distill_jax.models.products import rows_dot
 from distill_jax.models.t5_config import T5Config
-from distill_jax.models.t5_layers import place
+from distill_jax.models.t5_layers import Positions, place
 from distill_jax.models.t5_stacks import Cache, Decoder, Encoder
 
 
@@ -25,6 +27,11 @@ class T5(nn.Module):
     """
 
     config: T5Config
+
+    def initial(self, key: jax.Array) -> Any:
+        """Random parameters, boxed with their logical axis names."""
+        tokens = jnp.ones((1, 2), jnp.int32)
+        return self.init(key, tokens, tokens, tokens, tokens)["params"]
 
     def setup(self) -> None:
         config = self.config
@@ -94,8 +101,7 @@ class T5(nn.Module):
             )
         return self.decoder(
             self._embed(tokens),
-            positions,
-            key_positions,
+            Positions(positions, key_positions),
             self_mask,
             prefix,
             cross,
@@ -167,8 +173,7 @@ class T5(nn.Module):
         same = decoder_segments[:, :, None] == decoder_segments[:, None, :]
         hidden, _ = self.decoder(
             self._embed(decoder_tokens),
-            steps[None],
-            steps[None],
+            Positions(steps[None], steps[None]),
             same & (steps[:, None] >= steps[None, :])[None],
             None,
             encoded,

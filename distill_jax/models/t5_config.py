@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, Literal
 
+from distill_jax.configuration import setting
 from distill_jax.errors import UserError
 
 MlpActivation = Literal["relu", "gelu", "silu"]
@@ -22,9 +23,10 @@ class T5Config:
     | umT5             | False          | gelu, True        | True                    |
 
     `vocab_size` counts the model's embedding rows, padding rows included (32,128 for T5, whose
-    vocabulary has 32,100 entries). `tied_embedding` ties the output projection to the token
-    embedding and scales the logits by `d_model ** -0.5`. `dtype` is that of activations;
-    parameters are float32 always, as are norms, softmax and logits.
+    vocabulary has 32,100 entries); 0 stands for as many as the vocabulary of a run will need.
+    `tied_embedding` ties the output projection to the token embedding and scales the logits by
+    `d_model ** -0.5`. `dtype` is that of activations; parameters are float32 always, as are norms,
+    softmax and logits.
 
     The last three fields say how a model is computed, not what it is; no checkpoint holds them:
 
@@ -37,7 +39,7 @@ class T5Config:
       behind a cache, `einsum` computes attention whatever this says.
     """
 
-    vocab_size: int
+    vocab_size: int = 0
     d_model: int = 512
     d_kv: int = 64
     d_ff: int = 1024
@@ -80,8 +82,9 @@ class T5Config:
                 "T5Config: attention_implementation 'cudnn' computes in bfloat16 only; set dtype "
                 "to 'bfloat16' or use 'xla'"
             )
+        if self.vocab_size < 0:
+            raise UserError(f"T5Config: vocab_size is {self.vocab_size}; it must be at least 1")
         for name in (
-            "vocab_size",
             "d_model",
             "d_kv",
             "d_ff",
@@ -117,10 +120,10 @@ class T5Execution:
     With the defaults a checkpoint's configuration stays as it is.
     """
 
-    scan_layers: bool = False
-    remat: Remat = "none"
-    attention_implementation: AttentionImplementation = "einsum"
-    dtype: Literal["float32", "bfloat16"] | None = None
+    scan_layers: bool = setting(False, macro="SCAN_LAYERS")
+    remat: Remat = setting("none", macro="REMAT")
+    attention_implementation: AttentionImplementation = setting("einsum", macro="ATTENTION")
+    dtype: Literal["float32", "bfloat16"] | None = setting(None, macro="DTYPE")
 
     def apply(self, config: T5Config) -> T5Config:
         """The configuration with these fields; `dtype` None keeps its own."""

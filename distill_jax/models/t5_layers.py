@@ -3,6 +3,8 @@
 Shape suffixes: B batch, S encoder length, Q queries (a block of decoder tokens), D model width.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -132,6 +134,13 @@ class EncoderLayer(nn.Module):
         return place(x_BxSxD + self.dropout(hidden, deterministic=deterministic))
 
 
+class Positions(NamedTuple):
+    """Where queries and keys stand: int32[batch or 1, queries] and [batch or 1, keys]."""
+
+    queries: jax.Array
+    keys: jax.Array
+
+
 class DecoderLayer(nn.Module):
     """Self-attention, cross-attention and feed-forward."""
 
@@ -151,8 +160,7 @@ class DecoderLayer(nn.Module):
     def __call__(
         self,
         x_BxQxD: jax.Array,
-        query_positions: jax.Array,
-        key_positions: jax.Array,
+        positions: Positions,
         self_mask_bias: jax.Array,
         position_bias: jax.Array | None,
         prefix: KeyValue | None,
@@ -163,7 +171,7 @@ class DecoderLayer(nn.Module):
     ) -> tuple[jax.Array, KeyValue]:
         """`cross` is what cross-attention reads, or the encoder's states to make that of."""
         if position_bias is None:
-            position_bias = self.relpos_bias(query_positions, key_positions)
+            position_bias = self.relpos_bias(*positions)
         normed = self.pre_self_attention_layer_norm(x_BxQxD)
         block = self.self_attention.key_value(normed)
         attended = self.self_attention(

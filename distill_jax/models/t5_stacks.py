@@ -15,7 +15,7 @@ from flax import linen as nn
 from distill_jax.models.attention import KeyValue, mask_to_bias
 from distill_jax.models.stacking import STACKED, take_layer
 from distill_jax.models.t5_config import T5Config
-from distill_jax.models.t5_layers import DecoderLayer, EncoderLayer, norm, relative_bias
+from distill_jax.models.t5_layers import DecoderLayer, EncoderLayer, Positions, norm, relative_bias
 
 Cache = tuple[KeyValue, ...]
 """Keys and values of every decoder layer."""
@@ -133,8 +133,7 @@ class Decoder(nn.Module):
     def __call__(
         self,
         x_BxQxD: jax.Array,
-        query_positions: jax.Array,
-        key_positions: jax.Array,
+        positions: Positions,
         self_mask: jax.Array,
         prefix: Cache | None,
         cross: Cache | jax.Array,
@@ -152,7 +151,7 @@ class Decoder(nn.Module):
         cross_mask_bias = mask_to_bias(cross_mask)[:, None]
         position_bias = None
         if not self.config.relative_bias_per_layer:
-            position_bias = self.relpos_bias(query_positions, key_positions)
+            position_bias = self.relpos_bias(*positions)
         x_BxQxD = self.dropout(x_BxQxD, deterministic=deterministic)
         count = self.config.num_decoder_layers
         nothing = (None,) * count
@@ -166,8 +165,7 @@ class Decoder(nn.Module):
             own_prefix, own_cross = given
             x_BxQxD, block = layer(
                 x_BxQxD,
-                query_positions,
-                key_positions,
+                positions,
                 self_mask_bias,
                 position_bias,
                 own_prefix,

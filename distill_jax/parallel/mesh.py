@@ -3,19 +3,20 @@
 One table decides how everything is partitioned; GSPMD does the rest through `jax.jit`.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import gin
 import jax
 import numpy as np
 from flax import linen as nn
 from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from distill_jax.configuration import setting
 from distill_jax.errors import UserError
-from distill_jax.models.partitioning import Rules, mesh_spec
+from distill_jax.models.partitioning import Place, Rules, mesh_spec
 
 MESH_AXES = ("slice", "data", "fsdp", "model")
 
@@ -39,14 +40,14 @@ Slices, between which the network is slow, exchange gradients only.
 """
 
 
-@gin.configurable
-def logical_axis_rules(
-    overrides: Mapping[str, str | Sequence[str] | None] | None = None,
-) -> Rules:
+Overrides = Mapping[str, str | Sequence[str] | None]
+"""Rows of `LOGICAL_AXIS_RULES` to replace: logical axis → mesh axis or axes, None for whole."""
+
+
+def logical_axis_rules(overrides: Overrides | None = None) -> Rules:
     """`LOGICAL_AXIS_RULES` with some of its rows replaced, or with rows added behind.
 
-    Bind `logical_axis_rules.overrides = {'embed': None}`, say; within a Gin scope (`teacher/…`) for
-    another model of the same program. Raises `UserError` if a mesh axis is unknown.
+    Raises `UserError` if a mesh axis is unknown.
     """
     overrides = dict(overrides or {})
     rules = []
@@ -54,7 +55,7 @@ def logical_axis_rules(
         for axis in (axes,) if isinstance(axes, str) else axes or ():
             if axis not in MESH_AXES:
                 raise UserError(
-                    f"logical_axis_rules: {name!r} goes to the mesh axis {axis!r}, which does not "
+                    f"LOGICAL_AXIS_RULES: {name!r} goes to the mesh axis {axis!r}, which does not "
                     f"exist; use {', '.join(MESH_AXES)} or None"
                 )
         rules.append((name, axes if axes is None or isinstance(axes, str) else tuple(axes)))
@@ -63,17 +64,49 @@ def logical_axis_rules(
     return (*kept, *replaced.items())
 
 
-def teacher_axis_rules() -> Rules:
-    """The rules for a teacher within a student's step: those that Gin binds in the scope `teacher`.
+def place_on(mesh: Mesh, rules: Rules = LOGICAL_AXIS_RULES) -> Place:
+    """A mesh with these rules for all that is on it."""
+    return Place(mesh, rules)
 
-    Where it binds none there they are those of `logical_axis_rules`.
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """The device mesh of a run, and where logical axes live on it.
+
+    `data`, `fsdp` and `model` count devices of one slice; -1 for `data` takes what the others
+    leave. `num_slices` counts the slices (or hosts of GPUs) that a slower network joins.
+    `first_devices` uses only so many of the devices there are (None: all). `axis_rules` replace
+    rows of `LOGICAL_AXIS_RULES`, `teacher_axis_rules` those of a teacher within the step (None: the
+    same).
     """
-    with gin.config_scope("teacher"):
-        rules: Rules = logical_axis_rules()
-    return rules
+
+    data: int = setting(-1, macro="MESH_DATA", free=True)
+    fsdp: int = setting(1, macro="MESH_FSDP", free=True)
+    model: int = setting(1, macro="MESH_MODEL", free=True)
+    num_slices: int = setting(1, macro="NUM_SLICES", free=True)
+    first_devices: int | None = setting(None, free=True)
+    axis_rules: Overrides | None = setting(None, macro="LOGICAL_AXIS_RULES", free=True)
+    teacher_axis_rules: Overrides | None = setting(
+        None, macro="TEACHER_LOGICAL_AXIS_RULES", free=True
+    )
+
+    def mesh(self, devices: Sequence[jax.Device] | None = None) -> Mesh:
+        """The mesh over these devices (None: all); see `make_mesh`."""
+        devices = jax.devices() if devices is None else devices
+        return make_mesh(
+            self.data, self.fsdp, self.model, devices[: self.first_devices], self.num_slices
+        )
+
+    def place(self, devices: Sequence[jax.Device] | None = None) -> Place:
+        """The mesh over these devices with the rules of the student and of a teacher within the step."""
+        own, teacher = self.axis_rules, self.teacher_axis_rules
+        return Place(
+            self.mesh(devices),
+            logical_axis_rules(own),
+            logical_axis_rules(own if teacher is None else teacher),
+        )
 
 
-@gin.configurable
 def make_mesh(
     data: int = -1,
     fsdp: int = 1,
@@ -81,11 +114,10 @@ def make_mesh(
     devices: Sequence[jax.Device] | None = None,
     num_slices: int = 1,
 ) -> Mesh:
-    """A mesh over all devices; -1 for `data` takes what the other axes leave.
+    """A mesh over all devices; the arguments are fields of `Placement`.
 
-    `data`, `fsdp` and `model` count devices of one slice; `num_slices` counts the slices (or hosts
-    of GPUs) that a slower network joins. Raises `UserError` if an axis is below 1, or the axes do
-    not multiply to the number of devices, or the slices are not so many.
+    Raises `UserError` if an axis is below 1, or the axes do not multiply to the number of devices,
+    or the slices are not so many.
     """
     devices = jax.devices() if devices is None else devices
     if min(fsdp, model, num_slices) < 1 or (data < 1 and data != -1):
@@ -119,7 +151,7 @@ def _arrange(shape: tuple[int, int, int, int], devices: Sequence[Any]) -> np.nda
     if slices_there != num_slices and (num_slices > 1 or devices[0].platform == "tpu"):
         raise UserError(
             f"make_mesh: num_slices is {num_slices} but the devices are {slices_there} slices or hosts; "
-            f"bind make_mesh.num_slices = {slices_there}"
+            f"set NUM_SLICES={slices_there}"
         )
     if num_slices == 1:
         return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
@@ -137,10 +169,9 @@ def state_shardings(tree: Any, mesh: Mesh, rules: Rules | None = None) -> Any:
 
     `tree` holds abstract arrays, boxed with their names (`flax.linen.with_logical_partitioning`).
     An axis that does not divide evenly, or a leaf whose rank is not that of its names (factored
-    optimizer statistics), stays whole: correct, only less spread. `rules` are those that Gin binds
-    if None.
+    optimizer statistics), stays whole: correct, only less spread. `rules` None are `LOGICAL_AXIS_RULES`.
     """
-    rules = logical_axis_rules() if rules is None else rules
+    rules = LOGICAL_AXIS_RULES if rules is None else rules
 
     def sharding(leaf: Any) -> NamedSharding:
         names = leaf.names if isinstance(leaf, nn.LogicallyPartitioned) else ()
@@ -154,7 +185,7 @@ def state_shardings(tree: Any, mesh: Mesh, rules: Rules | None = None) -> Any:
 
 def batch_axes(mesh: Mesh, rules: Rules | None = None) -> tuple[str, ...]:
     """The mesh axes that split a batch, of whatever size."""
-    rules = logical_axis_rules() if rules is None else rules
+    rules = LOGICAL_AXIS_RULES if rules is None else rules
     axes = mesh_spec(("batch",), (0,), mesh, rules)[0]
     return (axes,) if isinstance(axes, str) else tuple(axes or ())
 

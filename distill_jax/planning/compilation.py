@@ -178,10 +178,10 @@ def _compile(lowered: Any, arguments: float) -> tuple[Any, float, float]:
         return lowered.compile(), 0.0, 0.0
     except jax.errors.JaxRuntimeError as error:
         whole, temporaries = (pattern.search(str(error)) for pattern in _OUT_OF_MEMORY)
-        found = whole or temporaries
-        if not found:
+        message = whole or temporaries
+        if not message:
             raise
-        used, unit, limit, limit_unit = found.groups()
+        used, unit, limit, limit_unit = message.groups()
         size = float(used) * _UNITS[unit] + (0.0 if whole else arguments)
         return None, size, float(limit) * _UNITS[limit_unit]
 

@@ -1,12 +1,14 @@
 """Tries mesh shapes and batch sizes for a run, and ranks those that fit by their roofline."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from distill_jax.errors import UserError
-from distill_jax.planning.compilation import Report, compile_plan, estimated_arguments
+from distill_jax.planning.compilation import Plan, Report, compile_plan, estimated_arguments
 from distill_jax.planning.hardware import chip_of
-from distill_jax.planning.plan import configured_mesh, plan_run
+from distill_jax.planning.plan import Run, changed, placement_of, plan_run
+from distill_jax.planning.synthetic import CompileShapes
 
 Try = tuple[dict[str, int], int]
 """A mesh shape (`data`, `fsdp`, `model`) and a batch size."""
@@ -35,8 +37,9 @@ def candidates(devices: int, batch_sizes: Sequence[int], max_model: int = 8) -> 
 
 
 def search(
+    run: Run,
+    shapes: CompileShapes,
     devices: Sequence[Any],
-    slices: int | None,
     *,
     batch_sizes: Sequence[int] | None = None,
     max_tries: int = 12,
@@ -50,12 +53,20 @@ def search(
 
     Raises `UserError` if the configuration cannot be compiled whatever the mesh, or if nothing fits.
     """
-    slices = slices or 1
-    configured = plan_run(configured_mesh(devices, slices, _whole(len(devices) // slices))).examples
+    placement = placement_of(run)
+    slices = placement.num_slices
+
+    def planned(shape: dict[str, int], size: int | None = None) -> Plan:
+        there = dataclasses.replace(
+            placement, data=shape["data"], fsdp=shape["fsdp"], model=shape["model"]
+        )
+        return plan_run(changed(run, there, size), shapes, devices)
+
+    configured = planned(_whole(len(devices) // slices)).examples
     sizes = batch_sizes or sorted(
         {max(configured // 2, 1), configured, 2 * configured, 4 * configured}
     )
-    found: list[Report] = []
+    fitting: list[Report] = []
     misses: list[tuple[float, str]] = []  # GiB a device, and what
     tried = 0
     for shape, size in candidates(len(devices) // slices, sizes):
@@ -63,15 +74,14 @@ def search(
             say(f"stopped after {max_tries} tries; give --max_tries for more")
             break
         name = "  ".join(f"{axis} {count}" for axis, count in shape.items()) + f"  batch {size}"
-        mesh = configured_mesh(devices, slices, shape)
         try:
-            plan = plan_run(mesh, batch_size=size)
+            plan = planned(shape, size)
         except UserError as error:
             if "does not divide" not in str(error):
                 raise
             say(f"-     {name}: the batch does not divide")
             continue
-        chip = chip_of(mesh.devices.flat[0])
+        chip = chip_of(plan.mesh.devices.flat[0])
         needed = estimated_arguments(plan)
         if chip is not None and needed > chip.hbm:
             miss = f"{needed / 2**30:.1f} GiB a device before any activation"
@@ -81,15 +91,15 @@ def search(
         tried += 1
         report = compile_plan(plan)
         if report.fits is not False:
-            found.append(report)
+            fitting.append(report)
         else:
             what = "; would help: ".join([f"{name}: {report.misfit}", *report.advice[:1]])
             misses.append((report.memory["total"], what))
         say(f"{tried}/{max_tries}  {name}: {_summary(report)}")
-    if not found:
+    if not fitting:
         closest = f"; the closest was {min(misses)[1]}" if misses else ""
         raise UserError(f"nothing that was tried fits{closest}; use more chips, or --max_tries")
-    return sorted(found, key=lambda report: -(report.examples_per_second or 0.0))
+    return sorted(fitting, key=lambda report: -(report.examples_per_second or 0.0))
 
 
 def _whole(devices: int) -> dict[str, int]:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from distill_jax.errors import UserError
 from distill_jax.models.partitioning import Rules, partitioning
 from distill_jax.models.t5 import T5
-from distill_jax.sentscore.forward import DEFAULT_MAX_NODES
+from distill_jax.sentscore.forward import DEFAULT_MAX_NODES, Bounds
 from distill_jax.sentscore.free import free, longest_target
 from distill_jax.sentscore.greedy import greedy
 from distill_jax.sentscore.layout import SentScoreBatch
@@ -125,8 +125,7 @@ def decode(
             trie,
             normaliser=settings.normaliser,
             epsilon=settings.epsilon,
-            max_nodes=settings.max_nodes,
-            max_logits=settings.max_logits,
+            bounds=Bounds(settings.max_nodes, settings.max_logits),
         )
         return Decoded(tags, log_likelihoods, unexplored)
     beams = sentscore(

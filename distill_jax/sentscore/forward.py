@@ -13,11 +13,35 @@ from distill_jax.models.attention import KeyValue
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_stacks import Cache
 from distill_jax.sentscore.layout import SentScoreBatch
-from distill_jax.sentscore.likelihood import NodeScores, node_scores
+from distill_jax.sentscore.likelihood import DEFAULT_MAX_LOGITS, NodeScores, node_scores
 from distill_jax.sentscore.trie import LabelTrie, TrieBlocks
 
 DEFAULT_MAX_NODES = 512
 """Nodes of a trie that go through the decoder at a time; see `LabelTrie.blocks`."""
+
+
+class Bounds(NamedTuple):
+    """Bounds of memory: see `LabelTrie.blocks` and `likelihood.node_scores`.
+
+    `max_tokens` is how many decoder tokens (rows x words x nodes) `score.score` has in flight:
+    beyond it words are taken in groups. None: all at once, but on a CPU `score.CPU_TOKENS`.
+    """
+
+    max_nodes: int = DEFAULT_MAX_NODES
+    max_logits: int = DEFAULT_MAX_LOGITS
+    max_tokens: int | None = None
+
+
+NO_BOUNDS_GIVEN = Bounds()
+
+
+class Root(NamedTuple):
+    """Where a trie is scored: the sentinel that its root stands for, at which position, and the
+    next sentinel."""
+
+    token: Int[Array, ""]
+    position: Int[Array, " batch"]
+    closing: Int[Array, ""]
 
 
 class Encoded(NamedTuple):
@@ -41,7 +65,7 @@ class Prefix(NamedTuple):
     used: Bool[Array, "batch slots"]
 
 
-class Decoder:
+class BoundT5:
     """A T5 with its parameters, bound for the length of a traced function."""
 
     def __init__(
@@ -125,17 +149,15 @@ class Decoder:
 
 
 def score_trie(
-    decoder: Decoder,
+    decoder: BoundT5,
     trie: LabelTrie,
     blocks: TrieBlocks,
-    root_token: Int[Array, ""],
-    root_position: Int[Array, " batch"],
-    closing_sentinel: Int[Array, ""],
+    root: Root,
     encoded: Encoded,
     prefix: Prefix,
     **options: Any,
 ) -> tuple[NodeScores, Cache | None]:
-    """Scores `[batch, nodes]` of all nodes behind a prefix, where the root is the sentinel `root_token`.
+    """Scores `[batch, nodes]` of all nodes behind a prefix, whose end is the sentinel of the root.
 
     Also returns the keys and values of the nodes, if the trie is one block. `options` are those of
     `likelihood.node_scores`.
@@ -144,10 +166,10 @@ def score_trie(
     def run(
         nodes_M: jax.Array, parent_M: jax.Array, attends_MxM: jax.Array
     ) -> tuple[NodeScores, Cache]:
-        tokens_M = jnp.where(nodes_M == 0, root_token, jnp.asarray(trie.token)[nodes_M])
+        tokens_M = jnp.where(nodes_M == 0, root.token, jnp.asarray(trie.token)[nodes_M])
         hidden, cache = decoder.block(
-            jnp.broadcast_to(tokens_M, (len(root_position), len(nodes_M))),
-            root_position[:, None] + jnp.asarray(trie.depth)[nodes_M],
+            jnp.broadcast_to(tokens_M, (len(root.position), len(nodes_M))),
+            root.position[:, None] + jnp.asarray(trie.depth)[nodes_M],
             attends_MxM[None],
             encoded,
             prefix,
@@ -158,7 +180,7 @@ def score_trie(
             hidden[:, None],
             tokens_M,
             parent_M,
-            closing_sentinel[None],
+            root.closing[None],
             **options,
         )
         return jax.tree.map(lambda x: x[:, 0], scores), cache

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Int
 from distill_jax.errors import UserError
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_stacks import Cache
-from distill_jax.sentscore.forward import Decoder, Prefix, empty_cache, write_rows
+from distill_jax.sentscore.forward import BoundT5, Prefix, empty_cache, write_rows
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.trie import LabelTrie
 
@@ -59,7 +59,7 @@ def free(
             f"end of sequence {eos_id} lies outside the model's {model.config.vocab_size} "
             "vocabulary rows; use the id of the vocabulary the model was trained with"
         )
-    decoder = Decoder(model, params)
+    decoder = BoundT5(model, params)
     encoded = decoder.encode(batch)
     rows = batch.encoder_tokens.shape[0]
 

@@ -25,7 +25,7 @@ from distill_jax.errors import UserError
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_stacks import Cache
 from distill_jax.sentscore.automaton import Automaton, Place, Walk
-from distill_jax.sentscore.forward import Decoder, Prefix, empty_cache, grow_cache, write_rows
+from distill_jax.sentscore.forward import BoundT5, Prefix, empty_cache, grow_cache, write_rows
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.packing import decode_packed, pack_rows
 from distill_jax.sentscore.trie import OUTSIDE, LabelTrie
@@ -95,7 +95,7 @@ def greedy(
         )
     group = next(size for size in range(min(rows, _GROUP), 0, -1) if rows % size == 0)
     capacity = math.ceil(group * share)
-    decoder = Decoder(model, params)
+    decoder = BoundT5(model, params)
     walk = Walk(automaton, batch)
     chooser = _Chooser(decoder, walk, batch)
     encoded = decoder.encode(batch)
@@ -183,7 +183,7 @@ def _per_word(automaton: Automaton) -> tuple[float, float]:
 class _Chooser:
     """Picks the way on with the highest logit."""
 
-    def __init__(self, decoder: Decoder, walk: Walk, batch: SentScoreBatch) -> None:
+    def __init__(self, decoder: BoundT5, walk: Walk, batch: SentScoreBatch) -> None:
         self._walk = walk
         automaton = walk.automaton
         tokens, column = np.unique(automaton.token[automaton.children], return_inverse=True)

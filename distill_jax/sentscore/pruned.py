@@ -17,7 +17,7 @@ Shape suffixes: B batch, L words, W words of the window, N nodes with the root, 
 block, P cached slots, D tokens of the longest tag.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,15 +25,22 @@ from jaxtyping import Array, Float, Int
 
 from distill_jax.errors import UserError
 from distill_jax.models.t5 import T5
-from distill_jax.sentscore.forward import DEFAULT_MAX_NODES, Decoder
+from distill_jax.sentscore.forward import NO_BOUNDS_GIVEN, Bounds, BoundT5
 from distill_jax.sentscore.frontier import Frontier
 from distill_jax.sentscore.layout import SentScoreBatch
-from distill_jax.sentscore.likelihood import DEFAULT_MAX_LOGITS, Normaliser
+from distill_jax.sentscore.likelihood import Normaliser
 from distill_jax.sentscore.pruned_passes import DEFAULT_SCRATCH, PART, Passes
 from distill_jax.sentscore.pruned_state import RowInputs, Search, State
 from distill_jax.sentscore.trie import LabelTrie
 
 _LARGE_BATCH = 16
+
+
+class Speed(NamedTuple):
+    """What changes speed and memory alone: nodes of a pass (None: `default_width`), and slots for them."""
+
+    width: int | None = None
+    scratch: int = DEFAULT_SCRATCH
 
 
 def pruned(
@@ -44,8 +51,7 @@ def pruned(
     *,
     normaliser: Normaliser = "vocab",
     epsilon: float = 1e-4,
-    max_nodes: int = DEFAULT_MAX_NODES,
-    max_logits: int = DEFAULT_MAX_LOGITS,
+    bounds: Bounds = NO_BOUNDS_GIVEN,
     width: int | None = None,
 ) -> tuple[
     Int[Array, "batch words"], Float[Array, "batch words tags"], Float[Array, "batch words"]
@@ -64,9 +70,8 @@ def pruned(
         trie,
         normaliser=normaliser,
         epsilon=epsilon,
-        max_nodes=max_nodes,
-        max_logits=max_logits,
-        width=width,
+        bounds=bounds,
+        speed=Speed(width),
     )
     return result.tags, result.log_likelihoods, result.unexplored
 
@@ -79,22 +84,19 @@ def search(
     *,
     normaliser: Normaliser,
     epsilon: float,
-    max_logits: int = DEFAULT_MAX_LOGITS,
-    max_nodes: int = DEFAULT_MAX_NODES,
-    width: int | None = None,
-    scratch: int = DEFAULT_SCRATCH,
+    bounds: Bounds = NO_BOUNDS_GIVEN,
+    speed: Speed | None = None,
 ) -> Search:
     """`pruned`, with counts of what it took.
 
     Pure: `params` (the collection of that name) and `batch` are arguments, everything else is
-    static, and the function may be jitted under any mesh. `width` (default: `default_width`) and
-    `scratch` change speed and memory. `max_nodes` and `max_logits` bound memory: see
-    `LabelTrie.blocks` and `likelihood.node_scores`.
+    static, and the function may be jitted under any mesh.
 
     Raises:
         UserError: `width` or `scratch` is too small.
     """
     rows, words = batch.encoder_tokens.shape[0], batch.max_words
+    width, scratch = speed or Speed()
     if width is None:
         width = default_width(rows)
     if width < 2 or scratch < 1:
@@ -102,12 +104,12 @@ def search(
     part = max(1, rows // PART) if rows >= _LARGE_BATCH else rows
     later_width = width * PART if part < rows else width
     passes = Passes(
-        Decoder(model, params),
+        BoundT5(model, params),
         Frontier(trie, normaliser, epsilon),
         batch,
         normaliser=normaliser,
-        max_logits=max_logits,
-        max_nodes=max_nodes,
+        max_logits=bounds.max_logits,
+        max_nodes=bounds.max_nodes,
         widest=later_width,
         scratch=scratch,
     )

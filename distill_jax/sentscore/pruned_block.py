@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from distill_jax.models.t5_stacks import Cache
-from distill_jax.sentscore.forward import Decoder
+from distill_jax.sentscore.forward import BoundT5
 from distill_jax.sentscore.frontier import Block, Frontier, Logits, Verdict
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.likelihood import Normaliser, logsumexp_vocabulary
@@ -19,7 +19,7 @@ class BlockRunner:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: BoundT5,
         frontier: Frontier,
         batch: SentScoreBatch,
         *,

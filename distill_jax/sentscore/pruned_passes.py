@@ -11,9 +11,10 @@ from jaxtyping import Array, Bool
 
 from distill_jax.models.t5_stacks import Cache
 from distill_jax.sentscore.forward import (
-    Decoder,
+    BoundT5,
     Encoded,
     Prefix,
+    Root,
     empty_cache,
     score_trie,
     take_slots,
@@ -47,7 +48,7 @@ class Passes:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: BoundT5,
         frontier: Frontier,
         batch: SentScoreBatch,
         *,
@@ -293,9 +294,7 @@ class Passes:
                 self.decoder,
                 self._trie,
                 self._blocks,
-                root,
-                position[None],
-                closing,
+                Root(root, position[None], closing),
                 encoded,
                 prefix,
                 normaliser=self._normaliser,

@@ -13,10 +13,16 @@ from jaxtyping import Array, Float, Int
 
 from distill_jax.models.partitioning import platform
 from distill_jax.models.t5 import T5
-from distill_jax.sentscore.forward import DEFAULT_MAX_NODES, Decoder, Prefix, score_trie
+from distill_jax.sentscore.forward import (
+    NO_BOUNDS_GIVEN,
+    Bounds,
+    BoundT5,
+    Prefix,
+    Root,
+    score_trie,
+)
 from distill_jax.sentscore.layout import SentScoreBatch, prefix_slots, root_slots
 from distill_jax.sentscore.likelihood import (
-    DEFAULT_MAX_LOGITS,
     NodeScores,
     Normaliser,
     check_model,
@@ -37,27 +43,22 @@ def score(
     trie: LabelTrie,
     *,
     normaliser: Normaliser = "vocab",
-    deterministic: bool = True,
-    rngs: dict[str, jax.Array] | None = None,
-    max_nodes: int = DEFAULT_MAX_NODES,
-    max_logits: int = DEFAULT_MAX_LOGITS,
-    max_tokens: int | None = None,
+    dropout_key: jax.Array | None = None,
+    bounds: Bounds = NO_BOUNDS_GIVEN,
 ) -> Float[Array, "batch words tags"]:
     """u_i(t), float32, of every tag at every word, the words before it tagged as `tags` says.
 
     `tags` are indices in the sBIO order; those beyond a sentence's words are ignored, and u is 0
     there. As in `decode.sentscore` u is -inf for I at the start and after O: a loss over tags must
-    not multiply it by a probability (0 * inf). With dropout (`deterministic=False`) pass
-    `rngs={"dropout": key}`; outside of attention weights a sentence's prefix and all of its tries
+    not multiply it by a probability (0 * inf). With a `dropout_key`
+    dropout is on; outside of attention weights a sentence's prefix and all of its tries
     share one mask per layer, as all tokens of a sequence do in T5.
-
-    `max_tokens` bounds how many decoder tokens (rows x words x nodes) are in flight: beyond it words
-    are taken in groups. None: all at once, but on a CPU `CPU_TOKENS`.
     """
     check_normaliser(normaliser)
     check_model(model, trie)
-    decoder = Decoder(model, params, deterministic=deterministic, rngs=rngs)
-    blocks = trie.blocks(max_nodes)
+    rngs = None if dropout_key is None else {"dropout": dropout_key}
+    decoder = BoundT5(model, params, deterministic=dropout_key is None, rngs=rngs)
+    blocks = trie.blocks(bounds.max_nodes)
     words = tags.shape[1]
     sentinel_ids = jnp.asarray(batch.sentinel_ids)
     in_sentence = jnp.arange(words) < jnp.asarray(batch.num_words)[:, None]
@@ -80,16 +81,15 @@ def score(
             decoder,
             trie,
             blocks,
-            sentinel,
-            slots.positions[:, root_slot],
-            closing,
+            Root(sentinel, slots.positions[:, root_slot], closing),
             encoded,
             Prefix(cache, slots.positions, slots.used & (order < root_slot)),
             normaliser=normaliser,
-            max_logits=max(1, max_logits // group),
+            max_logits=max(1, bounds.max_logits // group),
         )
         return scores
 
+    max_tokens = bounds.max_tokens
     if max_tokens is None and platform() == "cpu":
         max_tokens = CPU_TOKENS
     group = words

@@ -20,8 +20,9 @@ from jaxtyping import Array, Float, Int
 from distill_jax.models.t5 import T5
 from distill_jax.sentscore.forward import (
     DEFAULT_MAX_NODES,
-    Decoder,
+    BoundT5,
     Prefix,
+    Root,
     path_positions,
     score_trie,
     take_slots,
@@ -74,7 +75,7 @@ def sentscore(
     short ones costs less than the L words its shape allows. `max_nodes` and `max_logits` bound
     memory: see `LabelTrie.blocks` and `likelihood.node_scores`.
     """
-    decoder = Decoder(model, params)
+    decoder = BoundT5(model, params)
     blocks = trie.blocks(max_nodes)
     rows, words, tags = batch.encoder_tokens.shape[0], batch.max_words, trie.num_tags
     encoded = decoder.encode(batch).repeat(beam)
@@ -102,9 +103,7 @@ def sentscore(
             decoder,
             trie,
             blocks,
-            sentinel_ids[state.word],
-            state.root_position,
-            sentinel_ids[state.word + 1],
+            Root(sentinel_ids[state.word], state.root_position, sentinel_ids[state.word + 1]),
             encoded,
             state.prefix,
             normaliser=normaliser,

@@ -1,7 +1,9 @@
 """The page of a study: its tables and figures, the paper's numbers beside ours, its settings."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from distill_jax.configuration import as_lines
 from distill_jax.report.blocks import Fold, Paragraph, Subheading
 from distill_jax.report.figure import Figure, figure
 from distill_jax.report.page import Section, Tile, page
@@ -13,21 +15,20 @@ from distill_jax.study.comparison_blocks import (
     confusion_blocks,
     differences_blocks,
 )
-from distill_jax.study.paper import display_name, paper_f1
-from distill_jax.study.tables import (
+from distill_jax.study.groups import (
     Match,
-    Part,
-    Row,
-    introduction,
+    datasets,
     is_distilled,
     is_gold_only,
     is_teacher,
     lambdas,
     mean_std,
-    parts,
-    percent,
     silver_sizes,
+    sizes,
 )
+from distill_jax.study.paper import display_name, paper_f1
+from distill_jax.study.results import Row
+from distill_jax.study.tables import Part, introduction, parts, percent
 
 _CLASSES = {"ours": None, "paper": "paper", "difference": "difference"}
 
@@ -35,7 +36,7 @@ _CLASSES = {"ours": None, "paper": "paper", "difference": "difference"}
 def study_page(
     rows: Sequence[Row],
     figures: Mapping[str, str],
-    settings: Mapping[str, str],
+    settings: Mapping[str, Any],
     comparisons: Mapping[str, Comparison],
 ) -> str:
     """The page.
@@ -43,7 +44,7 @@ def study_page(
     Args:
         rows: the lines of `results.csv`.
         figures: the SVG files, by their names without suffix (`silver_100_50`, `quality_full`).
-        settings: what Gin bound, as `settings.json` holds it.
+        settings: JSON, as `settings.json` holds it.
         comparisons: of a teacher and its best student, by what each is called.
 
     A section that there is nothing for is left out.
@@ -83,12 +84,12 @@ def _compared(comparisons: Mapping[str, Comparison]) -> list[Section]:
 
 
 def _tiles(rows: Sequence[Row]) -> list[Tile]:
-    datasets = list(dict.fromkeys(display_name(row["dataset"]) for row in rows))
-    sizes = list(dict.fromkeys(row["size"] for row in rows))
-    seeds = {row["seed"] for row in rows}
+    names = [display_name(name) for name in datasets(rows)]
+    all_sizes = sizes(rows)
+    seeds = {row.seed for row in rows}
     return [
-        Tile("Data sets", f"{len(datasets)}", ", ".join(datasets)),
-        Tile("Sizes", f"{len(sizes)}", ", ".join(sizes)),
+        Tile("Data sets", f"{len(names)}", ", ".join(names)),
+        Tile("Sizes", f"{len(all_sizes)}", ", ".join(all_sizes)),
         Tile("Seeds", f"{len(seeds)}", "of subsets and models"),
         Tile("Models", f"{len(rows)}", "trained and evaluated"),
     ]
@@ -140,13 +141,13 @@ def _figure(figures: Mapping[str, str], name: str, caption: str) -> list[Figure]
 def _beside_the_paper(rows: Sequence[Row]) -> list[Block]:
     """A line for each model that the paper reports too; nothing if it reports none of them."""
     lines = []
-    for size in dict.fromkeys(row["size"] for row in rows):
-        of_size = [row for row in rows if row["size"] == size]
-        for dataset in dict.fromkeys(row["dataset"] for row in of_size):
-            own = [row for row in of_size if row["dataset"] == dataset]
+    for size in sizes(rows):
+        of_size = [row for row in rows if row.size == size]
+        for dataset in datasets(of_size):
+            own = [row for row in of_size if row.dataset == dataset]
             for title, match, key in _comparable(own):
                 theirs = paper_f1(dataset, size, key)
-                ours = [row["f1"] for row in own if match(row)]
+                ours = [row.f1 for row in own if match(row)]
                 if theirs is None or not ours:
                     continue
                 mean, _ = mean_std([100 * f1 for f1 in ours])
@@ -186,7 +187,9 @@ def _comparable(rows: Sequence[Row]) -> list[tuple[str, Match, str]]:
     return models
 
 
-def _settings(settings: Mapping[str, str]) -> Fold:
+def _settings(settings: Mapping[str, Any]) -> Fold:
+    named = [line.split(" = ", 1) for line in as_lines(settings)]
+    lines = [pair for pair in named if pair[0]]
     columns = [Column("name", "code"), Column("value", "code")]
-    bindings = Table("Gin bindings", columns, sorted(settings.items()))
-    return Fold(f"{len(settings)} bindings that the results depend on", [bindings])
+    title = f"{len(lines)} settings that the results depend on"
+    return Fold(title, [Table("Settings", columns, lines)])

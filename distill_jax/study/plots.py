@@ -11,18 +11,21 @@ from typing import Any
 from distill_jax.files import atomic_write
 from distill_jax.integers import ceil_divide
 from distill_jax.report.plots import check_plotting
-from distill_jax.study.paper import display_name
-from distill_jax.study.tables import (
-    OTHER_STUDENTS,
+from distill_jax.study.grid import ALL
+from distill_jax.study.groups import (
     Match,
-    Row,
+    datasets,
     is_distilled,
     is_gold_only,
     is_teacher,
     lambdas,
     mean_std,
+    other_students,
+    rates,
     silver_sizes,
 )
+from distill_jax.study.paper import display_name
+from distill_jax.study.results import BILSTM, Row
 
 _LINES = ("#d9794f", "#3b6ea8", "#5b9a5b", "#8a5ba8")
 _TEXT, _TEACHER, _GOLD, _GRID = "#333333", "#333333", "#8a8a8a", "#e4e4e4"
@@ -38,7 +41,7 @@ def draw_silver(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
     """
     figure, panels = _panels(rows, 3.6, 3.6)
     for number, (dataset, axes) in enumerate(panels):
-        own = [row for row in rows if row["dataset"] == dataset]
+        own = [row for row in rows if row.dataset == dataset]
         sizes = silver_sizes(own)
         for weight, colour in zip(lambdas(own), itertools.cycle(_LINES)):
             points = [(at, _f1(own, is_distilled(size, weight))) for at, size in enumerate(sizes)]
@@ -81,21 +84,20 @@ def draw_quality(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
     Raises `UserError` if matplotlib is not installed.
     """
     figure, panels = _panels(rows, 3.9, 3.8)
-    known = [row["parameters"] for row in rows]
+    known = [row.parameters for row in rows]
     for number, (dataset, axes) in enumerate(panels):
-        own = [row for row in rows if row["dataset"] == dataset]
+        own = [row for row in rows if row.dataset == dataset]
         best: dict[str, tuple[float, float, float]] = {}
         for label, colour, group in _kinds(own):
             points = []
-            for name in dict.fromkeys(row["name"] for row in group):
-                found = [row for row in group if row["name"] == name]
-                rates = [r["sentences_per_second"] for r in found if r["sentences_per_second"]]
-                if rates:
+            for name in dict.fromkeys(row.name for row in group):
+                of_seeds = [row for row in group if row.name == name]
+                if timed := rates(of_seeds):
                     points.append(
                         (
-                            statistics.fmean(rates),
-                            statistics.fmean(100 * row["f1"] for row in found),
-                            statistics.fmean(row["parameters"] for row in found),
+                            statistics.fmean(timed),
+                            statistics.fmean(100 * row.f1 for row in of_seeds),
+                            statistics.fmean(row.parameters for row in of_seeds),
                         )
                     )
             if not points:
@@ -111,7 +113,7 @@ def draw_quality(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
                 label=label,
             )
             # Models of one architecture lie at one speed: the best of them says how large it is.
-            kind = group[0]["model"]
+            kind = group[0].model
             best[kind] = max(*points, best.get(kind, points[0]), key=lambda point: point[1])
         for rate, f1, count in best.values():
             axes.annotate(
@@ -149,13 +151,14 @@ def _kinds(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
         ("T5 teacher", _TEACHER, [row for row in rows if is_teacher(row)]),
         ("BiLSTM, gold only", _GOLD, [row for row in rows if is_gold_only(row)]),
     ]
-    distilled = [row for row in rows if row["recipe"] == "distilled"]
+    distilled = [row for row in rows if row.recipe == "distilled"]
     for weight, colour in zip(lambdas(rows), itertools.cycle(_LINES)):
-        of_weight = [row for row in distilled if row["kl_weight"] == weight]
-        bilstm = [row for row in of_weight if row["model"] == "bilstm"]
+        of_weight = [row for row in distilled if row.kl_weight == weight]
+        bilstm = [row for row in of_weight if row.model == BILSTM]
         kinds.append((f"BiLSTM, λ = {weight:g}", colour, bilstm))
-    for (model, name), colour in zip(OTHER_STUDENTS.items(), _LINES[2:], strict=False):
-        kinds.append((name, colour, [row for row in distilled if row["model"] == model]))
+    others = other_students(rows).items()
+    for (model, name), colour in zip(others, itertools.cycle(_LINES[2:])):
+        kinds.append((name, colour, [row for row in distilled if row.model == model]))
     return kinds
 
 
@@ -167,13 +170,13 @@ def _area(parameters: float, known: Sequence[int]) -> float:
 
 
 def _f1(rows: Sequence[Row], match: Match) -> list[float]:
-    return [100 * row["f1"] for row in rows if match(row)]
+    return [100 * row.f1 for row in rows if match(row)]
 
 
 def _tick(rows: Sequence[Row], size: str) -> str:
-    if size != "all":
+    if size != ALL:
         return f"{int(size):,}"
-    counts = [row["silver_sentences"] for row in rows if row["silver"] == "all"]
+    counts = [row.silver_sentences for row in rows if row.silver == ALL]
     return f"all\n({round(statistics.fmean(counts)):,})"
 
 
@@ -182,17 +185,17 @@ def _panels(rows: Sequence[Row], width: float, height: float) -> tuple[Any, list
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
-    columns = min(len(datasets), 4)
-    lines = ceil_divide(len(datasets), columns)
+    names = datasets(rows)
+    columns = min(len(names), 4)
+    lines = ceil_divide(len(names), columns)
     figure = Figure(
         figsize=(max(width * columns, 5.2), height * lines + 0.7), dpi=150, layout="constrained"
     )
     FigureCanvasAgg(figure)
     axes = figure.subplots(lines, columns, squeeze=False).flat
-    for spare in axes[len(datasets) :]:
+    for spare in axes[len(names) :]:
         spare.set_visible(False)
-    panels = list(zip(datasets, axes, strict=False))
+    panels = list(zip(names, axes, strict=False))
     for _, each in panels:
         each.spines[["top", "right"]].set_visible(False)
         each.tick_params(colors=_TEXT)

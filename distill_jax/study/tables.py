@@ -1,16 +1,31 @@
 """A study's results as CSV and as tables in the paper's layout, which Markdown and HTML both show."""
 
 import csv
+import dataclasses
 import functools
 import io
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+from distill_jax.study.grid import ALL
+from distill_jax.study.groups import (
+    Match,
+    datasets,
+    is_distilled,
+    is_gold_only,
+    is_named,
+    is_other_student,
+    is_teacher,
+    lambdas,
+    mean_std,
+    other_students,
+    rates,
+    silver_sizes,
+    sizes,
+)
 from distill_jax.study.paper import display_name, paper_f1, paper_perfect
-
-Row = dict[str, Any]
-Match = Callable[[Row], bool]
+from distill_jax.study.results import COLUMNS, Row
 
 _NONE = "–"
 
@@ -46,61 +61,16 @@ class Part(NamedTuple):
 def csv_text(rows: Sequence[Row]) -> str:
     """One line a model, F1 and the other figures as shares."""
     file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(dataclasses.asdict(row) for row in rows)
     return file.getvalue()
-
-
-def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and sample standard deviation; None for one value."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
-
-
-def is_gold_only(row: Row) -> bool:
-    """A BiLSTM that had no teacher."""
-    return row["model"] == "bilstm" and row["recipe"] == "gold"
-
-
-def is_teacher(row: Row) -> bool:
-    return row["recipe"] == "teacher"
-
-
-OTHER_STUDENTS = {"t5-student": "T5 student", "encoder-student": "encoder student"}
-"""A row's `model` → what tables and figures call it."""
-
-
-def is_distilled(silver: str, kl_weight: float) -> Match:
-    """A BiLSTM of so much silver; none at all with λ = 0 is gold only."""
-    if silver == "0" and not kl_weight:
-        return is_gold_only
-    return lambda row: (
-        row["model"] == "bilstm"
-        and row["recipe"] == "distilled"
-        and row["silver"] == silver
-        and row["kl_weight"] == kl_weight
-    )
-
-
-def _is_named(name: str) -> Match:
-    return lambda row: bool(row["name"] == name)
-
-
-def silver_sizes(rows: Iterable[Row]) -> list[str]:
-    """The silver sizes there are, ascending, `all` last."""
-    sizes = {row["silver"] for row in rows if row["model"] == "bilstm"}
-    return sorted(sizes, key=lambda size: (size == "all", 0 if size == "all" else int(size)))
-
-
-def lambdas(rows: Iterable[Row]) -> list[float]:
-    """The λ there are, ascending."""
-    return sorted({row["kl_weight"] for row in rows if row["recipe"] == "distilled"})
 
 
 def introduction(rows: Sequence[Row]) -> str:
     """What the numbers are."""
-    seeds = sorted({row["seed"] for row in rows})
-    losses = dict.fromkeys(_loss(row) for row in rows if row["temperature"] is not None)
+    seeds = sorted({row.seed for row in rows})
+    losses = dict.fromkeys(_loss(row) for row in rows if row.temperature is not None)
     return (
         f"Micro-F1 on the test split in percent, mean ± standard deviation over {len(seeds)} "
         f"seed{'s' if len(seeds) != 1 else ''} ({', '.join(map(str, seeds))}), which draw the "
@@ -115,23 +85,23 @@ def _loss(row: Row) -> str:
     """τ and what it divides, a choice that the paper leaves open; and what silver sentences weigh."""
     divided = (
         "of the teacher's scores and the student's"
-        if row["both_sides"]
+        if row.both_sides
         else "of the teacher's scores alone"
     )
-    scaled = ", KL times τ²" if row["square_scale"] else ""
-    weighting = row["confidence_weighting"]
+    scaled = ", KL times τ²" if row.square_scale else ""
+    weighting = row.confidence_weighting
     weighed = "" if weighting == "none" else f", silver sentences weighted by `{weighting}`"
-    return f"τ = {row['temperature']:g}, {divided}{scaled}{weighed}"
+    return f"τ = {row.temperature:g}, {divided}{scaled}{weighed}"
 
 
 def parts(rows: Sequence[Row]) -> list[Part]:
     """All tables, those of one size together."""
-    found = []
-    for size in dict.fromkeys(row["size"] for row in rows):
-        of_size = [row for row in rows if row["size"] == size]
-        found += [_full(of_size)] if size == "full" else _few_shot(of_size, size)
-        found.append(_speed(of_size, size))
-    return found
+    tables = []
+    for size in sizes(rows):
+        of_size = [row for row in rows if row.size == size]
+        tables += [_full(of_size)] if size == "full" else _few_shot(of_size, size)
+        tables.append(_speed(of_size, size))
+    return tables
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -155,8 +125,8 @@ def _markdown_table(table: Table) -> str:
 
 def _few_shot(rows: Sequence[Row], size: str) -> list[Part]:
     gold, dev = size.split("/")
-    sizes, weights = silver_sizes(rows), lambdas(rows)
-    largest = sizes[-1]
+    silver, weights = silver_sizes(rows), lambdas(rows)
+    largest = silver[-1]
     table = _Table(rows)
     table.add(["BiLSTM, gold only"], is_gold_only, lambda name: paper_f1(name, size, "gold"))
     table.add(["T5 teacher"], is_teacher, lambda name: paper_f1(name, size, "teacher"))
@@ -168,16 +138,16 @@ def _few_shot(rows: Sequence[Row], size: str) -> list[Part]:
         )
     table.add_other_students()
     title = f"{gold} gold and {dev} dev sentences"
-    found = [Part(title, 2, "", table.table([""]), size, "models")]
+    tables = [Part(title, 2, "", table.table([""]), size, "models")]
     if weights:
-        ablation = _ablation(rows, size, sizes, weights)
-        found.append(Part("Silver sentences and the KL term", 3, "", ablation, size, "silver"))
-    return found
+        ablation = _ablation(rows, size, silver, weights)
+        tables.append(Part("Silver sentences and the KL term", 3, "", ablation, size, "silver"))
+    return tables
 
 
-def _ablation(rows: Sequence[Row], size: str, sizes: list[str], weights: list[float]) -> Table:
+def _ablation(rows: Sequence[Row], size: str, silver_of: list[str], weights: list[float]) -> Table:
     table = _Table(rows)
-    for silver in sizes:
+    for silver in silver_of:
         for weight in dict.fromkeys([0.0, *weights] if silver == "0" else weights):
             note = " (gold only)" if silver == "0" and not weight else ""
             key = f"{silver} λ={weight:g}"
@@ -225,14 +195,14 @@ def _full(rows: Sequence[Row]) -> Part:
 
 def _speed(rows: Sequence[Row], size: str) -> Part:
     lines = []
-    for dataset in dict.fromkeys(row["dataset"] for row in rows):
-        own = [row for row in rows if row["dataset"] == dataset]
-        for name in dict.fromkeys(row["name"] for row in own):
-            found = [row for row in own if row["name"] == name]
-            rates = [r["sentences_per_second"] for r in found if r["sentences_per_second"]]
-            parameters = statistics.fmean(row["parameters"] for row in found)
-            rate = f"{statistics.fmean(rates):,.0f}" if rates else _NONE
-            f1 = percent([row["f1"] for row in found])
+    for dataset in datasets(rows):
+        own = [row for row in rows if row.dataset == dataset]
+        for name in dict.fromkeys(row.name for row in own):
+            of_seeds = [row for row in own if row.name == name]
+            timed = rates(of_seeds)
+            parameters = statistics.fmean(row.parameters for row in of_seeds)
+            rate = f"{statistics.fmean(timed):,.0f}" if timed else _NONE
+            f1 = percent([row.f1 for row in of_seeds])
             size_of = f"{parameters / 1e6:.2f}M"
             lines.append(Line([display_name(dataset), name, size_of, rate, f1]))
     return Part(
@@ -253,9 +223,9 @@ def percent(shares: Sequence[float]) -> str:
 
 def _silver_name(rows: Iterable[Row], silver: str) -> str:
     """`all` with the numbers of sentences it was."""
-    if silver != "all":
+    if silver != ALL:
         return silver
-    counts = sorted({r["silver_sentences"] for r in rows if r["silver"] == "all"})
+    counts = sorted({row.silver_sentences for row in rows if row.silver == ALL})
     return f"all ({', '.join(f'{count:,}' for count in counts)})"
 
 
@@ -265,7 +235,7 @@ class _Table:
     def __init__(self, rows: Sequence[Row], figures: tuple[str, ...] = ("f1",)) -> None:
         self._rows = rows
         self._figures = figures
-        self._datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+        self._datasets = datasets(rows)
         self._lines: list[Line] = []
 
     def add(
@@ -278,19 +248,22 @@ class _Table:
         paper_titles: Sequence[str] = ("paper",),
     ) -> None:
         """A line of ours, and if the paper has a number for a data set, one of its."""
-        of = {name: [r for r in self._rows if r["dataset"] == name] for name in self._datasets}
-        found = {name: [row for row in of[name] if match(row)] for name in self._datasets}
-        if not any(found.values()):
+        ours = {
+            name: [row for row in self._rows if row.dataset == name and match(row)]
+            for name in self._datasets
+        }
+        if not any(ours.values()):
             return
         self._line(
             titles,
             [
                 " / ".join(
-                    _figure([100 * row[figure] for row in found[name]]) for figure in self._figures
+                    _figure([100 * getattr(row, figure) for row in ours[name]])
+                    for figure in self._figures
                 )
                 for name in self._datasets
             ],
-            _means([[100 * row["f1"] for row in found[name]] for name in self._datasets]),
+            _means([[100 * row.f1 for row in ours[name]] for name in self._datasets]),
         )
         theirs = [(name, paper(name) if paper else None) for name in self._datasets]
         if any(value is not None for _, value in theirs):
@@ -305,20 +278,19 @@ class _Table:
 
     def add_other_students(self) -> None:
         """Of each kind besides BiLSTMs a line for each λ."""
-        names = dict.fromkeys(r["name"] for r in self._rows if r["model"] in OTHER_STUDENTS)
-        for name in names:
-            row = next(r for r in self._rows if r["name"] == name)
-            title = (
-                f"{OTHER_STUDENTS[row['model']]} ({row['silver']} silver, λ = {row['kl_weight']:g})"
-            )
-            self.add([title], _is_named(name))
+        titles = other_students(self._rows)
+        students = {row.name: row for row in reversed(self._rows) if is_other_student(row)}
+        for name in dict.fromkeys(row.name for row in self._rows if is_other_student(row)):
+            first = students[name]
+            title = f"{titles[first.model]} ({first.silver} silver, λ = {first.kl_weight:g})"
+            self.add([title], is_named(name))
 
     def add_difference(self, titles: list[str], match: Match, other: Match) -> None:
         """By how much a model is better than another, seed by seed."""
         differences = []
         for name in self._datasets:
             pairs = [
-                {r["seed"]: 100 * r["f1"] for r in self._rows if r["dataset"] == name and one(r)}
+                {r.seed: 100 * r.f1 for r in self._rows if r.dataset == name and one(r)}
                 for one in (match, other)
             ]
             seeds = pairs[0].keys() & pairs[1].keys()

@@ -80,16 +80,16 @@ class RunCheckpoints:
             raise UserError(f"{self._latest.directory}: there is no checkpoint; train first")
         refused: dict[int, UserError] = {}
         for step in steps:
-            found = None
+            restored = None
             try:
-                found = _restore(self._latest, step, "state", places)
+                restored = _restore(self._latest, step, "state", places)
             except UserError as error:
                 refused[step] = error
             # One process alone may have been unable to read its part.
-            if processes.all_true(f"checkpoint {step}", found is not None) and found:
+            if processes.all_true(f"checkpoint {step}", restored is not None) and restored:
                 self._put_aside(refused, step)
-                self._count_on(step, found[1])
-                return found
+                self._count_on(step, restored[1])
+                return restored
             refused.setdefault(step, _damaged(self._path(step), "another process cannot read it"))
         raise refused[steps[0]]
 
@@ -184,7 +184,7 @@ class RunCheckpoints:
         facts = {other: self._facts_of(other) for other in self._latest.all_steps() if other < step}
         facts[step] = dict(run)
         self._counted_on = {
-            number: found["selection"]["best_step"] for number, found in facts.items() if found
+            number: run["selection"]["best_step"] for number, run in facts.items() if run
         }
 
 
@@ -218,8 +218,8 @@ def _restore(
     )
     try:
         _check_same_tree(manager.item_metadata(step)[item], places, where)
-        found = manager.restore(step, args=arguments)
-        tree, run = found[item], found["run"]
+        restored = manager.restore(step, args=arguments)
+        tree, run = restored[item], restored["run"]
         facts_hash = run.pop(_FACTS_HASH, None)
         facts_changed = facts_hash != sha256_json(run)
         expected = run.pop(_CHECKSUM, None)

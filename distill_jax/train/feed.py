@@ -10,10 +10,9 @@ from typing import Any, TypeAlias
 import grain
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import NamedSharding
 
-from distill_jax.distill.objectives import Batch
-from distill_jax.parallel.mesh import batch_sharding
+from distill_jax.train.objective import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,16 +49,16 @@ class Counts:
 
 
 class Feed:
-    """Batches `first` to `last`, placed on the mesh, in the order of their numbers.
+    """Batches `first` to `last`, placed as the sharding says, in the order of their numbers.
 
     `counts` are those of the batch given last, of this process's rows times what share of a batch
     they are; `waited` is the time that the training loop waited for batches so far, in seconds.
     """
 
-    def __init__(self, batches: Batches, first: int, last: int, mesh: Mesh) -> None:
+    def __init__(self, batches: Batches, first: int, last: int, sharding: NamedSharding) -> None:
         self.counts = Counts(0, 0)
         self.waited = 0.0
-        self._sharding = batch_sharding(mesh)
+        self._sharding = sharding
         self._batches = self._places(batches, first, last) if first < last else None
 
     def __next__(self) -> Batch:

@@ -28,20 +28,21 @@ from flax import linen as nn
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from distill_jax.distill.objectives import Batch, Objective, Sums
 from distill_jax.errors import UserError
 from distill_jax.integers import round_up
 from distill_jax.parallel.mesh import batch_axes, batch_sharding
 from distill_jax.train.feed import Feed
-from distill_jax.train.loop import Outcome, Schedule, Selection
+from distill_jax.train.objective import Batch, Objective, Sums
+from distill_jax.train.selection import Outcome, Selection
 from distill_jax.train.state import TrainState, state_initialiser
 from distill_jax.train.step import apply_gradients, make_gradient
+from distill_jax.train.training import Schedule
 
 Settings = Mapping[str, Any]
 """Name → number, of each member in Python and traced in the program."""
 
 EvaluateMany = Callable[[Any], Sequence[Mapping[str, float]]]
-"""Stacked parameters → dev metrics of each member, as `train.loop.Evaluate` gives of one."""
+"""Stacked parameters → dev metrics of each member, as `train.selection.Evaluate` gives of one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +191,7 @@ def fit_many(
     )
     tracks = [_Track() for _ in members]
     done, pending = 0, None
-    with contextlib.closing(Feed(batches, 0, schedule.train_steps, mesh)) as feed:
+    with contextlib.closing(Feed(batches, 0, schedule.train_steps, sharding)) as feed:
         while done < schedule.train_steps and not all(t.stopped for t in tracks):
             state, metrics = step_fn(state, next(feed), keys, settings)
             if pending is not None:

@@ -1,21 +1,116 @@
-"""Optimizers and learning-rate schedules, from optax, under names that Gin files use."""
+"""Optimizers and learning-rate schedules: optax's, and dataclasses that say which with which numbers.
 
-from typing import Any
+A configured optimizer knows its learning rate at any step, so that nothing has to be injected into
+the optimizer's state (`optax.inject_hyperparams`), which checkpoints would then hold.
+"""
 
-import gin
+import dataclasses
+from typing import Any, Protocol
+
 import jax
 import optax
 from flax import linen as nn
 
+from distill_jax.configuration import setting
 from distill_jax.errors import UserError
 from distill_jax.models.stacking import STACKED
-from distill_jax.train.learning_rate import with_learning_rate
 
 
-@gin.configurable
+class Optimizer(Protocol):
+    """What trains parameters, and how fast at each step."""
+
+    def make(self) -> optax.GradientTransformation:
+        """The optimizer itself."""
+
+    def learning_rate_at(self, step: int) -> float:
+        """The rate of step number `step`, counted from 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WarmupCosine:
+    """A learning rate that `warmup_cosine` describes."""
+
+    peak: float = setting(macro="LEARNING_RATE")
+    steps: int = setting(macro="TRAIN_STEPS", free=True, extent=True)
+    warmup_steps: int = setting(200, macro="WARMUP_STEPS")
+    final_fraction: float = setting(0.05)
+
+    def make(self) -> optax.Schedule:
+        """Updates made before → rate."""
+        return warmup_cosine(self.peak, self.steps, self.warmup_steps, self.final_fraction)
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """A learning rate that `constant` describes."""
+
+    value: float = setting(macro="LEARNING_RATE")
+    warmup_steps: int = setting(0, macro="WARMUP_STEPS")
+
+    def make(self) -> optax.Schedule:
+        """Updates made before → rate."""
+        return constant(self.value, self.warmup_steps)
+
+
+LearningRate = WarmupCosine | Constant | float
+
+
+class _Rated:
+    """What optimizers with a field `learning_rate` share."""
+
+    learning_rate: LearningRate
+
+    @property
+    def _rate(self) -> optax.Schedule | float:
+        rate = self.learning_rate
+        return rate if isinstance(rate, int | float) else rate.make()
+
+    def learning_rate_at(self, step: int) -> float:
+        """See `Optimizer.learning_rate_at`."""
+        rate = self._rate
+        # A schedule counts the updates made before.
+        return float(rate(step - 1) if callable(rate) else rate)
+
+
+@dataclasses.dataclass(frozen=True)
+class AdamW(_Rated):
+    """AdamW after clipping by the global norm."""
+
+    learning_rate: LearningRate = setting()
+    weight_decay: float = setting(0.0, macro="WEIGHT_DECAY")
+    b1: float = setting(0.9, macro="ADAM_B1")
+    b2: float = setting(0.999, macro="ADAM_B2")
+    clip_norm: float | None = setting(1.0, macro="CLIP_NORM")
+
+    def make(self) -> optax.GradientTransformation:
+        """See `Optimizer.make`."""
+        return adamw(self._rate, self.weight_decay, self.b1, self.b2, self.clip_norm)
+
+
+@dataclasses.dataclass(frozen=True)
+class Adafactor(_Rated):
+    """Adafactor as T5 uses it; see `adafactor`."""
+
+    learning_rate: LearningRate = setting()
+    decay_rate: float = setting(0.8)
+    clip_norm: float | None = setting(None, macro="CLIP_NORM")
+    multiply_by_parameter_scale: bool = setting(True)
+    min_dim_size_to_factor: int = setting(128)
+
+    def make(self) -> optax.GradientTransformation:
+        """See `Optimizer.make`."""
+        return adafactor(
+            self._rate,
+            self.decay_rate,
+            self.clip_norm,
+            self.multiply_by_parameter_scale,
+            self.min_dim_size_to_factor,
+        )
+
+
 def warmup_cosine(
-    peak: float = gin.REQUIRED,
-    steps: int = gin.REQUIRED,
+    peak: float,
+    steps: int,
     warmup_steps: int = 200,
     final_fraction: float = 0.05,
 ) -> optax.Schedule:
@@ -32,15 +127,13 @@ def warmup_cosine(
     return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_steps, steps, final_fraction * peak)
 
 
-@gin.configurable
-def constant(value: float = gin.REQUIRED, warmup_steps: int = 0) -> optax.Schedule:
+def constant(value: float, warmup_steps: int = 0) -> optax.Schedule:
     """`value` after a linear warm-up."""
     return optax.warmup_constant_schedule(0.0 if warmup_steps else value, value, warmup_steps)
 
 
-@gin.configurable
 def adamw(
-    learning_rate: optax.Schedule | float = gin.REQUIRED,
+    learning_rate: optax.Schedule | float,
     weight_decay: float = 0.0,
     b1: float = 0.9,
     b2: float = 0.999,
@@ -48,13 +141,12 @@ def adamw(
 ) -> optax.GradientTransformation:
     """AdamW after clipping by the global norm."""
     steps = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
-    chain = optax.chain(*steps, optax.adamw(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay))
-    return with_learning_rate(chain, learning_rate)
+    own = optax.adamw(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay)
+    return optax.chain(*steps, own)
 
 
-@gin.configurable
 def adafactor(
-    learning_rate: optax.Schedule | float = gin.REQUIRED,
+    learning_rate: optax.Schedule | float,
     decay_rate: float = 0.8,
     clip_norm: float | None = None,
     multiply_by_parameter_scale: bool = True,
@@ -72,7 +164,7 @@ def adafactor(
         multiply_by_parameter_scale=multiply_by_parameter_scale,
         min_dim_size_to_factor=min_dim_size_to_factor,
     )
-    return with_learning_rate(optax.chain(*steps, per_layer(scaled)), learning_rate)
+    return optax.chain(*steps, per_layer(scaled))
 
 
 def per_layer(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:

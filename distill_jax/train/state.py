@@ -11,9 +11,9 @@ from flax import linen as nn
 from flax import struct
 from jax.sharding import Mesh
 
-from distill_jax.distill.objectives import Objective
-from distill_jax.models.partitioning import Rules
+from distill_jax.models.partitioning import Place, Rules
 from distill_jax.parallel.mesh import state_shardings
+from distill_jax.train.objective import Objective
 
 
 class TrainState(struct.PyTreeNode):
@@ -32,14 +32,27 @@ def abstract_state(
 ) -> TrainState:
     """Shapes, dtypes and shardings of a state, as `jax.ShapeDtypeStruct`s: nothing is allocated.
 
-    `rules` say where logical axes live; None takes those that Gin binds.
+    `rules` say where logical axes live; None: `LOGICAL_AXIS_RULES`.
     """
-    boxed = jax.eval_shape(state_initialiser(objective, optimizer), jax.random.key(0))
+    return abstract(state_initialiser(objective, optimizer), mesh, rules)
+
+
+def abstract(init: Callable[[jax.Array], Any], mesh: Mesh, rules: Rules | None = None) -> Any:
+    """Shapes, dtypes and shardings of what `init` makes of a key, boxed with logical axis names."""
+    boxed = jax.eval_shape(init, jax.random.key(0))
     return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         nn.unbox(boxed),
         state_shardings(boxed, mesh, rules),
     )
+
+
+def abstract_frozen(objective: Objective, place: Place) -> Any:
+    """As `abstract_state`, of the objective's frozen parameters, by the teacher's rules; None:
+    there are none."""
+    assert place.mesh is not None, "parameters that are sharded lie on a mesh"
+    rules = place.rules if place.teacher_rules is None else place.teacher_rules
+    return abstract(objective.init_frozen, place.mesh, rules)
 
 
 def shardings_of(tree: Any) -> Any:

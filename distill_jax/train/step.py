@@ -1,44 +1,23 @@
 """One training step: the gradient of an objective, an optimizer's update, jitted over the mesh."""
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-import gin
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 
-from distill_jax.distill.objectives import Batch, Objective, Sums
-from distill_jax.distill.online import TeacherObjective
 from distill_jax.errors import UserError
-from distill_jax.models.partitioning import Rules, constrain, partitioning
-from distill_jax.parallel.mesh import batch_sharding, logical_axis_rules, teacher_axis_rules
+from distill_jax.models.partitioning import ANYWHERE, Place, constrain, partitioning
+from distill_jax.parallel.mesh import batch_sharding
+from distill_jax.train.objective import Batch, Objective, Sums
 from distill_jax.train.state import TrainState
 
 Step = Callable[..., tuple[TrainState, dict[str, Any]]]
 """(state, batch, key[, frozen]) → (next state, metric sums). The key is folded with the step.
 
-`frozen` are a teacher's parameters, for an objective of `distill.online`.
+`frozen` are the objective's frozen parameters, where it has some.
 """
-
-
-@gin.configurable
-@dataclasses.dataclass(frozen=True)
-class StepOptions:
-    """How a step is computed.
-
-    `accumulate` is the number of micro-batches that a batch is cut into, one computed after the
-    other: activations take that much less memory, and the step is the same. Raises `UserError` if
-    it is below 1.
-    """
-
-    accumulate: int = 1
-
-    def __post_init__(self) -> None:
-        if self.accumulate < 1:
-            raise UserError(f"StepOptions: accumulate is {self.accumulate}; it must be at least 1")
 
 
 Gradient = Callable[..., tuple[Any, Sums]]
@@ -48,15 +27,14 @@ Gradient = Callable[..., tuple[Any, Sums]]
 def make_step(
     objective: Objective,
     optimizer: optax.GradientTransformation,
-    options: StepOptions | None = None,
+    place: Place = ANYWHERE,
     *,
-    mesh: Mesh | None = None,
-    rules: Rules | None = None,
+    accumulate: int = 1,
     gradient_shardings: Any = None,
 ) -> Step:
     """The pure step: `make_gradient`, whose arguments it takes, and `apply_gradients`."""
     gradient = make_gradient(
-        objective, options, mesh=mesh, rules=rules, gradient_shardings=gradient_shardings
+        objective, place, accumulate=accumulate, gradient_shardings=gradient_shardings
     )
 
     def step(
@@ -81,32 +59,24 @@ def apply_gradients(
 
 def make_gradient(
     objective: Objective,
-    options: StepOptions | None = None,
+    place: Place = ANYWHERE,
     *,
-    mesh: Mesh | None = None,
-    rules: Rules | None = None,
+    accumulate: int = 1,
     gradient_shardings: Any = None,
 ) -> Gradient:
-    """The gradient of a batch's loss.
+    """The gradient of a batch's loss, in `accumulate` micro-batches.
 
-    Options and rules are those that Gin binds if None. With a mesh, activations are constrained by
-    the rules, those of a teacher within the step by `teacher_axis_rules`; `gradient_shardings`, those
-    of the parameters, place the sums of accumulated gradients.
+    With a mesh, activations are constrained by the rules; `gradient_shardings`, those of the
+    parameters, place the sums of accumulated gradients.
 
     The gradients of micro-batches are those of the sum of their losses, divided at the end by the
     sum of their weights: the gradient of the whole batch if the objective's `loss` is a sum over
     its examples.
     """
-    options = StepOptions() if options is None else options
-    rules = logical_axis_rules() if rules is None else rules
-    teacher_rules = teacher_axis_rules()
-    accumulate = options.accumulate
 
-    def of_batch(
-        objective: Objective, params: Any, batch: Batch, key: jax.Array
-    ) -> tuple[Any, Sums]:
+    def of_batch(params: Any, frozen: Any, batch: Batch, key: jax.Array) -> tuple[Any, Sums]:
         def loss_of(params: Any) -> tuple[jax.Array, Sums]:
-            sums = objective.loss(params, batch, key)
+            sums = objective.loss(params, frozen, batch, key)
             total, weight = sums["loss"]
             return total / jnp.maximum(weight, 1.0), sums
 
@@ -114,10 +84,11 @@ def make_gradient(
         return gradients, sums
 
     def of_micro_batches(
-        objective: Objective, params: Any, batch: Batch, key: jax.Array
+        params: Any, frozen: Any, batch: Batch, key: jax.Array
     ) -> tuple[Any, Sums]:
         def total_of(params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
-            sums = {name: tuple(pair) for name, pair in objective.loss(params, batch, key).items()}
+            own_sums = objective.loss(params, frozen, batch, key)
+            sums = {name: tuple(pair) for name, pair in own_sums.items()}
             return sums["loss"][0], sums  # type: ignore[return-value]
 
         gradient_of = jax.grad(total_of, has_aux=True)
@@ -141,9 +112,8 @@ def make_gradient(
 
     def gradient(params: Any, batch: Batch, key: jax.Array, frozen: Any = None) -> tuple[Any, Sums]:
         compute = of_batch if accumulate == 1 else of_micro_batches
-        bound = objective if frozen is None else cast(TeacherObjective, objective).bind(frozen)
-        with partitioning(mesh, rules, teacher_rules):
-            return compute(bound, params, batch, key)
+        with partitioning(*place):
+            return compute(params, frozen, batch, key)
 
     return gradient
 
@@ -155,7 +125,7 @@ def _micro_batches(leaf: jax.Array, count: int) -> jax.Array:
     """
     if leaf.shape[0] % count:
         raise UserError(
-            f"StepOptions.accumulate is {count}, which does not divide the {leaf.shape[0]} rows of "
+            f"ACCUMULATE is {count}, which does not divide the {leaf.shape[0]} rows of "
             "a batch; choose a divisor of BATCH_SIZE"
         )
     rows = leaf.reshape(leaf.shape[0] // count, count, *leaf.shape[1:]).swapaxes(0, 1)
@@ -165,30 +135,25 @@ def _micro_batches(leaf: jax.Array, count: int) -> jax.Array:
 def compile_step(
     objective: Objective,
     optimizer: optax.GradientTransformation,
-    mesh: Mesh,
+    place: Place,
     shardings: TrainState,
-    options: StepOptions | None = None,
-    rules: Rules | None = None,
+    *,
+    accumulate: int = 1,
     frozen_shardings: Any = None,
 ) -> Step:
-    """The step jitted over the mesh: state in its shardings and donated, batches split by rows.
+    """The step jitted over the place's mesh: state in its shardings and donated, batches split by rows.
 
-    Options and rules are those that Gin binds if None. With the shardings of frozen parameters these
-    are the step's fourth argument: neither donated nor part of the state.
+    With the shardings of frozen parameters these are the step's fourth argument: neither donated
+    nor part of the state.
     """
-    rules = logical_axis_rules() if rules is None else rules
+    assert place.mesh is not None, "a step that is compiled has a mesh"
     step = make_step(
-        objective,
-        optimizer,
-        options,
-        mesh=mesh,
-        rules=rules,
-        gradient_shardings=shardings.params,
+        objective, optimizer, place, accumulate=accumulate, gradient_shardings=shardings.params
     )
     frozen = () if frozen_shardings is None else (frozen_shardings,)
     return jax.jit(
         step,
-        in_shardings=(shardings, batch_sharding(mesh, rules), None, *frozen),
+        in_shardings=(shardings, batch_sharding(place.mesh, place.rules), None, *frozen),
         out_shardings=(shardings, None),
         donate_argnums=0,
     )

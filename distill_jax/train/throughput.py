@@ -29,10 +29,10 @@ def peak_flops(device: jax.Device) -> float | None:
 
 def memory_in_use(devices: Sequence[jax.Device]) -> dict[str, float]:
     """Bytes in use now and at most so far, of the fullest device; empty if the backend does not say."""
-    found = [stats for device in devices if (stats := device.memory_stats())]
+    statistics = [stats for device in devices if (stats := device.memory_stats())]
     names = {"memory_bytes": "bytes_in_use", "peak_memory_bytes": "peak_bytes_in_use"}
     return {
-        ours: float(max(stats[theirs] for stats in found))
+        ours: float(max(stats[theirs] for stats in statistics))
         for ours, theirs in names.items()
-        if found and all(theirs in stats for stats in found)
+        if statistics and all(theirs in stats for stats in statistics)
     }

@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 
-from distill_jax.distill.objectives import Batch
 from distill_jax.train.flops import matrix_flops
+from distill_jax.train.objective import Batch
 from distill_jax.train.state import TrainState
 
 

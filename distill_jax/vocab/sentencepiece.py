@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import sentencepiece
@@ -112,17 +113,23 @@ class SentencePieceVocabulary(Vocabulary):
         return text
 
 
+class Sample(NamedTuple):
+    """So many texts at most, drawn by a seed."""
+
+    max_texts: int
+    seed: int = 0
+
+
 def train_sentencepiece(
     texts: Iterable[str],
     size: int,
     path: str | os.PathLike[str],
     *,
-    seed: int = 0,
     required: Iterable[str] = (),
     fold_case: bool = False,
     extra_ids: int = DEFAULT_EXTRA_IDS,
     character_coverage: float = 1.0,
-    max_texts: int | None = None,
+    sample: Sample | None = None,
 ) -> SentencePieceVocabulary:
     """Trains a unigram SentencePiece model as T5's and saves it.
 
@@ -136,13 +143,12 @@ def train_sentencepiece(
             fewer: the returned vocabulary's `size - extra_ids` tells how many.
         path: a directory (gets `spiece.model`) or the `*.model` file to write; `vocabulary.json` is
             written beside it.
-        seed: which texts are taken where there are more than `max_texts`.
         required: texts (a label set's, say) that are always part of the corpus and whose characters
             all get a piece, whatever `character_coverage` says.
         fold_case: whether the vocabulary ignores case, for small models that read text of both kinds.
         extra_ids: the number of sentinels.
         character_coverage: the share of the corpus' characters that must have a piece, 0.98 to 1.
-        max_texts: train on a random sample of this many texts (all of them if None).
+        sample: train on so many of the texts, drawn at random (all of them if None).
 
     Raises:
         UserError: there is no text, `character_coverage` is out of range, or `size` has no
@@ -156,8 +162,9 @@ def train_sentencepiece(
         )
     required_lines = list(_clean_lines(required))
     lines = list(_clean_lines(texts))
-    if max_texts is not None and len(lines) > max_texts:
-        chosen = np.random.default_rng(seed).choice(len(lines), max_texts, replace=False)
+    if sample is not None and len(lines) > sample.max_texts:
+        rng = np.random.default_rng(sample.seed)
+        chosen = rng.choice(len(lines), sample.max_texts, replace=False)
         lines = [lines[i] for i in np.sort(chosen)]
     lines += required_lines
     if not lines:

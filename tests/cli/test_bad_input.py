@@ -596,7 +596,7 @@ def train_a_malformed_gin_file(world: World) -> CommandAndNamed:
 
 @case
 def train_an_unknown_parameter(world: World) -> CommandAndNamed:
-    return train(world, "--gin.train_tagger.nope=3"), ("train_tagger.nope=3", "parameter")
+    return train(world, "--gin.BiLSTMStudent.nope=3"), ("BiLSTMStudent.nope=3", "parameter")
 
 
 @case
@@ -606,7 +606,7 @@ def train_an_unknown_configurable(world: World) -> CommandAndNamed:
 
 @case
 def train_an_unknown_reference(world: World) -> CommandAndNamed:
-    return train(world, "--gin.train_tagger.optimizer=@nope()"), ("@nope",)
+    return train(world, "--gin.Training.optimizer=@nope()"), ("@nope",)
 
 
 @case
@@ -616,7 +616,7 @@ def train_an_unknown_macro(world: World) -> CommandAndNamed:
 
 @case
 def train_an_undefined_macro(world: World) -> CommandAndNamed:
-    return train(world, "--gin.train_tagger.seed=%NOPE"), ("%NOPE", "defined nowhere")
+    return train(world, "--gin.Training.seed=%NOPE"), ("%NOPE", "defined nowhere")
 
 
 @case
@@ -784,7 +784,7 @@ def train_from_missing_labels(world: World) -> CommandAndNamed:
 
 @case
 def train_with_missing_vectors(world: World) -> CommandAndNamed:
-    command = train_on(world, f"--gin.train_tagger.embedding_file={world.path('gone.txt')!r}")
+    command = train_on(world, f"--gin.EMBEDDING_FILE={world.path('gone.txt')!r}")
     return command, ("gone.txt: cannot be read",)
 
 

@@ -12,7 +12,7 @@ from distill_jax.planning import compilation
 from distill_jax.planning import search as compile_search
 from distill_jax.planning.compilation import Report
 from distill_jax.planning.hlo import Traffic
-from distill_jax.planning.plan import configure_for_compile, configured_mesh, plan_run
+from distill_jax.planning.plan import plan_run, run_to_plan
 from distill_jax.train.flops import matrix_flops
 
 TINY = [
@@ -67,8 +67,8 @@ def test_fine_tuning(tmp_path, capsys):
 def planned(file, *bindings):
     """The step of a run, traced but not compiled: that takes seconds, and is XLA's business."""
     bindings = [binding.removeprefix("--gin.") for binding in (*TINY, *bindings)]
-    configure_for_compile([f"gin/runs/{file}"], bindings)
-    plan = plan_run(configured_mesh(jax.devices()[:8]))
+    run, shapes = run_to_plan([f"gin/runs/{file}"], bindings)
+    plan = plan_run(run, shapes, jax.devices()[:8])
     traced = plan.step.trace(*plan.arguments)
     return plan, matrix_flops(traced.jaxpr, unknown_trips=plan.unknown_trips)
 
@@ -230,7 +230,7 @@ def test_candidates_are_every_mesh_with_every_batch():
         (["--topology", "cpu", *FINETUNE, "--gin.ACCUMULATE=3"], "does not divide"),
         (["--topology", "cpu", "--gin_file=gin/runs/finetune.gin"], "INITIAL_CHECKPOINT_PATH"),
         (["--topology", "cpu", "--gin_file=gin/runs/nothing.gin"], "no such Gin file"),
-        (["--topology", "cpu", *FINETUNE, "--gin.run.job=@vocabulary_file"], "does not know"),
+        (["--topology", "cpu", *FINETUNE, "--gin.run.job=@StudyRun()"], "this is a study"),
         (["--topology", "cpu", *FINETUNE, "--gin.NOTHING=1"], "NOTHING"),
         (
             ["--topology", "cpu", *FINETUNE, "--gin.INITIAL_CHECKPOINT_PATH='nowhere'"],

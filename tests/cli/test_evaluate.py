@@ -8,8 +8,8 @@ import pytest
 
 from distill_jax.cli import main
 from distill_jax.inference import evaluate
+from distill_jax.inference.settings import TaggerSettings
 from distill_jax.model_dir.directory import load_model
-from distill_jax.model_dir.settings import TaggerSettings
 from distill_jax.tagger import Tagger
 from distill_jax.tagging import Sentence
 from tests.html_reader import Page

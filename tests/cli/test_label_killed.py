@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from distill_jax.distill.objectives import DistillationWeights, TaggerDistillation
+from distill_jax.kinds.base import Model
 from distill_jax.labels.store import TeacherLabels
 from distill_jax.model_dir.directory import save_model
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
@@ -34,9 +34,8 @@ def make_teacher(directory: Path, pool: list[list[str]]) -> None:
         char_hidden=4,
         hidden=4,
     )
-    objective = TaggerDistillation(BiLSTMTagger(config), DistillationWeights())
-    params = nn.unbox(objective.init(jax.random.key(0)))
-    save_model(directory, config=config, params=params, vocabulary=vocabulary, labels=labels)
+    params = nn.unbox(BiLSTMTagger(config).initial(jax.random.key(0)))
+    save_model(directory, Model(config, params, vocabulary, labels))
 
 
 def content(directory: Path) -> dict[str, bytes]:

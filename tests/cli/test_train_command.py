@@ -95,7 +95,7 @@ def test_a_run_stops_at_sigterm_and_goes_on_only_as_it_was(
     assert main([*long, "--gin.LEARNING_RATE=0.5"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "LEARNING_RATE = 0.001 and would go on with 0.5" in said
+    assert "optimizer.learning_rate.peak = 0.001 and would go on with 0.5" in said
     assert files(directory) == before
 
     # More or fewer steps, other periods: the same run.

@@ -1,5 +1,6 @@
 """The language-model loss without all logits at once equals the loss with them."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -9,8 +10,12 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from distill_jax.distill.losses import chunked_language_model_loss, language_model_loss
-from distill_jax.distill.objectives import LanguageModel
+from distill_jax.distill.language_model import (
+    LanguageModel,
+    LanguageModelLoss,
+    chunked_language_model_loss,
+    language_model_loss,
+)
 from distill_jax.errors import UserError
 from distill_jax.models.t5 import T5
 from tests.tiny import T5_CONFIG
@@ -78,7 +83,7 @@ def lowered(objective: LanguageModel, length: int) -> Any:
         )
         for what in whats
     }
-    gradient = jax.grad(lambda params, batch: objective.loss(params, batch, None)["loss"][0])
+    gradient = jax.grad(lambda params, batch: objective.loss(params, None, batch, None)["loss"][0])
     return jax.jit(gradient).lower(params, batch)
 
 
@@ -87,7 +92,7 @@ def test_all_logits_are_never_there() -> None:
     bytes_of_all_logits = 4 * 64 * 8192 * 4
     temporaries = {}
     for chunks in (1, 8):
-        program = lowered(LanguageModel(T5(config), logit_chunks=chunks), 64)
+        program = lowered(LanguageModel(T5(config), LanguageModelLoss(logit_chunks=chunks)), 64)
         has_all = "4x64x8192xf32" in program.as_text()
         assert has_all == (chunks == 1)
         analysis = program.compile().memory_analysis()
@@ -99,8 +104,9 @@ def test_all_logits_are_never_there() -> None:
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_objective_computes_the_same_in_chunks(tied: bool) -> None:
     config = T5_CONFIG.replace(tied_embedding=tied, dropout_rate=0.1)
-    whole = LanguageModel(T5(config), label_smoothing=0.1, z_loss=1e-3)
-    chunked = LanguageModel(T5(config), label_smoothing=0.1, z_loss=1e-3, logit_chunks=3)
+    options = LanguageModelLoss(label_smoothing=0.1, z_loss=1e-3)
+    whole = LanguageModel(T5(config), options)
+    chunked = LanguageModel(T5(config), dataclasses.replace(options, logit_chunks=3))
     params = nn.unbox(jax.jit(whole.init)(jax.random.key(0)))
     rng = np.random.default_rng(0)
     ids = rng.integers(3, 384, (3, 2, 8))
@@ -118,7 +124,7 @@ def test_the_objective_computes_the_same_in_chunks(tied: bool) -> None:
     def run(objective: LanguageModel, params: Any) -> Any:
         return jax.grad(
             lambda params: (
-                (sums := objective.loss(params, batch, jax.random.key(1)))["loss"][0],
+                (sums := objective.loss(params, None, batch, jax.random.key(1)))["loss"][0],
                 sums,
             ),
             has_aux=True,
@@ -132,4 +138,4 @@ def test_the_objective_computes_the_same_in_chunks(tied: bool) -> None:
 
 def test_a_number_of_chunks_below_one_is_refused() -> None:
     with pytest.raises(UserError, match="logit_chunks is 0; it must be at least 1"):
-        LanguageModel(T5(T5_CONFIG), logit_chunks=0)
+        LanguageModelLoss(logit_chunks=0)

@@ -8,16 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import log_softmax, logit, softmax
+from scipy.special import log_softmax, softmax
 
-from distill_jax.distill.losses import (
-    WeightedSum,
+from distill_jax.data.features import TagTargets
+from distill_jax.distill.language_model import language_model_loss
+from distill_jax.distill.tags import (
+    DistillationWeights,
     distillation_loss,
     kd_loss,
-    language_model_loss,
-    logit_matching_loss,
     tag_cross_entropy,
 )
+from distill_jax.distill.weighted import WeightedSum
 
 BATCH, LENGTH, TAGS = 2, 3, 4
 INF = float("inf")
@@ -47,6 +48,19 @@ class Case:
 
 
 CASE = Case()
+WEIGHTS = DistillationWeights()
+
+
+def targets(
+    teacher: jax.Array, weights: jax.Array, kl_weights: jax.Array | None = None
+) -> TagTargets:
+    """The tags of the case, and a teacher's scores at the same words if no others are given."""
+    return {
+        "tags": CASE.tags,
+        "tag_weights": weights,
+        "kl_weights": weights if kl_weights is None else kl_weights,
+        "teacher_scores": teacher,
+    }
 
 
 def losses() -> dict[str, Callable[[jax.Array, jax.Array, jax.Array], WeightedSum]]:
@@ -56,8 +70,7 @@ def losses() -> dict[str, Callable[[jax.Array, jax.Array, jax.Array], WeightedSu
         "tag_cross_entropy": lambda s, t, w: tag_cross_entropy(s, CASE.tags, w),
         "kd": kd_loss,
         "kd_one_side": functools.partial(kd_loss, both_sides=False, square_scale=False),
-        "distillation": lambda s, t, w: distillation_loss(s, CASE.tags, t, w)["loss"],
-        "logit_matching": logit_matching_loss,
+        "distillation": lambda s, t, w: distillation_loss(s, targets(t, w), WEIGHTS)["loss"],
     }
 
 
@@ -189,57 +202,37 @@ def test_gradient_of_the_scaled_kd_is_that_of_matching_logits_at_high_temperatur
 def test_distillation_is_the_sum_of_its_terms() -> None:
     for kl_weight in (1.0, 0.3):
         out = distillation_loss(
-            CASE.student, CASE.tags, CASE.teacher, CASE.weights, kl_weight=kl_weight
+            CASE.student,
+            targets(CASE.teacher, CASE.weights),
+            DistillationWeights(kl_weight=kl_weight),
         )
         cross_entropy = tag_cross_entropy(CASE.student, CASE.tags, CASE.weights).total
         kl = kd_loss(CASE.student, CASE.teacher, CASE.weights).total
         np.testing.assert_allclose(out["loss"].total, cross_entropy + kl_weight * kl, rtol=1e-6)
         assert out["kl"].total == kl and out["cross_entropy"].total == cross_entropy
         assert out["loss"].weight == 5
+        right = (CASE.student.argmax(-1) == CASE.tags) * CASE.weights
+        assert out["tag_accuracy"] == (right.sum(), 5)
 
 
 def test_distillation_with_lambda_zero_ignores_the_teacher() -> None:
     out = distillation_loss(
-        CASE.student, CASE.tags, CASE.teacher * jnp.nan, CASE.weights, kl_weight=0.0
+        CASE.student,
+        targets(CASE.teacher * jnp.nan, CASE.weights),
+        DistillationWeights(kl_weight=0.0),
     )
-    assert set(out) == {"loss", "cross_entropy"}
+    assert set(out) == {"loss", "cross_entropy", "tag_accuracy"}
     assert out["loss"] == tag_cross_entropy(CASE.student, CASE.tags, CASE.weights)
 
 
 def test_words_without_teacher_add_cross_entropy_only() -> None:
     has_teacher = jnp.zeros((BATCH, LENGTH), bool).at[1, 0].set(True)
     teacher = jnp.where(has_teacher[..., None], CASE.teacher, jnp.nan)
-    out = distillation_loss(
-        CASE.student, CASE.tags, teacher, CASE.weights, kl_weights_BxL=has_teacher
-    )
+    out = distillation_loss(CASE.student, targets(teacher, CASE.weights, has_teacher), WEIGHTS)
     kl = kl_reference(CASE.student, CASE.teacher, 10.0, True, True)[1, 0]
     np.testing.assert_allclose(out["kl"].total, kl, rtol=1e-4)
     assert out["kl"].weight == 1 and out["loss"].weight == 5
     np.testing.assert_allclose(out["loss"].total - out["cross_entropy"].total, kl, rtol=1e-4)
-
-
-def test_logit_matching_equals_its_definition() -> None:
-    out = logit_matching_loss(CASE.student, CASE.teacher, CASE.weights)
-    target = logit(softmax(np.asarray(CASE.teacher, np.float64), -1))
-    want = 0.5 * np.square(np.asarray(CASE.student) - target).sum(-1)
-    np.testing.assert_allclose(out.total, (want * np.asarray(CASE.weights)).sum(), rtol=1e-5)
-
-
-def test_logit_matching_is_exact_for_a_sure_teacher() -> None:
-    teacher = jnp.array([[[0.0, -14.0, -16.0]]])
-    target = logit(softmax(np.asarray(teacher, np.float64), -1))
-    out = logit_matching_loss(jnp.zeros((1, 1, 3)), teacher, jnp.ones((1, 1)), max_logit=20.0)
-    np.testing.assert_allclose(out.total, 0.5 * np.square(target).sum(), rtol=1e-6)
-
-
-def test_logit_matching_clips() -> None:
-    teacher = jnp.array([[[0.0, -100.0, -INF]]])
-    out = logit_matching_loss(jnp.zeros((1, 1, 3)), teacher, jnp.ones((1, 1)), max_logit=6.0)
-    np.testing.assert_allclose(out.total, 3 * 0.5 * 36.0, rtol=1e-6)
-    out = logit_matching_loss(
-        jnp.array([[[6.0, -5.0, -INF]]]), teacher, jnp.ones((1, 1)), max_logit=6.0
-    )
-    np.testing.assert_allclose(out.total, 0.5, rtol=1e-6)
 
 
 # --- gradients, padding, infinities ------------------------------------------------------------
@@ -323,7 +316,6 @@ def test_mass_where_the_student_has_none_is_infinitely_bad() -> None:
 def test_a_teacher_without_any_legal_tag_gives_nan() -> None:
     teacher = CASE.teacher.at[1, 1].set(-INF)
     assert np.isnan(kd_loss(CASE.student, teacher, CASE.weights).total)
-    assert np.isnan(logit_matching_loss(CASE.student, teacher, CASE.weights).total)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -332,14 +324,14 @@ def test_a_nan_at_a_real_word_shows(name: str) -> None:
     assert np.isnan(LOSSES[name](student, CASE.teacher, CASE.weights).total)
 
 
-@pytest.mark.parametrize("name", ["kd", "kd_one_side", "distillation", "logit_matching"])
+@pytest.mark.parametrize("name", ["kd", "kd_one_side", "distillation"])
 def test_extreme_scores_stay_finite(name: str) -> None:
     teacher = CASE.teacher * 1e4
     value, gradient = value_and_grad(name)(CASE.student * 100, teacher, CASE.weights)
     assert np.isfinite(value) and np.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("name", ["kd", "distillation", "logit_matching"])
+@pytest.mark.parametrize("name", ["kd", "distillation"])
 def test_no_gradient_reaches_the_teacher(name: str) -> None:
     gradient = jax.grad(lambda t: LOSSES[name](CASE.student, t, CASE.weights).total)(CASE.teacher)
     assert not np.asarray(gradient).any()

@@ -10,18 +10,14 @@ import pytest
 from flax import linen as nn
 
 from distill_jax.data.seq2seq import join_pairs
-from distill_jax.distill.objectives import (
-    DistillationWeights,
-    LanguageModel,
-    Objective,
-    SentDistillation,
-    Sums,
-    TaggerDistillation,
-)
+from distill_jax.distill.language_model import LanguageModel, LanguageModelLoss
+from distill_jax.distill.sent import SentDistillation
+from distill_jax.distill.tags import DistillationWeights, TaggerDistillation
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
 from distill_jax.sentscore import LabelTrie
+from distill_jax.train.objective import Objective, Sums
 from tests.sentscore.reference import (
     LABEL_SETS,
     SENTINELS,
@@ -47,7 +43,7 @@ def jitted(objective: Objective) -> Any:
     """Gradient and sums together: compiling is what these tests spend their time on."""
 
     def loss(params: Any, batch: Batch) -> tuple[jax.Array, Sums]:
-        sums = objective.loss(params, batch, None)
+        sums = objective.loss(params, None, batch, None)
         return sums["loss"][0], sums
 
     return jax.jit(jax.grad(loss, has_aux=True))
@@ -105,9 +101,9 @@ def rows_of(groups: list[list[Any]], inputs: int = 12, targets: int = 13) -> Bat
 
 
 @functools.cache
-def language_model(family: str, **options: float) -> tuple[LanguageModel, Any]:
+def language_model(family: str, **options: Any) -> tuple[LanguageModel, Any]:
     model, params = tiny_t5(family)
-    return LanguageModel(model, **options), params
+    return LanguageModel(model, LanguageModelLoss(**options)), params
 
 
 @pytest.mark.parametrize("family", ["v1.0", "umt5"])
@@ -147,7 +143,9 @@ def test_objectives_are_static_and_follow_the_dropout_key() -> None:
     model, params = tiny_t5("v1.1", dropout_rate=0.3)
     objective = LanguageModel(model)
     assert hash(objective) == hash(LanguageModel(T5(T5Config(**vars(model.config)))))
-    loss = jax.jit(lambda params, key: objective.loss(params, rows_of([PAIRS]), key)["loss"][0])
+    loss = jax.jit(
+        lambda params, key: objective.loss(params, None, rows_of([PAIRS]), key)["loss"][0]
+    )
     one, again, other = (float(loss(params, jax.random.key(seed))) for seed in (1, 1, 2))
     still = float(loss_of(objective, params, rows_of([PAIRS]))["loss"][0])
     assert one == again

@@ -6,22 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
+from flax.errors import ApplyScopeInvalidVariablesTypeError
 
 from distill_jax.data.distillation import Target, encoder_batches, sent_batches, word_batches
 from distill_jax.data.seq2seq import join_pairs
-from distill_jax.distill.objectives import (
-    DistillationWeights,
-    EncoderDistillation,
-    LanguageModel,
-    SentDistillation,
-    TaggerDistillation,
-)
+from distill_jax.distill.language_model import LanguageModel
 from distill_jax.distill.online import (
     OnlineDistillation,
     OnlineTeacher,
     TargetWriter,
     TokenDistillation,
 )
+from distill_jax.distill.sent import SentDistillation
+from distill_jax.distill.tags import DistillationWeights, TaggerDistillation
 from distill_jax.inference import SentPredictor
 from distill_jax.models.bilstm import BiLSTMTagger
 from distill_jax.models.encoder_tagger import EncoderTagger
@@ -87,7 +85,9 @@ def student(kind: str) -> tuple[Any, Any]:
     if kind == "bilstm":
         return TaggerDistillation(BiLSTMTagger(BILSTM_CONFIG), WEIGHTS), bilstm_params()
     if kind == "encoder":
-        return EncoderDistillation(EncoderTagger(ENCODER_CONFIG), WEIGHTS), encoder_params()
+        return TaggerDistillation(
+            EncoderTagger(ENCODER_CONFIG), WEIGHTS, ("tokens", "first")
+        ), encoder_params()
     trie = LabelTrie.compile(FORMAT.tag_token_ids)
     return SentDistillation(T5(T5_CONFIG), trie, SENTINELS, WEIGHTS), t5_params(seed=1)
 
@@ -135,13 +135,13 @@ def test_online_is_as_with_labels_made_beforehand(kind: str) -> None:
     @jax.jit
     def step(params: Any, teacher: Any, batch: Any) -> Any:
         def loss(params: Any) -> Any:
-            sums = online.bind(teacher).loss(params, batch, None)
+            sums = online.loss(params, teacher, batch, None)
             return sums["loss"][0], sums
 
         return jax.grad(loss, has_aux=True)(params)
 
     def offline(params: Any, batch: Any) -> Any:
-        sums = objective.loss(params, batch, None)
+        sums = objective.loss(params, None, batch, None)
         return sums["loss"][0], sums
 
     found, sums = step(params, TEACHER_PARAMS, batch_of(kind, unlabelled(), FORMAT))
@@ -154,15 +154,31 @@ def test_online_is_as_with_labels_made_beforehand(kind: str) -> None:
         np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4 * np.abs(two).max())
 
 
+def shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), nn.unbox(tree))
+
+
 def test_a_student_must_be_given_its_teacher() -> None:
     objective, params = student("bilstm")
     online = OnlineDistillation(objective, TEACHER)
-    with pytest.raises(TypeError, match="bind"):
-        online.loss(params, {}, None)
-    assert jax.tree.structure(online.init_teacher(STEP_KEY)) is not None
-    assert jax.tree.structure(jax.eval_shape(online.init, STEP_KEY)) == jax.tree.structure(
-        jax.eval_shape(objective.init, STEP_KEY)
-    )
+    with pytest.raises(ApplyScopeInvalidVariablesTypeError):
+        online.loss(params, None, batch_of("bilstm", unlabelled(), FORMAT), None)
+
+
+def test_what_is_trained_is_the_students_and_what_is_frozen_the_teachers() -> None:
+    objective, params = student("bilstm")
+    model = T5(T5_CONFIG.replace(num_decoder_layers=2))
+    for online, trained, frozen in (
+        (OnlineDistillation(objective, TEACHER), params, TEACHER_PARAMS),
+        (TokenDistillation(model, TEACHER.model, WEIGHTS), t5_params(model.config), TEACHER_PARAMS),
+    ):
+        initial = jax.eval_shape(online.init, STEP_KEY)
+        assert shapes(initial) == shapes(trained)
+        assert shapes(jax.eval_shape(online.init_frozen, STEP_KEY)) == shapes(frozen)
+    assert objective.init_frozen(STEP_KEY) is None
+    assert jax.tree.structure(
+        jax.eval_shape(OnlineDistillation(objective, TEACHER).init, STEP_KEY)
+    ) == jax.tree.structure(jax.eval_shape(objective.init, STEP_KEY))
 
 
 def test_written_targets_are_those_of_the_format() -> None:
@@ -194,7 +210,7 @@ def test_tokens_against_numpy() -> None:
     teacher_params, params, batch = t5_params(wide, seed=7), t5_params(seed=1), token_batch()
     weights = DistillationWeights(kl_weight=0.5, temperature=2.0)
     objective = TokenDistillation(T5(T5_CONFIG), T5(wide), weights)
-    sums = jax.jit(lambda p, t: objective.bind(t).loss(p, batch, None))(params, teacher_params)
+    sums = jax.jit(lambda p, t: objective.loss(p, t, batch, None))(params, teacher_params)
     inputs = [
         batch[name]
         for name in (
@@ -212,7 +228,7 @@ def test_tokens_against_numpy() -> None:
     token_weights = batch["decoder_loss_weights"]
     np.testing.assert_allclose(sums["kl"][0], (kl * token_weights).sum(), rtol=1e-4)
     np.testing.assert_allclose(sums["kl"][1], token_weights.sum())
-    plain = LanguageModel(T5(T5_CONFIG)).loss(params, batch, None)
+    plain = LanguageModel(T5(T5_CONFIG)).loss(params, None, batch, None)
     np.testing.assert_allclose(sums["loss"][0], plain["loss"][0] + 0.5 * sums["kl"][0], rtol=1e-5)
     np.testing.assert_allclose(sums["loss"][1], plain["loss"][1])
 
@@ -224,7 +240,7 @@ def test_a_student_equal_to_its_teacher_has_nothing_to_learn_from_it() -> None:
     @jax.jit
     def gradient(weight: jax.Array) -> Any:
         objective = TokenDistillation(model, model, DistillationWeights(kl_weight=weight))
-        return jax.grad(lambda p: objective.bind(params).loss(p, batch, None)["loss"][0])(params)
+        return jax.grad(lambda p: objective.loss(p, params, batch, None)["loss"][0])(params)
 
     for one, two in zip(
         jax.tree.leaves(gradient(jnp.float32(0))),

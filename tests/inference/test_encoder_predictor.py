@@ -1,5 +1,7 @@
 """The encoder tagger's predictions: the model's own, whatever sentences are put together."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from distill_jax.errors import UserError
 from distill_jax.inference import EncoderPredictor
+from distill_jax.inference.base import InputLimits
 from distill_jax.models.encoder_tagger import EncoderTagger
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.tagging import LabelSet
@@ -18,7 +21,7 @@ MODEL = EncoderTagger(ENCODER_CONFIG)
 SUBWORDS = SubwordFormat(ByteVocabulary())
 
 
-def predictor(**options: int) -> EncoderPredictor:
+def predictor(**options: Any) -> EncoderPredictor:
     return EncoderPredictor(MODEL, ByteVocabulary(), LABELS, **options)
 
 
@@ -45,7 +48,7 @@ def test_predictions_are_those_of_the_model(batch_size: int) -> None:
 def test_long_sentences_are_tagged_in_windows() -> None:
     words = tuple("abcdefghijkl"[i % 12] * (1 + i % 3) for i in range(20))
     told: list[int] = []
-    short = predictor(max_input_tokens=16, overlap_words=2)
+    short = predictor(limits=InputLimits(16, overlap_words=2))
     parts = short.windows(words)
     assert len(parts) > 2
     assert all(len(SUBWORDS.encode(words[a:b])[0]) <= 16 for a, b in parts)

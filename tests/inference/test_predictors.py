@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from distill_jax.errors import UserError
 from distill_jax.inference import Prediction, SentPredictor, WordPredictor, sent
+from distill_jax.inference.base import InputLimits
 from distill_jax.inference.batches import batches_by_length, padded_batch_size, round_up
 from distill_jax.models.bilstm import BiLSTMTagger
 from distill_jax.models.t5 import T5
@@ -114,7 +115,7 @@ def test_nothing_to_predict(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_progress_counts_sentences_not_windows(kind: str) -> None:
-    options = {"max_input_tokens": 16, "overlap_words": 1} if kind == "t5" else {}
+    options = {"limits": InputLimits(16, overlap_words=1)} if kind == "t5" else {}
     predictor, params = make_predictor(kind, 4, **options)
     heard: list[int] = []
     predictor.predict(params, [(), ("may",) * 6, ("to",)], heard.append)
@@ -127,7 +128,7 @@ def test_progress_counts_sentences_not_windows(kind: str) -> None:
 def test_a_sentence_that_fits_is_not_split() -> None:
     """The limits do not matter to sentences within them."""
     words = SENTENCES[2]
-    narrow, params = make_predictor("t5", 4, overlap_words=0, max_input_tokens=40)
+    narrow, params = make_predictor("t5", 4, limits=InputLimits(40, overlap_words=0))
     wide, _ = make_predictor("t5", 4)
     assert len(SenTFormat(ByteVocabulary(), LABELS).encode_input(words)) <= 40
     assert_same(*narrow.predict(params, [words]), *wide.predict(params, [words]))
@@ -136,7 +137,7 @@ def test_a_sentence_that_fits_is_not_split() -> None:
 def test_windows_are_predicted_each_alone_and_merged() -> None:
     words = tuple(["to", "berlin", "on", "may", "4", "to", "rome", "on", "may", "5", "and", "x"])
     limit, overlap = 32, 3
-    predictor, params = make_predictor("t5", 4, max_input_tokens=limit, overlap_words=overlap)
+    predictor, params = make_predictor("t5", 4, limits=InputLimits(limit, overlap))
     sent_format = SenTFormat(ByteVocabulary(), LABELS)
     parts = windows(
         words,
@@ -178,7 +179,7 @@ def test_more_words_than_sentinels(tmp_path: Path, length: int) -> None:
 
 
 def test_a_word_beyond_the_limit_is_refused() -> None:
-    predictor, params = make_predictor("t5", 4, max_input_tokens=16)
+    predictor, params = make_predictor("t5", 4, limits=InputLimits(16))
     with pytest.raises(UserError, match=r"word 2 .* alone takes"):
         predictor.predict(params, [("to", "x" * 40)])
 
@@ -310,7 +311,7 @@ def test_windows_that_are_large_enough_are_no_windows(
     sentences = sentences_of(lengths)
     sent_format = SenTFormat(ByteVocabulary(), LABELS)
     needed = max(sent_format.input_length(words) for words in sentences)
-    narrow, params = make_predictor("t5", 4, max_input_tokens=needed + more, overlap_words=overlap)
+    narrow, params = make_predictor("t5", 4, limits=InputLimits(needed + more, overlap))
     wide, _ = make_predictor("t5", 4)
     for found, wanted in zip(
         narrow.predict(params, sentences), wide.predict(params, sentences), strict=True
@@ -374,7 +375,7 @@ FEW = [LONG, (), ("berlin", "on", "monday", "may", "4")]
 
 def decoded_by(settings: DecoderSettings) -> list[Prediction]:
     predictor, params = make_predictor(
-        "t5", 4, decoder=settings, max_input_tokens=32, overlap_words=3
+        "t5", 4, decoder=settings, limits=InputLimits(32, overlap_words=3)
     )
     return predictor.predict(params, FEW)
 

@@ -85,10 +85,10 @@ def check_console_script() -> None:
 def check_prediction() -> None:
     """A tiny random model of each kind is saved, loaded by `Tagger` and tags embedded sentences."""
     import jax
-    import jax.numpy as jnp
 
     from distill_jax import Tagger
     from distill_jax.data import demo
+    from distill_jax.kinds.base import Model
     from distill_jax.model_dir.directory import save_model
     from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
     from distill_jax.models.t5 import T5
@@ -96,7 +96,6 @@ def check_prediction() -> None:
     from distill_jax.vocab import ByteVocabulary, WordVocabulary
 
     sentences = [list(sentence.words) for sentence in demo.generate("train", 3)]
-    ids = jnp.ones((1, 2), jnp.int32)
 
     words = WordVocabulary.build(sentences)
     bilstm = BiLSTMConfig(
@@ -120,19 +119,13 @@ def check_prediction() -> None:
     )
     key = jax.random.key(0)
     models = {
-        "bilstm": (bilstm, words, BiLSTMTagger(bilstm).init(key, ids, ids[..., None])),
-        "t5": (t5, letters, T5(t5).init(key, ids, ids, ids, ids)),
+        "bilstm": (bilstm, words, BiLSTMTagger(bilstm).initial(key)),
+        "t5": (t5, letters, T5(t5).initial(key)),
     }
-    for name, (config, vocabulary, variables) in models.items():
+    for name, (config, vocabulary, params) in models.items():
         with tempfile.TemporaryDirectory() as folder:
             directory = Path(folder) / name
-            save_model(
-                directory,
-                config=config,
-                params=variables["params"],
-                vocabulary=vocabulary,
-                labels=demo.LABELS,
-            )
+            save_model(directory, Model(config, params, vocabulary, demo.LABELS))
             predictions = Tagger.load(directory).predict(sentences)
         check(len(predictions) == len(sentences), f"{name}: {len(predictions)} predictions")
 

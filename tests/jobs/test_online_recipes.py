@@ -3,14 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-import gin
 import jax
 import numpy as np
 import pytest
 
 from distill_jax.cli import main
+from distill_jax.configuration import differences, to_json
 from distill_jax.interop.hf.checkpoint import read_hf
-from distill_jax.jobs.online import load_teacher
+from distill_jax.jobs.launch import configured
+from distill_jax.jobs.student import load_step_teacher
+from distill_jax.kinds.base import Model
 from distill_jax.model_dir.directory import save_model
 from distill_jax.models.stacking import unstack_layers
 from distill_jax.vocab import load_vocabulary
@@ -23,14 +25,14 @@ LENGTHS = {"TASK_FEATURE_LENGTHS": {"inputs": 96, "targets": 96}}
 def teacher(work: Path) -> str:  # noqa: F811
     config, params = read_hf(work / "start")
     vocabulary = load_vocabulary(work / "start")
-    save_model(work / "teacher", config=config, params=params, vocabulary=vocabulary, labels=LABELS)
+    save_model(work / "teacher", Model(config, params, vocabulary, LABELS))
     return str(work / "teacher")
 
 
 def test_a_bilstm(work: Path, teacher: str) -> None:  # noqa: F811
     execution = {
         "teacher/T5Execution.scan_layers": True,
-        "teacher/logical_axis_rules.overrides": {"embed": None, "mlp": ("model", "fsdp")},
+        "TEACHER_LOGICAL_AXIS_RULES": {"embed": None, "mlp": ("model", "fsdp")},
     }
     student = train(work, "distil_online", "online", {**TINY, "TEACHER": teacher, **execution})
     assert facts(student)["online_teacher"] and facts(student)["recipe"] == "kd"
@@ -64,19 +66,27 @@ def test_a_t5_by_posteriors_and_by_tokens(work: Path, teacher: str) -> None:  # 
 
 
 def test_a_teacher_is_computed_as_its_own_scope_says(teacher: str) -> None:
-    gin.parse_config("T5Execution.dtype = 'bfloat16'")  # the student's
-    plain = load_teacher(teacher, LABELS, "the test")
-    assert (plain.config.dtype, plain.config.scan_layers) == ("float32", False)
-    assert "layers_0" in plain.params["encoder"]
-    gin.parse_config("teacher/T5Execution.scan_layers = True")
-    scanned = load_teacher(teacher, LABELS, "the test")
-    assert scanned.config == plain.config.replace(scan_layers=True, dtype="bfloat16")
+    given = [f"TEACHER = {teacher!r}", "MODEL_DIR = 'm'", "MIXTURE_OR_TASK_NAME = 't'"]
+    student = [*given, "T5Execution.dtype = 'bfloat16'"]
+
+    def data(*bindings: str) -> Any:
+        return configured(["gin/runs/distil_t5_online.gin"], [*student, *bindings]).data
+
+    plain = load_step_teacher(data().teacher, LABELS, "the test")
+    assert (plain.model.config.dtype, plain.model.config.scan_layers) == ("float32", False)
+    assert "layers_0" in plain.params()["encoder"]
+    with_scan = data("teacher/T5Execution.scan_layers = True")
+    scanned = load_step_teacher(with_scan.teacher, LABELS, "the test")
+    assert scanned.model.config == plain.model.config.replace(scan_layers=True, dtype="bfloat16")
     for one, two in zip(
-        jax.tree.leaves(unstack_layers(scanned.params)), jax.tree.leaves(plain.params), strict=True
+        jax.tree.leaves(unstack_layers(scanned.params())),
+        jax.tree.leaves(plain.params()),
+        strict=True,
     ):
         np.testing.assert_array_equal(one, two)
     # A run that goes on with another execution of its teacher is told so.
-    assert "teacher/T5Execution.scan_layers = True" in gin.operative_config_str()
+    before, now = (to_json(each, identity=True) for each in (data(), with_scan))
+    assert [difference.name for difference in differences(before, now)] == ["teacher.execution"]
 
 
 @pytest.mark.parametrize(

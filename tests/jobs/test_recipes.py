@@ -16,8 +16,9 @@ from distill_jax.data import demo as demo_data
 from distill_jax.data import locations
 from distill_jax.data.readers import write_conll
 from distill_jax.interop.hf.checkpoint import read_hf, write_hf
+from distill_jax.kinds.base import Model
 from distill_jax.labels.store import write_store
-from distill_jax.model_dir.directory import LoadedModel, load_model
+from distill_jax.model_dir.directory import load_model
 from distill_jax.tagging import Sentence
 from distill_jax.vocab import train_sentencepiece
 from tests.tiny import T5_CONFIG, t5_params
@@ -96,13 +97,13 @@ def options(work: Path, name: str, values: Mapping[str, Any]) -> list[str]:
     return [f"--gin.{key}={value!r}" for key, value in values.items()]
 
 
-def train(work: Path, gin_file: str, name: str, values: Mapping[str, Any]) -> LoadedModel:
+def train(work: Path, gin_file: str, name: str, values: Mapping[str, Any]) -> Model:
     command = ["train", f"--gin_file=gin/runs/{gin_file}.gin", *options(work, name, values)]
     assert main(command) == 0
     return load_model(work / name / "model")
 
 
-def facts(model: LoadedModel) -> dict[str, Any]:
+def facts(model: Model) -> dict[str, Any]:
     return dict(model.metadata["training"])
 
 

@@ -81,7 +81,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         start = {"INITIAL_CHECKPOINT_PATH": str(work / "start")}
         (work / "texts.txt").write_text("".join(f"{n}\t{t}\n" for n, t in TEXTS.items()))
         texts = {"LABEL_TEXTS": str(work / "texts.txt")}
-        without_dropout = {"train_t5.dropout_rate": 0.0}
+        without_dropout = {"DROPOUT": 0.0}
         train(
             "gin/runs/finetune.gin",
             work / "teacher",
@@ -155,7 +155,7 @@ def test_single_token_tags_are_of_one_label_set(
         "MIXTURE_OR_TASK_NAME": {TASK: 1.0, f"{TASK}_other": 1.0},
         "INITIAL_CHECKPOINT_PATH": str(work / "start"),
         "SINGLE_TOKEN_TAGS": True,
-        "train_t5.eval_task": TASK,
+        "EVAL_TASK": TASK,
     }
     options = [f"--gin.{binding}" for binding in bindings(values)]
     assert main(["train", "--gin_file=gin/runs/finetune.gin", *options]) == 2
@@ -208,7 +208,7 @@ def test_a_finished_run_is_not_run_again(
 def test_the_demo(tmp_path: Path) -> None:
     out = tmp_path / "it's a demo"  # a quote in a path must not end a Gin string
     sizes = Sizes(train=24, valid=2, test=3, gold=8, dev=2, silver=8)
-    small = {**SHORT, "new_vocabulary.size": 120, **TINY_T5, **TINY_BILSTM}
+    small = {**SHORT, "VOCABULARY_SIZE": 120, **TINY_T5, **TINY_BILSTM}
     summary = demo(out, sizes=sizes, bindings=bindings(small))
     assert summary == json.loads((out / "summary.json").read_text())
     assert summary["dataset"] == "demo"

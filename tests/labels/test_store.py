@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distill_jax.errors import UserError
-from distill_jax.labels.store import TeacherLabels, write_store
+from distill_jax.labels.store import StoreOptions, TeacherLabels, write_store
 from distill_jax.tagging import LabelSet, Sentence
 
 LABELS = LabelSet(("artist", "city"))
@@ -37,9 +37,10 @@ def write(directory: Path, **changes: Any) -> TeacherLabels:
         "labels": LABELS,
         "label": teacher,
         "settings": SETTINGS,
-        "shard_size": 3,
     }
-    store = write_store(directory, **(arguments | changes))
+    options = {name: changes.pop(name) for name in StoreOptions._fields if name in changes}
+    options = StoreOptions(**({"shard_size": 3} | options))
+    store = write_store(directory, **(arguments | changes), options=options)
     assert store is not None
     return store
 
@@ -332,18 +333,22 @@ def test_a_top_k_that_makes_no_sense(tmp_path: Path, top_k: int) -> None:
 def test_processes_share_the_work(tmp_path: Path) -> None:
     whole = write(tmp_path / "whole")
     labelled = []
-    arguments: dict[str, Any] = {"settings": SETTINGS, "shard_size": 3}
+
+    def share(index: int, label: Callable[..., Any]) -> TeacherLabels | None:
+        options = StoreOptions(shard_size=3, process=(index, 3))
+        return write_store(
+            tmp_path / "s", SENTENCES, LABELS, label, settings=SETTINGS, options=options
+        )
+
     for index in (2, 0, 1):
         counting = Counting()
-        store = write_store(
-            tmp_path / "s", SENTENCES, LABELS, counting, process=(index, 3), **arguments
-        )
+        store = share(index, counting)
         labelled.append(counting.chunks)
         assert (store is None) == (index != 1)  # the last to finish
     assert labelled == [1, 2, 1]
     assert content(tmp_path / "s") == content(whole.directory)
     with pytest.raises(UserError, match="process 3 of 3 does not exist"):
-        write_store(tmp_path / "s", SENTENCES, LABELS, teacher, process=(3, 3), **arguments)
+        share(3, teacher)
 
 
 def test_verify_knows_the_pool(tmp_path: Path) -> None:

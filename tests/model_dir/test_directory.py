@@ -13,10 +13,12 @@ import pytest
 from flax import linen as nn
 
 from distill_jax.errors import UserError
+from distill_jax.inference.settings import TaggerSettings
 from distill_jax.interop.hf.checkpoint import flatten, read_hf
 from distill_jax.interop.hf.layout import parameters_of
-from distill_jax.model_dir.directory import LoadedModel, load_model, save_model
-from distill_jax.model_dir.settings import TaggerSettings, write_temperature
+from distill_jax.kinds.base import Model
+from distill_jax.model_dir.directory import load_model, save_model
+from distill_jax.model_dir.settings import write_temperature
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.models.t5_config import T5Config
 from distill_jax.tagging.labels import LabelSet
@@ -26,6 +28,7 @@ from distill_jax.vocab import (
     WordVocabulary,
     train_sentencepiece,
 )
+from tests.tiny import model_of
 
 LABELS = LabelSet(("city", "date_time"), ("city", "date and time"))
 T5 = T5Config(
@@ -75,11 +78,11 @@ def save_t5(directory: Path, **changes: Any) -> Path:
         "vocabulary": ByteVocabulary(),
         "labels": LABELS,
     }
-    save_model(directory, **{**arguments, **changes})
+    save_model(directory, model_of(**{**arguments, **changes}))
     return directory
 
 
-def assert_same_params(loaded: LoadedModel, params: dict[str, Any]) -> None:
+def assert_same_params(loaded: Model, params: dict[str, Any]) -> None:
     actual = dict(flatten(loaded.params))
     expected = dict(flatten(jax.tree.map(np.asarray, params)))
     assert set(actual) == set(expected)
@@ -178,9 +181,7 @@ def test_a_t5_with_a_sentencepiece_vocabulary(tmp_path: Path) -> None:
 
 
 def test_a_bilstm_is_loaded_as_it_was_saved(tmp_path: Path, bilstm_params: Any) -> None:
-    save_model(
-        tmp_path / "model", config=BILSTM, params=bilstm_params, vocabulary=WORDS, labels=LABELS
-    )
+    save_model(tmp_path / "model", Model(BILSTM, bilstm_params, WORDS, LABELS))
     loaded = load_model(tmp_path / "model")
     assert loaded.config == BILSTM
     assert loaded.vocabulary == WORDS
@@ -234,7 +235,7 @@ def test_a_bilstm_that_does_not_fit_is_not_saved(
 ) -> None:
     arguments = {"config": BILSTM, "vocabulary": WORDS, "labels": LABELS, **changes}
     with pytest.raises(UserError, match=message):
-        save_model(tmp_path / "model", params=bilstm_params, **arguments)
+        save_model(tmp_path / "model", Model(params=bilstm_params, **arguments))
 
 
 @pytest.mark.parametrize(
@@ -297,6 +298,10 @@ def break_json(directory: Path) -> None:
         (swap_vocabulary, ["vocabulary"]),
         (edit("config.json", vocab_size=10), ["'shared.weight'", "[384, 8]"]),
         (edit("config.json", model_type="bilstm_tagger"), ["word_vocabulary.json"]),
+        (edit("config.json", model_type="bert"), ["config.json", "'bert'", "; use a"]),
+        (edit("config.json", model_type=["t5"]), ["config.json", "['t5']", "; use a"]),
+        (edit("config.json", model_type=...), ["config.json", "None", "; use a"]),
+        (edit("config.json", model_type="longt5"), ["config.json", "local attention", "; use a"]),
         (lambda d: (d / "model.safetensors").unlink(), ["model.safetensors"]),
         (lambda d: (d / "vocabulary.json").unlink(), ["no vocabulary"]),
     ],
@@ -310,6 +315,7 @@ def test_a_damaged_directory_is_named_in_one_line(
     change(directory)
     with pytest.raises(UserError) as error:
         load_model(directory)
+    assert "\n" not in str(error.value)
     for part in [str(directory), *parts]:
         assert part in str(error.value)
 
@@ -326,7 +332,7 @@ def test_a_damaged_bilstm_is_named_in_one_line(
     tmp_path: Path, bilstm_params: Any, change: Callable[[Path], None], parts: list[str]
 ) -> None:
     directory = tmp_path / "model"
-    save_model(directory, config=BILSTM, params=bilstm_params, vocabulary=WORDS, labels=LABELS)
+    save_model(directory, Model(BILSTM, bilstm_params, WORDS, LABELS))
     change(directory)
     with pytest.raises(UserError) as error:
         load_model(directory)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from distill_jax.errors import UserError
+from distill_jax.kinds.base import Model
 from distill_jax.model_dir.directory import load_model, save_model
 from distill_jax.models.encoder_tagger import EncoderTaggerConfig
 from distill_jax.tagging import LabelSet
@@ -36,13 +37,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         save_tiny(tmp_path / "m", "encoder", config=small, params=encoder_params(small))
     with pytest.raises(ValueError, match="output/bias"):
         params = {**encoder_params(), "output": {"kernel": np.zeros((8, 4))}}
-        save_model(
-            tmp_path / "m",
-            config=ENCODER_CONFIG,
-            params=params,
-            vocabulary=ByteVocabulary(),
-            labels=LABELS,
-        )
+        save_model(tmp_path / "m", Model(ENCODER_CONFIG, params, ByteVocabulary(), LABELS))
     assert not (tmp_path / "m").exists()
 
 

@@ -1,9 +1,9 @@
 """What lies where on the mesh, and meshes and batches that do not fit."""
 
 import dataclasses
+import json
 from typing import Any
 
-import gin
 import jax
 import numpy as np
 import optax
@@ -11,24 +11,24 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from distill_jax.distill.objectives import (
-    DistillationWeights,
-    LanguageModel,
-    Objective,
-    TaggerDistillation,
-)
+from distill_jax.configuration import to_json
+from distill_jax.distill.language_model import LanguageModel
+from distill_jax.distill.tags import DistillationWeights, TaggerDistillation
 from distill_jax.errors import UserError
 from distill_jax.models.bilstm import BiLSTMTagger
-from distill_jax.models.partitioning import constrain, partitioning
+from distill_jax.models.partitioning import Rules, constrain, partitioning
 from distill_jax.models.t5 import T5
 from distill_jax.parallel.mesh import (
     LOGICAL_AXIS_RULES,
+    Placement,
     _arrange,
     batch_sharding,
     check_batch_size,
     logical_axis_rules,
     make_mesh,
+    place_on,
 )
+from distill_jax.train.objective import Objective
 from distill_jax.train.optimizers import adafactor, adamw
 from distill_jax.train.state import abstract_state, create_state
 from tests.tiny import BILSTM_CONFIG, T5_CONFIG
@@ -36,10 +36,13 @@ from tests.train.toy import Regression, assert_same
 
 
 def specs(
-    objective: Objective, shape: tuple[int, int, int], optimizer: optax.GradientTransformation
+    objective: Objective,
+    shape: tuple[int, int, int],
+    optimizer: optax.GradientTransformation,
+    rules: Rules | None = None,
 ) -> dict[str, tuple[tuple[int, ...], P]]:
     """Path → (shape, partitioning) of every array of the state."""
-    state = abstract_state(objective, optimizer, make_mesh(*shape))
+    state = abstract_state(objective, optimizer, make_mesh(*shape), rules)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): (leaf.shape, leaf.sharding.spec)
         for path, leaf in jax.tree_util.tree_leaves_with_path(state)
@@ -185,20 +188,66 @@ def test_slices_and_micro_batches_split_the_batch_too(
         check_batch_size(mesh=mesh, **options)
 
 
-def test_rules_from_gin_decide_where_state_and_batch_lie() -> None:
-    gin.parse_config("logical_axis_rules.overrides = {'embed': None, 'batch': ('data',)}")
-    gin.parse_config("teacher/logical_axis_rules.overrides = {'mlp': ('fsdp', 'model')}")
-    found = specs(t5(), (2, 2, 2), adamw(1e-3))
+def test_the_rules_of_a_placement_decide_where_state_and_batch_lie() -> None:
+    placement = Placement(
+        data=2,
+        fsdp=2,
+        model=2,
+        axis_rules={"embed": None, "batch": ("data",)},
+        teacher_axis_rules={"mlp": ["fsdp", "model"]},
+    )
+    mesh, rules, teacher_rules = placement.place()
+    assert mesh == make_mesh(2, 2, 2)
+    found = specs(t5(), (2, 2, 2), adamw(1e-3), rules)
     assert found["params/decoder/layers_0/mlp/wi_0/kernel"] == ((16, 24), P(None, "model"))
-    mesh = make_mesh(2, 2, 2)
-    assert batch_sharding(mesh).spec == P(("data",))
-    check_batch_size(2, mesh)
-    with gin.config_scope("teacher"):
-        teacher = dict(logical_axis_rules())
-    assert teacher["mlp"] == ("fsdp", "model")
-    assert teacher["embed"] == "fsdp"
-    # Rules given win over Gin's.
-    assert batch_sharding(mesh, LOGICAL_AXIS_RULES).spec == P(("slice", "data", "fsdp"))
+    assert batch_sharding(mesh, rules).spec == P(("data",))
+    check_batch_size(2, mesh, rules=rules)
+    # A teacher's replace rows of the table, not of the student's.
+    assert teacher_rules is not None
+    assert dict(teacher_rules)["mlp"] == ("fsdp", "model")
+    assert dict(teacher_rules)["embed"] == "fsdp"
+    assert dict(teacher_rules)["batch"] == ("slice", "data", "fsdp")
+    # Where none are given it is the table.
+    assert batch_sharding(mesh).spec == P(("slice", "data", "fsdp"))
+    with pytest.raises(UserError, match=r"BATCH_SIZE 2 .* use a multiple of 4"):
+        check_batch_size(2, mesh)
+
+
+def test_a_placement_without_rules_is_that_of_the_table() -> None:
+    place = Placement().place()
+    assert place == (make_mesh(), LOGICAL_AXIS_RULES, LOGICAL_AXIS_RULES)
+    assert place[:2] == place_on(make_mesh())[:2] and place_on(make_mesh()).teacher_rules is None
+    # A teacher without rules of its own has the student's; {} are none of the student's.
+    changed = {"vocab": "fsdp"}
+    changed_rules = logical_axis_rules(changed)
+    assert Placement(axis_rules=changed).place()[1:] == (changed_rules, changed_rules)
+    apart = Placement(axis_rules=changed, teacher_axis_rules={}).place()
+    assert apart[1:] == (changed_rules, LOGICAL_AXIS_RULES)
+    for placement in (
+        Placement(axis_rules={"embed": "modle"}),
+        Placement(teacher_axis_rules={"embed": "modle"}),
+    ):
+        with pytest.raises(UserError, match="'embed' goes to the mesh axis 'modle', which does"):
+            placement.place()
+
+
+def test_a_placement_uses_the_first_devices_it_is_told_to() -> None:
+    devices = jax.devices()
+    assert [*Placement().mesh().devices.flat] == devices
+    assert [*Placement(first_devices=2).mesh().devices.flat] == devices[:2]
+    assert [*Placement(first_devices=2).mesh(devices[4:]).devices.flat] == devices[4:6]
+    assert [*Placement().place(devices[:4]).mesh.devices.flat] == devices[:4]
+    mesh = Placement(data=1, fsdp=2, model=2, num_slices=2).mesh()
+    assert dict(mesh.shape) == {"slice": 2, "data": 1, "fsdp": 2, "model": 2}
+    with pytest.raises(UserError, match=r"fsdp 2 x model 1 is 2 devices but there are 3;"):
+        Placement(fsdp=2, first_devices=3).mesh()
+
+
+def test_a_run_may_go_on_wherever_it_is_placed() -> None:
+    """All of a placement is free."""
+    everything = Placement(1, 2, 4, 1, 8, {"embed": None}, {"mlp": "fsdp"})
+    assert to_json(everything, identity=True) == to_json(Placement(), identity=True)
+    assert json.loads(json.dumps(to_json(everything)))["teacher_axis_rules"] == {"mlp": "fsdp"}
 
 
 def test_rules_keep_their_order_and_new_ones_follow() -> None:
@@ -254,5 +303,5 @@ def test_slices_become_the_outermost_axis(granule: str) -> None:
 def test_a_number_of_slices_that_is_not_the_devices_is_refused() -> None:
     devices = [FakeDevice(i, i % 2, i % 2, "tpu") for i in range(8)]
     for slices in (1, 4):
-        with pytest.raises(UserError, match=r"the devices are 2 slices.*num_slices = 2"):
+        with pytest.raises(UserError, match=r"the devices are 2 slices.*NUM_SLICES=2"):
             _arrange((slices, 8 // slices, 1, 1), devices)

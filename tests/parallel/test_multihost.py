@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from distill_jax.train.same_run import alone_in
 from tests.train.processes import ended, free_port, start, start_job, wait_for_line
 from tests.train.toy import metrics
 
@@ -164,8 +165,34 @@ def test_processes_with_other_settings_are_refused(
     assert [code for code, _ in ends] == [2, 2], ends
     said = [line for line in ends[0][1].splitlines() if line.startswith("distill-jax: error:")]
     assert len(said) == 1
-    assert "process 1 (" in said[0] and "has another Gin configuration than process 0" in said[0]
-    assert "'adamw.learning_rate = 0.1' instead of 'adamw.learning_rate = 0.05'" in said[0]
+    assert "process 1 (" in said[0] and "has another configuration than process 0" in said[0]
+    name = "training.optimizer.learning_rate"
+    assert f"'{name} = 0.1' instead of '{name} = 0.05'" in said[0]
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_processes_that_would_not_end_together_are_refused(
+    compilation_cache_directory: str, tmp_path: Path
+) -> None:
+    """A run may go on with more steps, but all of its processes must."""
+    job = start_job(
+        compilation_cache_directory, 2, 2, directory=str(tmp_path), mesh={}, lengths=[12, 16]
+    )
+    ends = [ended(process) for process in job]
+    assert [code for code, _ in ends] == [2, 2], ends
+    name = "training.schedule.train_steps"
+    assert f"'{name} = 16' instead of '{name} = 12'" in ends[0][1]
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_all_processes_of_a_job_are_told_that_another_run_is_there(
+    compilation_cache_directory: str, tmp_path: Path
+) -> None:
+    with alone_in(tmp_path):
+        job = start_job(compilation_cache_directory, 2, 2, directory=str(tmp_path), mesh={})
+        ends = [ended(process) for process in job]
+    assert [code for code, _ in ends] == [2, 2], ends
+    assert all("another run is training there; wait until it has ended" in e for _, e in ends)
     assert not (tmp_path / "checkpoints").exists()
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 from flax import linen as nn
 
-from distill_jax.distill.objectives import LanguageModel
+from distill_jax.distill.language_model import LanguageModel
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
 from distill_jax.train.flops import matrix_flops
@@ -74,7 +74,11 @@ def _gradient(config):
             ("decoder", "segment_ids"),
         ]
     }
-    return jax.jit(jax.grad(lambda p, b: objective.loss(p, b, None)["loss"][0])), params, batch
+    return (
+        jax.jit(jax.grad(lambda p, b: objective.loss(p, None, b, None)["loss"][0])),
+        params,
+        batch,
+    )
 
 
 def _flops(config):

@@ -18,7 +18,7 @@ from distill_jax.sentscore import (
     make_decoder,
     posteriors,
 )
-from distill_jax.sentscore.pruned import Search, search
+from distill_jax.sentscore.pruned import Search, Speed, search
 from tests.sentscore.reference import LABEL_SETS, WORDS, Tags, random_batch, tiny_t5
 
 MARGIN = 1e-3
@@ -144,7 +144,7 @@ def test_width_and_scratch_change_nothing() -> None:
     for factor in (0.1, 4.0):
         batch = random_batch(3, [WORDS, 2, 3])
         usual = run_search(sharpened(params, factor), batch)
-        other = run_search(sharpened(params, factor), batch, width=3, scratch=4)
+        other = run_search(sharpened(params, factor), batch, speed=Speed(3, 4))
         np.testing.assert_array_equal(usual.tags, other.tags)
         both = np.isfinite(usual.log_likelihoods) & np.isfinite(other.log_likelihoods)
         np.testing.assert_allclose(

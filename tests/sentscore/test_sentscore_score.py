@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from distill_jax.sentscore import DecoderSettings, LabelTrie, make_decoder, score
+from distill_jax.sentscore.forward import Bounds
 from tests.sentscore.reference import (
     LABEL_SETS,
     WORDS,
@@ -55,7 +56,7 @@ def test_gradients_equal_those_of_brute_force(normaliser: str, max_logits: int) 
             jnp.array([sequence]),
             trie,
             normaliser=normaliser,  # type: ignore[arg-type]
-            max_logits=max_logits,
+            bounds=Bounds(max_logits=max_logits),
         )
         return (jnp.where(jnp.isfinite(u[0]), u[0], 0.0) * weights).sum()
 
@@ -91,7 +92,7 @@ def test_dropout_follows_its_key() -> None:
 
     @functools.partial(jax.jit, static_argnames="still")
     def jitted(params: Any, key: jax.Array, still: bool) -> jax.Array:
-        return score(model, params, batch, tags, trie, deterministic=still, rngs={"dropout": key})
+        return score(model, params, batch, tags, trie, dropout_key=None if still else key)
 
     def run(seed: int, still: bool = False) -> np.ndarray:
         return np.asarray(jitted(params, jax.random.key(seed), still))

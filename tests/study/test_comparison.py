@@ -22,9 +22,10 @@ from distill_jax.study.comparison_blocks import (
     confusion_blocks,
     differences_blocks,
 )
-from distill_jax.study.run import write_outputs
+from distill_jax.study.outputs import write_outputs
 from distill_jax.tagging import LabelSet, Sentence, Span
 from tests.html_reader import Page
+from tests.study.rows import row
 
 LABELS = LabelSet(("city", "time"))
 SENTENCES = [
@@ -120,14 +121,15 @@ def test_calibration_where_there_are_posteriors() -> None:
 
 
 def test_the_page_of_a_study_shows_what_cells_hold(tmp_path: Path) -> None:
-    row = {
-        **{"dataset": "snips", "size": "100/50", "seed": 0, "name": "teacher", "model": "t5"},
-        **{"recipe": "teacher", "silver": "0", "silver_sentences": 0, "kl_weight": None},
-        **{"temperature": None, "parameters": 9, "f1": 0.5, "perfect": 0.5},
-        "sentences_per_second": 7.0,
-    }
-    rows = [row, row | {"name": "bilstm-gold", "model": "bilstm", "recipe": "gold"}]
-    rows += [each | {"seed": 1} for each in rows]
+    teacher = {"model": "t5", "recipe": "teacher"}
+    rows = [
+        each
+        for seed in (0, 1)
+        for each in (
+            row("snips", seed, "teacher", 0.5, **teacher),
+            row("snips", seed, "bilstm-gold", 0.5, recipe="gold"),
+        )
+    ]
     write_comparison(tmp_path / "cells" / "snips_gold100_dev50_seed1", comparison())
     write_outputs(tmp_path, rows, {})
     read = Page((tmp_path / "report.html").read_text("utf-8"))

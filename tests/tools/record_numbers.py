@@ -15,6 +15,7 @@ import csv
 import hashlib
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -73,24 +74,27 @@ def main() -> None:
         different = differences(before, after)
         print("\n".join(different) or f"equal: {count(before)} numbers and hashes")
         sys.exit(bool(different))
-    with tempfile.TemporaryDirectory() as folder:
-        found = record(Path(folder))
+    found: dict[str, Any] = {}
     if options.demo:
         found["demo"] = of_demo(options.demo)
-    options.output.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    with tempfile.TemporaryDirectory() as folder:
+        record(Path(folder), found, options.output)
     print(f"{options.output}: {count(found)} numbers and hashes")
 
 
-def record(work: Path) -> dict[str, Any]:
-    """Trains everything below a folder, and returns what came out by recipe."""
+def record(work: Path, found: dict[str, Any], output: Path) -> None:
+    """Trains everything below a folder, and writes what comes out by recipe, after each of them."""
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
     sys.path.insert(0, str(REPOSITORY))
     os.chdir(REPOSITORY)
     _write_data(work / "data" / TASK)
-    found: dict[str, Any] = {}
+
+    def keep(name: str, result: Any) -> None:
+        found[name] = result
+        output.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
     def train(name: str, gin_files: str, task: Any = FEW_SHOT, **values: Any) -> None:
         settings = {
@@ -104,13 +108,13 @@ def record(work: Path) -> dict[str, Any]:
         _run(
             "train", *(f"--gin_file=gin/runs/{file}.gin" for file in gin_files.split()), **settings
         )
-        found[name] = of_run(work / name)
+        keep(name, of_run(work / name))
 
     def label(name: str, teacher: str) -> str:
         command = ["label", "--model", str(work / teacher / "model"), "--task", FEW_SHOT]
         places = ["--data_dir", str(work / "data"), "--output", str(work / name)]
         _run(*command, "--split", "silver", "gold", *places)
-        found[name] = of_folder(work / name)
+        keep(name, of_folder(work / name))
         return str(work / name)
 
     # Recipes that start from random weights, and what the others start from.
@@ -124,7 +128,7 @@ def record(work: Path) -> dict[str, Any]:
         {TASK: 2.0, f"{TASK}_text": 1.0},
         EMBEDDING_TEXT={f"{TASK}_text": 1.0},
         VOCABULARY_TASKS={TASK: 1.0},
-        **{**T5, **LENGTHS, "new_vocabulary.size": 200},
+        **{**T5, **LENGTHS, "NewVocabulary.size": 200},
     )
     train("finetune", "finetune", TASK, INITIAL_CHECKPOINT_PATH=start, MENTION_COPIES=2, **LENGTHS)
     train(
@@ -165,9 +169,8 @@ def record(work: Path) -> dict[str, Any]:
     train("t5_online", "distil_t5_online", **student, **teacher)
     train("t5_tokens", "distil_t5_tokens", **student, **teacher, **labels)
     for name in ("teacher0", "kd", "encoder", "t5"):
-        found[name]["predictions"] = _predictions(work, name)
-    found["study"] = _study(work, start)
-    return found
+        keep(name, {**found[name], "predictions": _predictions(work, name)})
+    keep("study", _study(work, start))
 
 
 def _study(work: Path, start: str) -> dict[str, Any]:
@@ -191,7 +194,11 @@ def _study(work: Path, start: str) -> dict[str, Any]:
         **BILSTM,
         **LENGTHS,
     }
-    _run("study", "--gin_file=gin/runs/fewshot_study_encoder.gin", **settings)
+    # In a process of its own, as every study is.
+    bindings = [f"--gin.{name}={value!r}" for name, value in settings.items()]
+    command = ["study", "--gin_file=gin/runs/fewshot_study_encoder.gin", *bindings]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    subprocess.run([sys.executable, "-m", "distill_jax", *command], check=True, env=environment)
     with (folder / "results.csv").open() as file:
         rows = [{k: v for k, v in row.items() if not _of_clock(k)} for row in csv.DictReader(file)]
     models = sorted(folder.glob("cells/*/**/model.safetensors"))

@@ -2,8 +2,9 @@
 
 The JSON object holds `directory`; `mesh`; `processes`, `process` and `port` of a job of several;
 `steps` in all, `save` steps between checkpoints and `pause` seconds that a batch takes to make;
-`rates`, the learning rate that Gin binds in each process; `lost_at`, the step in whose evaluation the
-first process is lost, once the checkpoint before it is whole. A process may only make its own rows.
+`rates` and `lengths`, the learning rate and the steps in all of each process, where they differ;
+`lost_at`, the step in whose evaluation the first process is lost, once the checkpoint before it is
+whole. A process may only make its own rows.
 """
 
 import json
@@ -12,17 +13,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-import gin
 import grain
 import jax
 import numpy as np
 
 from distill_jax.parallel import processes
-from distill_jax.parallel.mesh import make_mesh
+from distill_jax.parallel.mesh import Placement
 from distill_jax.train.feed import RowBatches
-from distill_jax.train.loop import Schedule
-from distill_jax.train.optimizers import adamw
-from tests.train.toy import BATCH, kill, make_batch, run, score
+from distill_jax.train.optimizers import AdamW
+from distill_jax.train.same_run import Origin
+from distill_jax.train.training import Schedule
+from tests.train.toy import BATCH, kill, make_batch, run, score, training
 
 
 def main(options: dict[str, Any]) -> None:
@@ -54,18 +55,23 @@ def main(options: dict[str, Any]) -> None:
             kill()
         return score(params)
 
-    optimizer = None
+    steps, rate = options.get("steps", 12), 0.05
     if "rates" in options:
-        gin.parse_config(f"adamw.learning_rate = {options['rates'][options['process']]}")
-        optimizer = adamw()
+        rate = options["rates"][options["process"]]
+    if "lengths" in options:
+        steps = options["lengths"][options["process"]]
+    changes: dict[str, Any] = {
+        "schedule": Schedule(steps, 4, options.get("save", 3), 1),
+        "optimizer": AdamW(learning_rate=rate),
+        "placement": Placement(**options["mesh"]),
+    }
     with processes.ends_together():
         outcome = run(
             directory,
             evaluate,
-            schedule=Schedule(options.get("steps", 12), 4, options.get("save", 3), 1),
             data=RowBatches(grain.MapDataset.range(BATCH * 10_000).map(row), BATCH),
-            mesh=make_mesh(**options["mesh"]),
-            optimizer=optimizer,
+            origin=Origin({"training": training(directory, **changes)}),
+            **changes,
         )
         if processes.is_first():
             leaves = jax.tree_util.tree_leaves_with_path(outcome.params)

@@ -13,9 +13,9 @@ import pytest
 from distill_jax.errors import UserError
 from distill_jax.parallel.mesh import make_mesh
 from distill_jax.train.checkpoints import RunCheckpoints
-from distill_jax.train.optimizers import adafactor, adamw
+from distill_jax.train.optimizers import Adafactor, AdamW, Optimizer, adamw
 from distill_jax.train.state import TrainState, abstract_state, create_state
-from tests.train.toy import Regression, assert_same, metrics, never, run
+from tests.train.toy import Made, Regression, assert_same, metrics, never, run
 
 MESH = {"data": 2, "fsdp": 2, "model": 2}
 
@@ -121,11 +121,10 @@ def test_a_checkpoint_of_another_model_is_refused(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "optimizer", [adafactor(1e-3), adamw(0.05, clip_norm=None), optax.sgd(0.1, momentum=0.9)]
+    "optimizer",
+    [Adafactor(1e-3), AdamW(0.05, clip_norm=None), Made(optax.sgd(0.1, momentum=0.9))],
 )
-def test_a_checkpoint_of_another_optimizer_is_refused(
-    optimizer: optax.GradientTransformation, copy: Path
-) -> None:
+def test_a_checkpoint_of_another_optimizer_is_refused(optimizer: Optimizer, copy: Path) -> None:
     refused(copy, r"another model or optimizer \(opt_state/.* absent ", optimizer=optimizer)
 
 

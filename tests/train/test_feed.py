@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from distill_jax.parallel.mesh import make_mesh
+from distill_jax.parallel.mesh import batch_sharding, make_mesh
 from distill_jax.train.feed import Counts, Feed, RowBatches
 
 MADE: list[int] = []
@@ -23,7 +23,7 @@ ROWS = grain.MapDataset.range(40).map(make_row)
 
 
 def read(batches: Any, first: int, last: int, **mesh: int) -> list[dict[str, np.ndarray]]:
-    with contextlib.closing(Feed(batches, first, last, make_mesh(**mesh))) as feed:
+    with contextlib.closing(Feed(batches, first, last, batch_sharding(make_mesh(**mesh)))) as feed:
         found = [next(feed) for _ in range(first, last)]
         with pytest.raises(StopIteration):
             next(feed)
@@ -51,7 +51,7 @@ def test_a_part_makes_only_its_rows() -> None:
 
 def test_batches_lie_where_the_mesh_says() -> None:
     mesh = make_mesh(data=4, fsdp=2)
-    with contextlib.closing(Feed(RowBatches(ROWS, 8), 0, 1, mesh)) as feed:
+    with contextlib.closing(Feed(RowBatches(ROWS, 8), 0, 1, batch_sharding(mesh))) as feed:
         batch = next(feed)
     assert {shard.data.shape for shard in batch["ids"].addressable_shards} == {(1, 3)}
     assert feed.waited > 0
@@ -59,7 +59,7 @@ def test_batches_lie_where_the_mesh_says() -> None:
 
 def test_nothing_is_made_where_nothing_is_left() -> None:
     MADE.clear()
-    Feed(RowBatches(ROWS, 8), 5, 5, make_mesh()).close()
+    Feed(RowBatches(ROWS, 8), 5, 5, batch_sharding(make_mesh())).close()
     assert MADE == []
 
 
@@ -78,6 +78,6 @@ def test_nothing_is_made_where_nothing_is_left() -> None:
 def test_examples_and_target_tokens_are_counted(features: Any, counts: Counts) -> None:
     batch = {name: np.array(values) for name, values in features.items()}
     data = grain.MapDataset.range(1).map(lambda _: batch)
-    with contextlib.closing(Feed(data, 0, 1, make_mesh())) as feed:
+    with contextlib.closing(Feed(data, 0, 1, batch_sharding(make_mesh()))) as feed:
         next(feed)
     assert feed.counts == counts

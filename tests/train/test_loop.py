@@ -18,13 +18,16 @@ import optax
 import pytest
 
 from distill_jax.errors import UserError
-from distill_jax.parallel.mesh import make_mesh
+from distill_jax.parallel.mesh import Placement, make_mesh
 from distill_jax.train.checkpoints import RunCheckpoints
-from distill_jax.train.loop import Evaluate, Outcome, Schedule
-from distill_jax.train.optimizers import adafactor, adamw
+from distill_jax.train.optimizers import Adafactor, adamw
+from distill_jax.train.same_run import NO_ORIGIN
+from distill_jax.train.selection import Evaluate, Outcome
 from distill_jax.train.state import abstract_state
+from distill_jax.train.training import Schedule
 from tests.train import toy
 from tests.train.toy import (
+    Made,
     Regression,
     Stop,
     assert_same,
@@ -55,7 +58,7 @@ def saved(
     for changing in (facts, facts["window"]):
         changing.pop("seconds")
     facts["window"].pop("waited")
-    assert facts.pop("gin").startswith("# Parameters for ")
+    assert facts["origin"] == NO_ORIGIN.to_json()
     return state, facts
 
 
@@ -131,19 +134,19 @@ def test_going_on_after_being_killed_equals_never_stopping(
 
 
 def test_adafactor_goes_on_too(tmp_path: Path) -> None:
-    optimizer = adafactor(0.05, min_dim_size_to_factor=8)
+    optimizer = Adafactor(0.05, min_dim_size_to_factor=8)
     expected = run(tmp_path / "a", optimizer=optimizer)
     with pytest.raises(Stop):
         run(tmp_path / "b", failing_at(4, stop), optimizer=optimizer)
     assert_same(run(tmp_path / "b", optimizer=optimizer).params, expected.params)
-    assert_same(saved(tmp_path / "a", optimizer), saved(tmp_path / "b", optimizer))
+    assert_same(*(saved(tmp_path / name, optimizer.make()) for name in "ab"))
 
 
 def test_a_run_may_go_on_on_another_mesh(
     uninterrupted: tuple[Path, Outcome], tmp_path: Path
 ) -> None:
     with pytest.raises(Stop):
-        run(tmp_path, failing_at(3, stop), mesh=make_mesh(data=2, fsdp=2, model=2))
+        run(tmp_path, failing_at(3, stop), placement=Placement(data=2, fsdp=2, model=2))
     outcome = run(tmp_path)
     losses, expected = (
         [line["loss"] for line in metrics(directory) if line["kind"] == "train"]
@@ -160,11 +163,11 @@ def test_a_run_goes_on_on_another_mesh_with_the_next_batch(
     shape: dict[str, int], tmp_path: Path
 ) -> None:
     """From 8 devices that split the batch to others, which split the parameters too."""
-    expected = run(tmp_path / "a", mesh=make_mesh(data=8))
+    expected = run(tmp_path / "a", placement=Placement(data=8))
     with pytest.raises(Stop):
-        run(tmp_path / "b", failing_at(4, stop), mesh=make_mesh(data=8))
+        run(tmp_path / "b", failing_at(4, stop), placement=Placement(data=8))
     asked: list[int] = []
-    run(tmp_path / "b", mesh=make_mesh(**shape), data=toy.make_data(recording(asked)))
+    run(tmp_path / "b", placement=Placement(**shape), data=toy.make_data(recording(asked)))
     assert asked == [6, 7, 8, 9, 10, 11]  # stopped at step 8, its newest checkpoint is of step 6
     a, b = ([line for line in metrics(tmp_path / name) if line["kind"] == "train"] for name in "ab")
     assert [line["step"] for line in b] == [line["step"] for line in a] == [5, 10]
@@ -298,10 +301,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(
 def test_metrics_are_sums_over_sums_of_weights(tmp_path: Path) -> None:
     objective = Regression(noise=0.0)
     schedule = Schedule(6, eval_period=100, checkpoint_period=4, log_period=6)
-    frozen = optax.sgd(0.0)
+    frozen = Made(optax.sgd(0.0))
     evaluate, shown = scripted([1.0])
     run(tmp_path, evaluate, schedule=schedule, objective=objective, optimizer=frozen)
-    sums = [objective.loss(shown[0], toy.make_batch(number), None)["loss"] for number in range(6)]
+    sums = [
+        objective.loss(shown[0], None, toy.make_batch(number), None)["loss"] for number in range(6)
+    ]
     totals, weights = np.array(sums, np.float64).T
     assert len(set(weights)) > 3
     (line,) = [line for line in metrics(tmp_path) if line["kind"] == "train"]

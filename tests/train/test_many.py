@@ -11,19 +11,21 @@ import numpy as np
 import pytest
 
 from distill_jax.data.distillation import Target, word_batches
-from distill_jax.distill.objectives import DistillationWeights, TaggerDistillation
+from distill_jax.distill.tags import DistillationWeights, TaggerDistillation
 from distill_jax.errors import UserError
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
-from distill_jax.parallel.mesh import make_mesh
-from distill_jax.train.loop import Outcome, Schedule, fit
+from distill_jax.parallel.mesh import Placement, make_mesh
+from distill_jax.train.loop import fit
 from distill_jax.train.many import Member, fit_many, map_members, members_on_mesh, stack_padded
-from distill_jax.train.optimizers import adamw
+from distill_jax.train.optimizers import AdamW
+from distill_jax.train.selection import Outcome
+from distill_jax.train.training import Schedule, Training
 from distill_jax.vocab import WordVocabulary
 
 K = 5
 DEVICES = jax.devices()[:2]
 STEPS = Schedule(train_steps=9, eval_period=3)
-OPTIMIZER = adamw(0.02, weight_decay=0.1)
+OPTIMIZER = AdamW(0.02, weight_decay=0.1)
 
 
 def targets(seed: int, count: int, longest: int) -> list[Target]:
@@ -93,12 +95,14 @@ def separate(case: Case, directory: Path) -> Outcome:
         case.objective(),
         case.batches(),
         lambda params: dev_score(jax.device_get(params), rows),
-        model_dir=str(directory),
-        optimizer=OPTIMIZER,
-        schedule=dataclasses.replace(STEPS, checkpoint_period=100),
-        batch_size=4,
-        mesh=make_mesh(devices=DEVICES[:1]),
-        seed=case.seed,
+        Training(
+            model_dir=str(directory),
+            batch_size=4,
+            optimizer=OPTIMIZER,
+            schedule=dataclasses.replace(STEPS, checkpoint_period=100),
+            seed=case.seed,
+            placement=Placement(first_devices=1),
+        ),
     )
 
 
@@ -125,7 +129,7 @@ def together(
         lambda settings: CASES[0].objective(rows=max(rows) + 7, **settings),
         members,
         evaluate,
-        optimizer=OPTIMIZER,
+        optimizer=OPTIMIZER.make(),
         schedule=schedule,
         mesh=make_mesh(devices=DEVICES),
         at_once=at_once,
@@ -192,7 +196,7 @@ def test_a_diverging_member_is_named() -> None:
             lambda settings: CASES[0].objective(rows=40, **settings),
             members,
             lambda params: [{"selection": 0.0}] * 2,
-            optimizer=OPTIMIZER,
+            optimizer=OPTIMIZER.make(),
             schedule=Schedule(train_steps=3),
             mesh=make_mesh(devices=DEVICES),
         )

@@ -11,11 +11,10 @@ import pytest
 
 from distill_jax.errors import UserError
 from distill_jax.train import throughput
-from distill_jax.train.learning_rate import learning_rate_at, with_learning_rate
-from distill_jax.train.loop import Schedule
-from distill_jax.train.optimizers import adamw, constant
+from distill_jax.train.optimizers import AdamW, Constant
 from distill_jax.train.throughput import memory_in_use, peak_flops
 from distill_jax.train.timed_step import TimedStep
+from distill_jax.train.training import Schedule
 from tests.train import toy
 from tests.train.test_reporting import scalars
 from tests.train.toy import run
@@ -32,8 +31,7 @@ def test_a_line_has_times_rates_and_terms(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(throughput.PEAK_FLOPS, jax.devices()[0].device_kind, 1e15)
-    rate = constant(0.5, warmup_steps=10)
-    optimizer = with_learning_rate(adamw(rate), rate)
+    optimizer = AdamW(Constant(0.5, warmup_steps=10))
 
     def tagged(number: int, batch: Any) -> Any:
         return {**batch, "tag_weights": batch["weights"] + 1}
@@ -130,11 +128,6 @@ def test_memory_is_that_of_the_fullest_device() -> None:
     assert memory_in_use(devices) == {"memory_bytes": 7, "peak_memory_bytes": 9}
     none: Any = [FakeDevice(None)]
     assert memory_in_use(none) == memory_in_use([]) == {}
-
-
-def test_learning_rates() -> None:
-    assert learning_rate_at(adamw(0.5), 1) in (None, 0.5)
-    assert learning_rate_at(with_learning_rate(adamw(0.5), 0.5), 7) == 0.5
 
 
 def test_a_profile_of_some_steps_is_written(

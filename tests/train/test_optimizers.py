@@ -9,12 +9,22 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from distill_jax.distill.objectives import LanguageModel
+from distill_jax.distill.language_model import LanguageModel
 from distill_jax.errors import UserError
 from distill_jax.models.stacking import stack_layers, unstack_layers
 from distill_jax.models.t5 import T5
 from distill_jax.parallel.mesh import make_mesh
-from distill_jax.train.optimizers import adafactor, adamw, constant, warmup_cosine
+from distill_jax.train.optimizers import (
+    Adafactor,
+    AdamW,
+    Constant,
+    Optimizer,
+    WarmupCosine,
+    adafactor,
+    adamw,
+    constant,
+    warmup_cosine,
+)
 from distill_jax.train.state import abstract_state, create_state, shardings_of
 from tests.tiny import T5_CONFIG
 
@@ -45,6 +55,44 @@ def test_constant_in_closed_form() -> None:
     assert [float(constant(0.5)(step)) for step in (0, 1, 100)] == [0.5, 0.5, 0.5]
     warm = constant(0.5, warmup_steps=4)
     assert [float(warm(step)) for step in (0, 1, 2, 4, 9)] == [0.0, 0.125, 0.25, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("make", [AdamW, Adafactor])
+def test_a_configured_optimizer_knows_its_learning_rate_at_any_step(make: Any) -> None:
+    """Step 1 is taken at the rate of a schedule that has counted no update yet."""
+    assert make(0.5).learning_rate_at(1) == make(0.5).learning_rate_at(7) == 0.5
+    warm = make(Constant(0.5, warmup_steps=4))
+    assert [warm.learning_rate_at(step) for step in (1, 2, 5, 9)] == [0.0, 0.125, 0.5, 0.5]
+    cosine, schedule = make(WarmupCosine(2.0, 100, 10, 0.1)), warmup_cosine(2.0, 100, 10, 0.1)
+    for step in (1, 11, 60, 101):
+        assert cosine.learning_rate_at(step) == pytest.approx(float(schedule(step - 1)))
+
+
+@pytest.mark.parametrize(
+    ("configured", "made"),
+    [
+        (
+            AdamW(Constant(0.1, 2), weight_decay=0.5, b1=0.8, b2=0.9, clip_norm=0.5),
+            adamw(constant(0.1, 2), 0.5, 0.8, 0.9, 0.5),
+        ),
+        (AdamW(WarmupCosine(0.1, 8, 2, 0.5)), adamw(warmup_cosine(0.1, 8, 2, 0.5))),
+        (AdamW(0.1), adamw(0.1)),
+        (
+            Adafactor(0.1, 0.5, 0.5, False, 8),
+            adafactor(0.1, 0.5, 0.5, False, 8),
+        ),
+        (Adafactor(Constant(0.1)), adafactor(constant(0.1))),
+    ],
+)
+def test_a_configured_optimizer_makes_the_one_it_describes(
+    configured: Optimizer, made: optax.GradientTransformation
+) -> None:
+    gradients = [0.3, -2.0, 0.9]
+    assert updates_of(configured.make(), gradients) == updates_of(made, gradients)
+    matrix = {"w": jnp.ones((8, 16))}
+    assert jax.tree.map(jnp.shape, configured.make().init(matrix)) == jax.tree.map(
+        jnp.shape, made.init(matrix)
+    )
 
 
 def updates_of(

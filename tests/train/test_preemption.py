@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from distill_jax.train.loop import Outcome, Schedule
 from distill_jax.train.preemption import EXIT_PREEMPTED, Interrupted, PreemptionWatch
+from distill_jax.train.selection import Outcome
+from distill_jax.train.training import Schedule
 from tests.train import toy
 from tests.train.processes import ended, start, wait_for_line
 from tests.train.toy import assert_same, failing_at, metrics, run, score

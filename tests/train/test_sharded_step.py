@@ -12,17 +12,13 @@ import optax
 import pytest
 from flax import linen as nn
 
-from distill_jax.distill.objectives import (
-    Batch,
-    DistillationWeights,
-    LanguageModel,
-    Objective,
-    TaggerDistillation,
-)
+from distill_jax.distill.language_model import LanguageModel
+from distill_jax.distill.tags import DistillationWeights, TaggerDistillation
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
-from distill_jax.parallel.mesh import make_mesh
+from distill_jax.parallel.mesh import make_mesh, place_on
+from distill_jax.train.objective import Batch, Objective
 from distill_jax.train.optimizers import adafactor, adamw
 from distill_jax.train.state import TrainState, abstract_state, create_state, shardings_of
 from distill_jax.train.step import compile_step
@@ -128,7 +124,7 @@ def run_steps(name: str, shape: Shape) -> tuple[TrainState, list[dict[str, Any]]
     optimizer = both_optimizers()
     state = create_state(objective, optimizer, mesh, 0, host_params(name))
     shardings = shardings_of(abstract_state(objective, optimizer, mesh))
-    step = compile_step(objective, optimizer, mesh, shardings)
+    step = compile_step(objective, optimizer, place_on(mesh), shardings)
     history = []
     for _ in range(STEPS):
         state, metrics = step(state, batch, jax.random.key(7))

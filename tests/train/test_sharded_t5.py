@@ -13,13 +13,18 @@ import pytest
 from flax import linen as nn
 from jax.sharding import PartitionSpec as P
 
-from distill_jax.distill.objectives import LanguageModel
+from distill_jax.distill.language_model import LanguageModel, LanguageModelLoss
 from distill_jax.models.stacking import stack_layers, unstack_layers
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
-from distill_jax.parallel.mesh import logical_axis_rules, make_mesh
+from distill_jax.parallel.mesh import (
+    LOGICAL_AXIS_RULES,
+    logical_axis_rules,
+    make_mesh,
+    place_on,
+)
 from distill_jax.train.state import abstract_state, create_state, shardings_of
-from distill_jax.train.step import StepOptions, compile_step
+from distill_jax.train.step import compile_step
 
 BATCH = 16
 # Heads and a vocabulary that some axes divide and others do not.
@@ -86,19 +91,19 @@ def loss_and_gradients(
     *,
     logit_chunks: int = 1,
     accumulate: int = 1,
-    rules: Any = None,
+    rules: Any = LOGICAL_AXIS_RULES,
 ) -> tuple[Any, Any]:
     """Loss sums and unstacked gradients of a step on a mesh; the state must lie where it did."""
     params = host_params(config.replace(scan_layers=False))
-    objective = LanguageModel(T5(config), logit_chunks=logit_chunks)
+    objective = LanguageModel(T5(config), LanguageModelLoss(logit_chunks=logit_chunks))
     slices, *inner = shape
     mesh = make_mesh(*inner, devices=jax.devices()[: math.prod(shape)], num_slices=slices)
     optimizer = keep_gradients()
     shardings = shardings_of(abstract_state(objective, optimizer, mesh, rules))
     given = stack_layers(params) if config.scan_layers else params
     state = create_state(objective, optimizer, mesh, 0, given, rules)
-    options = StepOptions(accumulate=accumulate)
-    step = compile_step(objective, optimizer, mesh, shardings, options, rules)
+    place = place_on(mesh, rules)
+    step = compile_step(objective, optimizer, place, shardings, accumulate=accumulate)
     state, metrics = step(state, batch_of_rows(), jax.random.key(0))
     assert shardings_of(state) == shardings
     return jax.device_get((metrics["loss"], unstack_layers(state.opt_state)))

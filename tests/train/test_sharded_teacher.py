@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import gin
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,17 +11,16 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from distill_jax.data.distillation import Target, word_batches
-from distill_jax.distill.objectives import DistillationWeights, TaggerDistillation
 from distill_jax.distill.online import OnlineDistillation, OnlineTeacher
+from distill_jax.distill.tags import DistillationWeights, TaggerDistillation
 from distill_jax.models import partitioning
 from distill_jax.models.bilstm import BiLSTMTagger
 from distill_jax.models.stacking import stack_layers
 from distill_jax.models.t5 import T5
-from distill_jax.parallel.mesh import make_mesh
+from distill_jax.parallel.mesh import Placement
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sentscore import LabelTrie
-from distill_jax.train.loop import _place_frozen
-from distill_jax.train.state import abstract_state, create_state, shardings_of
+from distill_jax.train.state import abstract_frozen, abstract_state, create_state, shardings_of
 from distill_jax.train.step import compile_step
 from distill_jax.vocab import ByteVocabulary
 from tests.tiny import BILSTM_CONFIG, LABELS, T5_CONFIG, WORDS, bilstm_params, t5_params
@@ -49,17 +47,21 @@ def objective(*, scan_layers: bool) -> OnlineDistillation:
     )
 
 
-def one_step(mesh: Any, *, scan_layers: bool) -> tuple[Any, Any]:
+def one_step(place: partitioning.Place, *, scan_layers: bool) -> tuple[Any, Any]:
     """Metrics and parameters after a step, and the teacher in its place."""
     online, optimizer = objective(scan_layers=scan_layers), optax.sgd(0.1)
     params = t5_params(CONFIG, seed=7)
-    frozen, places = _place_frozen(online, stack_layers(params) if scan_layers else params, mesh)
-    state = create_state(online, optimizer, mesh, 0, bilstm_params(BILSTM_CONFIG))
+    places = shardings_of(abstract_frozen(online, place))
+    frozen = jax.tree.map(jax.device_put, stack_layers(params) if scan_layers else params, places)
+    assert place.mesh is not None
+    state = create_state(
+        online, optimizer, place.mesh, 0, bilstm_params(BILSTM_CONFIG), place.rules
+    )
     step = compile_step(
         online,
         optimizer,
-        mesh,
-        shardings_of(abstract_state(online, optimizer, mesh)),
+        place,
+        shardings_of(abstract_state(online, optimizer, place.mesh, place.rules)),
         frozen_shardings=places,
     )
     untagged = [Target(words, np.zeros(len(words), np.int32), known=False) for words in SENTENCES]
@@ -72,10 +74,9 @@ def one_step(mesh: Any, *, scan_layers: bool) -> tuple[Any, Any]:
 def test_rules_of_its_own_change_where_it_is_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    expected, expected_params = one_step(make_mesh(devices=jax.devices()[:1]), scan_layers=False)[0]
-    gin.parse_config(
-        "teacher/logical_axis_rules.overrides = {'embed': None, 'mlp': ('model', 'fsdp')}"
-    )
+    expected, expected_params = one_step(Placement(first_devices=1).place(), scan_layers=False)[0]
+    teacher_axis_rules = {"embed": None, "mlp": ("model", "fsdp")}
+    placement = Placement(data=2, fsdp=2, model=2, teacher_axis_rules=teacher_axis_rules)
     in_force: set[Any] = set()
     spec_of = partitioning.mesh_spec
 
@@ -84,7 +85,7 @@ def test_rules_of_its_own_change_where_it_is_and_nothing_else(
         return spec_of(names, shape, mesh, rules)
 
     monkeypatch.setattr(partitioning, "mesh_spec", recorded)
-    (found, params), frozen = one_step(make_mesh(data=2, fsdp=2, model=2), scan_layers=True)
+    (found, params), frozen = one_step(placement.place(), scan_layers=True)
     assert in_force == {("model", "fsdp")}  # of activations, which only a T5 has here
     kernel = frozen["encoder"]["layers"]["mlp"]["wi_0"]["kernel"]
     assert kernel.sharding.spec == P(None, None, ("model", "fsdp"))
@@ -96,15 +97,14 @@ def test_rules_of_its_own_change_where_it_is_and_nothing_else(
 
 
 def test_without_rules_of_its_own_it_is_where_its_training_would_have_it() -> None:
-    mesh = make_mesh(data=2, fsdp=2, model=2)
-    gin.parse_config("logical_axis_rules.overrides = {'vocab': 'fsdp'}")
-    _, places = _place_frozen(objective(scan_layers=False), t5_params(CONFIG), mesh)
+    place = Placement(data=2, fsdp=2, model=2, axis_rules={"vocab": "fsdp"}).place()
+    places = shardings_of(abstract_frozen(objective(scan_layers=False), place))
     assert places["encoder"]["layers_0"]["mlp"]["wi_0"]["kernel"].spec == P("fsdp", "model")
     assert places["token_embedder"]["embedding"].spec == P("fsdp", None)
 
 
 def test_the_students_rules_hold_again_behind_the_teacher() -> None:
-    mesh = make_mesh(data=2, fsdp=2, model=2)
+    mesh = Placement(data=2, fsdp=2, model=2).mesh()
 
     @jax.jit
     def place(x: jax.Array) -> list[jax.Array]:

@@ -20,10 +20,13 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from distill_jax.distill.objectives import Batch, Sums
-from distill_jax.parallel.mesh import make_mesh
-from distill_jax.train.loop import Evaluate, Outcome, Schedule, fit
-from distill_jax.train.optimizers import adamw
+from distill_jax.parallel.mesh import Placement
+from distill_jax.train.loop import fit
+from distill_jax.train.objective import Batch, Sums
+from distill_jax.train.optimizers import AdamW
+from distill_jax.train.same_run import NO_ORIGIN, Origin
+from distill_jax.train.selection import Evaluate, Outcome
+from distill_jax.train.training import Schedule, Training
 
 BATCH = 8
 ROWS, EMBED, MLP = 16, 8, 16
@@ -57,7 +60,10 @@ class Regression:
             "odd": parameter(3, ("embed", "mlp"), 3, 5),
         }
 
-    def loss(self, params: Any, batch: Batch, key: jax.Array | None) -> Sums:
+    def init_frozen(self, key: jax.Array) -> None:
+        """There is no teacher."""
+
+    def loss(self, params: Any, frozen: Any, batch: Batch, key: jax.Array | None) -> Sums:
         hidden = jnp.tanh(params["embedding"][batch["ids"]] @ params["kernel"])
         if key is not None and self.noise:
             hidden *= 1 + self.noise * jax.random.normal(key, hidden.shape)
@@ -95,30 +101,53 @@ def score(params: Any) -> dict[str, float]:
 SCHEDULE = Schedule(train_steps=12, eval_period=2, checkpoint_period=3, log_period=5)
 
 
+TWO_DEVICES = Placement(first_devices=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """An optimizer of Optax's as a `Training` wants one."""
+
+    transformation: optax.GradientTransformation
+    learning_rate: float = 0.0
+
+    def make(self) -> optax.GradientTransformation:
+        return self.transformation
+
+    def learning_rate_at(self, step: int) -> float:
+        return self.learning_rate
+
+
+def training(directory: Path, **changes: Any) -> Training:
+    """How the toy is trained, on two devices; `changes` are fields of `Training`."""
+    settings: dict[str, Any] = {
+        "batch_size": BATCH,
+        "optimizer": AdamW(learning_rate=0.05),
+        "schedule": SCHEDULE,
+        "seed": 5,
+        "placement": TWO_DEVICES,
+    }
+    return Training(model_dir=str(directory), **(settings | changes))
+
+
 def run(
     directory: Path,
     evaluate: Evaluate = score,
     *,
-    schedule: Schedule = SCHEDULE,
-    optimizer: optax.GradientTransformation | None = None,
     data: Any = None,
     objective: Regression | None = None,
-    **options: Any,
+    origin: Origin = NO_ORIGIN,
+    initial_params: Any = None,
+    **changes: Any,
 ) -> Outcome:
-    """Trains the toy on two devices."""
-    settings: dict[str, Any] = {
-        "batch_size": BATCH,
-        "mesh": make_mesh(devices=jax.devices()[:2]),
-        "seed": 5,
-    }
+    """Trains the toy; `changes` are fields of `Training`."""
     return fit(
         objective or Regression(),
         make_data() if data is None else data,
         evaluate,
-        model_dir=str(directory),
-        optimizer=optimizer or adamw(0.05),
-        schedule=schedule,
-        **(settings | options),
+        training(directory, **changes),
+        initial_params=None if initial_params is None else lambda: initial_params,
+        origin=origin,
     )
 
 

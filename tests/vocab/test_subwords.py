@@ -21,6 +21,7 @@ from distill_jax.vocab import (
     load_vocabulary,
     train_sentencepiece,
 )
+from distill_jax.vocab.sentencepiece import Sample
 
 TEXTS = [
     "play wow by jon theodore",
@@ -268,10 +269,10 @@ def test_a_sidecar_speaks_for_its_own_model_only(tmp_path: Path) -> None:
 def test_training_is_deterministic(tmp_path: Path) -> None:
     models = []
     for name in ("a", "b"):
-        train_sentencepiece(TEXTS, 60, tmp_path / name, seed=3, max_texts=4)
+        train_sentencepiece(TEXTS, 60, tmp_path / name, sample=Sample(4, seed=3))
         models.append((tmp_path / name / "spiece.model").read_bytes())
     assert models[0] == models[1]
-    train_sentencepiece(TEXTS, 60, tmp_path / "c", seed=4, max_texts=3)
+    train_sentencepiece(TEXTS, 60, tmp_path / "c", sample=Sample(3, seed=4))
     assert (tmp_path / "c" / "spiece.model").read_bytes() != models[0]
 
 

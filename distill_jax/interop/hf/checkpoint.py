@@ -114,6 +114,27 @@ class HfCheckpoint:
         for parameter in self._parameters:
             yield parameter, functools.partial(self._read, parameter.hf_name)
 
+    def read(self) -> Params:
+        """All parameters, NumPy float32.
+
+        Kernels are transposed views, so nothing is held twice but the tensor being widened.
+        """
+        params: Params = {}
+        for parameter, load in self.parameters():
+            if parameter.hf_name == LM_HEAD and self.shares_embedding:
+                array = params["token_embedder"]["embedding"]
+            else:
+                array = load()
+            level = params
+            for name in parameter.path[:-1]:
+                level = level.setdefault(name, {})
+            level[parameter.path[-1]] = array.T if parameter.transposed else array
+        return params
+
+    def embedding(self) -> FloatArray:
+        """The token embedding alone, float32[rows, width]."""
+        return self._read(EMBEDDING)
+
     def _read(self, name: str) -> FloatArray:
         array = read_tensor(self._entries[name])
         if name == LM_HEAD and self._lm_head_factor is not None:
@@ -124,9 +145,8 @@ class HfCheckpoint:
 def read_hf(directory: str | os.PathLike[str]) -> tuple[T5Config, Params]:
     """Reads a checkpoint of T5, Flan-T5, mT5, umT5 or ByT5.
 
-    Tensors stored in bfloat16 or float16 become float32. Kernels are transposed views, so nothing
-    is held twice but the tensor being widened: the memory needed is that of the parameters, and of
-    the largest tensor as it is stored where that is not float32.
+    Tensors stored in bfloat16 or float16 become float32: the memory needed is that of the parameters,
+    and of the largest tensor as it is stored where that is not float32.
 
     Returns:
         The configuration (activations float32) and the parameters, NumPy float32.
@@ -135,17 +155,7 @@ def read_hf(directory: str | os.PathLike[str]) -> tuple[T5Config, Params]:
         UserError: in one line, naming file, tensor and remedy.
     """
     checkpoint = HfCheckpoint(directory)
-    params: Params = {}
-    for parameter, load in checkpoint.parameters():
-        if parameter.hf_name == LM_HEAD and checkpoint.shares_embedding:
-            array = params["token_embedder"]["embedding"]
-        else:
-            array = load()
-        level = params
-        for name in parameter.path[:-1]:
-            level = level.setdefault(name, {})
-        level[parameter.path[-1]] = array.T if parameter.transposed else array
-    return checkpoint.config, params
+    return checkpoint.config, checkpoint.read()
 
 
 def write_hf(

@@ -19,6 +19,10 @@ from distill_jax.errors import UserError
 from distill_jax.models.t5_config import MlpActivation, T5Config
 
 T5_TYPES = ("t5", "mt5", "umt5", "byt5")
+NOT_T5 = {
+    "longt5": "whose local attention is not supported; use a T5, mT5, umT5, ByT5 or Flan-T5 checkpoint"
+}
+"""Values of `model_type` that look like a T5's: what is wrong with each, and the remedy."""
 
 # Both names of the activation that T5 calls "gelu" in "gated-gelu": the tanh approximation.
 _ACTIVATION_OF: dict[str, MlpActivation] = {
@@ -90,11 +94,8 @@ def check_model_type(fields: dict[str, Any], where: str) -> str:
         UserError: it describes something else.
     """
     model_type = fields.get("model_type")
-    if model_type == "longt5":
-        raise UserError(
-            f"{where}: model_type is 'longt5', whose local attention is not supported; use a T5, "
-            "mT5, umT5, ByT5 or Flan-T5 checkpoint"
-        )
+    if reason := NOT_T5.get(str(model_type)):
+        raise UserError(f"{where}: model_type is {model_type!r}, {reason}")
     if model_type not in T5_TYPES:
         raise UserError(
             f"{where}: model_type is {model_type!r}, not one of {', '.join(T5_TYPES)}; use a T5, "

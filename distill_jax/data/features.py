@@ -1,0 +1,72 @@
+"""The arrays of a training batch, by name: what batches hold and objectives read.
+
+B counts rows, L words (padded), S source tokens, T target tokens, C characters and K tags. Batches are NumPy
+arrays where they are made and JAX arrays in the step.
+"""
+
+from typing import Any, NotRequired, TypedDict
+
+Array = Any
+"""`np.ndarray` on the host, `jax.Array` in the step."""
+
+
+class TagTargets(TypedDict):
+    """What every student of tags learns from.
+
+    `tags` int32[B, L] are gold or a teacher's; `tag_weights` and `kl_weights` float32[B, L] weigh
+    the two terms of the loss, 0 at padding and, for the KL term, at words without a teacher;
+    `teacher_scores` float32[B, L, K] are the teacher's u, not read at words of weight 0.
+    """
+
+    tags: Array
+    tag_weights: Array
+    kl_weights: Array
+    teacher_scores: Array
+
+
+class WordBatch(TagTargets):
+    """A BiLSTM's: `word_ids` int32[B, L] and `char_ids` int32[B, L, C], 0 for padding."""
+
+    word_ids: Array
+    char_ids: Array
+
+
+class SubwordBatch(TagTargets):
+    """An encoder tagger's: `tokens` int32[B, S], 0 for padding, and each word's `first` int32[B,
+    L], -1 behind."""
+
+    tokens: Array
+    first: Array
+
+
+class Seq2SeqBatch(TypedDict):
+    """An encoder-decoder's, rows of one or several examples; names are those of t5x.
+
+    Tokens and segments are int32[B, S] and [B, T]; segments count from 1, 0 is padding. Without
+    `decoder_loss_weights` float32[B, T] every token of a segment counts 1.
+    """
+
+    encoder_input_tokens: Array
+    encoder_segment_ids: Array
+    decoder_input_tokens: Array
+    decoder_target_tokens: Array
+    decoder_segment_ids: Array
+    decoder_loss_weights: NotRequired[Array]
+
+
+class SentBatch(Seq2SeqBatch, TagTargets):
+    """A T5 student's: one sentence a row, of `num_words` int32[B]."""
+
+    num_words: Array
+
+
+class TeacherInputs(TypedDict):
+    """What a teacher within the step reads besides.
+
+    `teacher_tokens` int32[B, S] are its SenT′ input, `num_words` int32[B], and `known_tags` bool[B]
+    marks rows whose `tags` are to stay.
+    """
+
+    teacher_tokens: Array
+    num_words: Array
+    known_tags: Array

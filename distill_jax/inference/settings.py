@@ -1,0 +1,64 @@
+"""How a model is used to tag, beyond the model itself."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from distill_jax.errors import UserError
+from distill_jax.sentscore import Normaliser
+
+TaggerFormat = Literal["sent_prime", "word_tags"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TaggerSettings:
+    """How a model is used to tag.
+
+    Attributes:
+        format: `sent_prime` for an encoder-decoder that writes SenT', `word_tags` for a model that
+            gives each word its tag scores.
+        normaliser: of SenTScore; of no effect with `word_tags`.
+        temperature: divides the log-likelihoods before they become posteriors.
+        thresholds: for labels that have one, the score below which a span is dropped.
+        max_chars: of a word, for a model that reads characters.
+        single_token_tags: whether each tag is one token of its own instead of its label's text; of
+            no effect with `word_tags`.
+
+    Raises:
+        UserError: a value is not one of those possible.
+    """
+
+    format: TaggerFormat = "sent_prime"
+    normaliser: Normaliser = "vocab"
+    temperature: float = 1.0
+    thresholds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    max_chars: int = 20
+    single_token_tags: bool = False
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("format", get_args(TaggerFormat)),
+            ("normaliser", get_args(Normaliser)),
+        ):
+            if getattr(self, name) not in known:
+                raise UserError(f"{name} is {getattr(self, name)!r}; use {' or '.join(known)}")
+        if not _is_number(self.temperature) or not self.temperature > 0:
+            raise UserError(f"temperature is {self.temperature!r}; use a number above 0")
+        if not isinstance(self.thresholds, Mapping) or not all(
+            _is_number(value) for value in self.thresholds.values()
+        ):
+            raise UserError(f"thresholds are {self.thresholds!r}; give each label a number")
+        if not isinstance(self.max_chars, int) or self.max_chars < 1:
+            raise UserError(f"max_chars is {self.max_chars!r}; use a whole number from 1")
+        if not isinstance(self.single_token_tags, bool):
+            raise UserError(f"single_token_tags is {self.single_token_tags!r}; use true or false")
+
+    def to_fields(self) -> dict[str, Any]:
+        """As they stand in `tagger.json`."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**fields, "thresholds": dict(self.thresholds)}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,30 @@
+"""How runs score a model on sentences with tags."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from distill_jax.errors import UserError
+from distill_jax.inference import Predictor, evaluate, scalars
+from distill_jax.tagging import Sentence
+from distill_jax.train.selection import Evaluate
+
+
+def dev_evaluation(predictor: Predictor, dev: Sequence[Sentence]) -> Evaluate:
+    """Scores parameters on the dev split; selection is by micro-F1, as in the paper.
+
+    Raises `UserError` if the split is empty.
+    """
+    if not dev:
+        raise UserError("the dev split is empty; check EVAL_SPLIT, its file and the few-shot sizes")
+    words = [sentence.words for sentence in dev]
+
+    def score(params: Any) -> dict[str, float]:
+        start = time.monotonic()
+        predictions = predictor.predict(jax.device_put(params), words)
+        scores = scalars(evaluate(predictor.labels, dev, predictions))
+        return {"selection": scores["f1"], **scores, "seconds": time.monotonic() - start}
+
+    return score

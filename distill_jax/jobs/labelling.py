@@ -1,0 +1,77 @@
+"""Labelling: a teacher's tags and scores for sentences, kept for students."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from distill_jax.configuration import setting
+from distill_jax.errors import UserError
+from distill_jax.kinds.t5_start import T5Start
+from distill_jax.labels.store import StoreOptions, TeacherLabels, write_store
+from distill_jax.model_dir.directory import model_hash
+from distill_jax.models.t5_config import T5Execution
+from distill_jax.parallel.mesh import Placement
+from distill_jax.sentscore import Normaliser
+from distill_jax.tagger import Tagger
+from distill_jax.tagging import Sentence
+
+
+def label(
+    tagger: Tagger,
+    model_dir: str | os.PathLike[str],
+    sentences: Sequence[Sentence],
+    directory: str | os.PathLike[str],
+    *,
+    options: StoreOptions = StoreOptions(),  # noqa: B008 (immutable)
+    progress: Callable[[int], None] | None = None,
+) -> TeacherLabels | None:
+    """Writes a teacher-label store, or what is missing of it.
+
+    Args:
+        tagger: the teacher, loaded from `model_dir`.
+        model_dir: whose content the store is tied to.
+        sentences: each once: a store is looked up by words.
+        directory: of the store.
+        options: how it is laid out, and this process's share.
+        progress: hears the number of sentences of every shard done.
+
+    Returns:
+        The store; None where other processes have not finished their share.
+
+    Raises:
+        UserError: as `labels.store.write_store`.
+    """
+    settings = {"teacher_sha256": model_hash(model_dir), "decoder": tagger.decoder}
+    return write_store(
+        Path(directory),
+        sentences,
+        tagger.labels,
+        tagger.label,
+        settings=settings,
+        options=options,
+        progress=progress,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelRun:
+    """One batch of a teacher's SenTScores, for `distill-jax compile`.
+
+    Attributes:
+        model: the teacher.
+        execution: how it is computed.
+        batch_size: sentences.
+        normaliser: of SenTScore.
+        placement: over which devices.
+    """
+
+    model: T5Start = setting(T5Start())
+    execution: T5Execution = setting(T5Execution())
+    batch_size: int = setting(macro="BATCH_SIZE")
+    normaliser: Normaliser = setting("vocab", macro="NORMALISER")
+    placement: Placement = setting(Placement())
+
+    def run(self) -> None:
+        """Raises `UserError`: to label sentences there is `distill-jax label`."""
+        raise UserError("LabelRun is for distill-jax compile; to label, run distill-jax label")

@@ -1,0 +1,1 @@
+"""Kinds of taggers, a file each: configuration, files, batches, objective, predictor, start."""

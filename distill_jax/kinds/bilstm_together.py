@@ -1,0 +1,296 @@
+"""BiLSTM students trained together (`train.many`): any number of seeds, λ, τ and training sets.
+
+No kind of its own: what leaves it are BiLSTMs as any others. The members of a group share labels,
+architecture and schedule, and one compiled program.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from distill_jax.data.distillation import MAX_CHARS, word_batches
+from distill_jax.distill.tags import TaggerDistillation, TagLoss
+from distill_jax.errors import UserError
+from distill_jax.inference import Prediction, evaluate, scalars
+from distill_jax.inference.batches import batches_by_length, padded_batch_size
+from distill_jax.inference.words import (
+    WORD_BUCKETS,
+    best_sequences,
+    encode_batch,
+    log_probabilities_of,
+    without_words,
+)
+from distill_jax.integers import round_up
+from distill_jax.kinds.base import Lesson, Student
+from distill_jax.kinds.bilstm import BiLSTMStudent
+from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger, with_word_embeddings
+from distill_jax.parallel.mesh import Placement, batch_sharding
+from distill_jax.tagging import LabelSet, Sentence
+from distill_jax.train.many import Member, fit_many, map_members, members_on_mesh, stack_padded
+from distill_jax.train.selection import Outcome
+from distill_jax.train.training import Training
+from distill_jax.vocab import WordVocabulary
+
+WORD_ROWS, CHAR_ROWS = 1024, 32
+"""Embeddings of the program have a multiple of so many rows: groups of students whose vocabularies
+differ little then share a compiled program."""
+
+VARIED = ("kl_weight", "temperature")
+"""The fields of a loss, λ and τ, in which students trained together may differ."""
+
+_EMBEDDINGS = {"word_embedding": "num_words", "char_embedding": "num_chars"}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedStudent:
+    """A student with its own vocabulary; parameters are host arrays of the configuration's shapes.
+
+    `varied` are λ and τ of its loss, by the names of their fields.
+    """
+
+    name: str
+    seed: int
+    varied: Mapping[str, float]
+    config: BiLSTMConfig
+    vocabulary: WordVocabulary
+    outcome: Outcome
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it consists of."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.outcome.params))
+
+
+def as_bilstm(student: Student) -> BiLSTMStudent:
+    """A student that can be trained together with others; raises `UserError` if it cannot."""
+    if not isinstance(student, BiLSTMStudent):
+        raise UserError(
+            f"students trained together are BiLSTMs, and this one is of the kind {student.kind!r}; "
+            "bind @BiLSTMStudent(), or train it alone"
+        )
+    return student
+
+
+def train_together(
+    architecture: BiLSTMStudent,
+    lessons: Mapping[str, Lesson],
+    dev: Sequence[Sentence],
+    training: Training,
+    say: Callable[[str], None] | None = None,
+) -> list[TrainedStudent]:
+    """Trains BiLSTM students together, each selected on `dev` by its F1.
+
+    Each becomes what `BiLSTMStudent.learner` and `train.loop.fit` would have made of its lesson, up to
+    rounding.
+
+    Args:
+        architecture: of all students.
+        lessons: by the students' names. They differ in targets, λ, τ and the seed of their training.
+        dev: sentences with tags.
+        training: of all students, but for its seed; nothing is kept in its `model_dir`.
+        say: hears a line at every evaluation; None writes it to standard error.
+
+    Raises:
+        UserError: there are no dev sentences, or as `train.many.fit_many`.
+        ValueError: the lessons have different labels or options of the KL term, or a teacher within
+            the step.
+    """
+    if not dev:
+        raise UserError("the dev split is empty; give the few-shot task dev sentences")
+    labels, loss = _shared(list(lessons.values()))
+    vocabularies = {name: architecture.vocabulary(lesson) for name, lesson in lessons.items()}
+    program = architecture.model.replace(
+        num_words=round_up(max(v.num_words for v in vocabularies.values()), WORD_ROWS),
+        num_chars=round_up(max(v.num_chars for v in vocabularies.values()), CHAR_ROWS),
+        num_tags=labels.num_tags,
+    )
+    module = BiLSTMTagger(program)
+    mesh = training.placement.mesh()
+    members = [
+        Member(
+            name,
+            lesson.training.seed,
+            word_batches(
+                lesson.targets,
+                vocabularies[name],
+                labels.num_tags,
+                batch_size=training.batch_size,
+                seed=lesson.training.seed,
+            ),
+            _varied(lesson.loss),
+            _start(architecture, module, lesson, vocabularies[name]),
+        )
+        for name, lesson in lessons.items()
+    ]
+    evaluation = StudentEvaluation(
+        module,
+        list(vocabularies.values()),
+        labels,
+        dev,
+        mesh,
+        batch_size=training.eval_batch_size,
+    )
+    outcomes = fit_many(
+        lambda varied: TaggerDistillation(module, _with(loss, varied)),
+        members,
+        evaluation.score,
+        optimizer=training.optimizer.make(),
+        schedule=training.schedule,
+        mesh=mesh,
+        say=say,
+    )
+    trained = []
+    for (name, lesson), outcome in zip(lessons.items(), outcomes, strict=True):
+        vocabulary = vocabularies[name]
+        config = program.replace(num_words=vocabulary.num_words, num_chars=vocabulary.num_chars)
+        own = dataclasses.replace(outcome, params=_own_rows(outcome.params, config))
+        trained.append(
+            TrainedStudent(
+                name, lesson.training.seed, _varied(lesson.loss), config, vocabulary, own
+            )
+        )
+    return trained
+
+
+def predict_together(
+    trained: Sequence[TrainedStudent],
+    labels: LabelSet,
+    sentences: Sequence[Sentence],
+    placement: Placement = Placement(),
+) -> list[list[Prediction]]:
+    """The predictions of students of the same architecture for the same sentences, student by student."""
+    mesh = placement.mesh()
+    config = trained[0].config.replace(
+        num_words=round_up(max(one.config.num_words for one in trained), WORD_ROWS),
+        num_chars=round_up(max(one.config.num_chars for one in trained), CHAR_ROWS),
+    )
+    stacked = stack_padded(
+        [_with_rows(one.outcome.params, config) for one in trained],
+        members_on_mesh(len(trained), mesh),
+    )
+    evaluation = StudentEvaluation(
+        BiLSTMTagger(config), [one.vocabulary for one in trained], labels, sentences, mesh
+    )
+    return evaluation.predict(jax.device_put(stacked, batch_sharding(mesh)))
+
+
+class StudentEvaluation:
+    """Tags the same sentences with all members of stacked parameters, in one program.
+
+    Vocabularies are the members' own, in their order; the model's embeddings hold the largest.
+    """
+
+    def __init__(
+        self,
+        module: BiLSTMTagger,
+        vocabularies: Sequence[WordVocabulary],
+        labels: LabelSet,
+        sentences: Sequence[Sentence],
+        mesh: Mesh,
+        *,
+        batch_size: int = 32,
+    ) -> None:
+        self._labels = labels
+        self._sentences = sentences
+        self._members = len(vocabularies)
+        self._batches: list[tuple[np.ndarray, jax.Array, jax.Array]] = []
+        surplus = members_on_mesh(len(vocabularies), mesh) - len(vocabularies)
+        lengths = [len(sentence.words) for sentence in sentences]
+        for length, indices in batches_by_length(lengths, batch_size, WORD_BUCKETS):
+            words = [sentences[index].words for index in indices]
+            shape = (padded_batch_size(len(indices), batch_size), length, MAX_CHARS)
+            encoded = [encode_batch(vocabulary, words, shape) for vocabulary in vocabularies]
+            nothing = encode_batch(vocabularies[0], [], shape)
+            word_ids, char_ids = zip(*encoded, *[nothing] * surplus, strict=True)
+            placed = jax.device_put((np.stack(word_ids), np.stack(char_ids)), batch_sharding(mesh))
+            self._batches.append((indices, *placed))
+        self._log_probabilities = jax.jit(map_members(log_probabilities_of(module), mesh))
+
+    def predict(self, params: Any) -> list[list[Prediction]]:
+        """Each member's predictions for the sentences, as `WordPredictor` makes them of one."""
+        nothing = without_words(self._labels)
+        predictions = [[nothing] * len(self._sentences) for _ in range(self._members)]
+        for indices, word_ids, char_ids in self._batches:
+            scores_MxBxLxK = np.asarray(self._log_probabilities(params, word_ids, char_ids))
+            scores_MxBxLxK = scores_MxBxLxK[: self._members, : len(indices)]
+            lengths = [len(self._sentences[index].words) for index in indices]
+            # All members' sentences as one batch: a loop over the words of each would take longer.
+            flat = scores_MxBxLxK.reshape(-1, *scores_MxBxLxK.shape[2:])
+            best = iter(best_sequences(flat, lengths * self._members))
+            for of_member in predictions:
+                for index in indices:
+                    of_member[index] = next(best)
+        return predictions
+
+    def score(self, params: Any) -> list[dict[str, float]]:
+        """Each member's metrics; selection is by micro-F1."""
+        results = (
+            scalars(evaluate(self._labels, self._sentences, predictions))
+            for predictions in self.predict(params)
+        )
+        return [{"selection": result["f1"], **result} for result in results]
+
+
+def _varied(loss: TagLoss) -> dict[str, float]:
+    """λ and τ of a loss, which are numbers of the program: members have their own."""
+    return {name: float(getattr(loss, name)) for name in VARIED if hasattr(loss, name)}
+
+
+def _with(loss: Any, varied: Mapping[str, Any]) -> TagLoss:
+    """A loss with another λ and τ."""
+    changed: TagLoss = dataclasses.replace(loss, **varied)
+    return changed
+
+
+def _shared(lessons: Sequence[Lesson]) -> tuple[LabelSet, TagLoss]:
+    """The labels of all lessons, and a loss whose options are those of all."""
+    labels, loss = lessons[0].labels, lessons[0].loss
+    for lesson in lessons:
+        if lesson.labels != labels:
+            raise ValueError("students trained together need the same labels")
+        if lesson.teacher is not None:
+            raise ValueError("students trained together have no teacher within the step")
+        if _with(lesson.loss, _varied(loss)) != loss:
+            raise ValueError(
+                "the losses of students trained together differ in λ and τ alone, not in how the KL term is "
+                "computed"
+            )
+    return labels, loss
+
+
+def _start(
+    architecture: BiLSTMStudent, module: BiLSTMTagger, lesson: Lesson, vocabulary: WordVocabulary
+) -> dict[str, Any] | None:
+    """What the seed gives, with the student's word embeddings in the first rows; None without any."""
+    seed = lesson.training.seed
+    make = architecture.vectors.start(vocabulary, module.config.word_dim, lesson.resources, seed)
+    if make is None:
+        return None
+    embeddings_VxE = make()
+    drawn = nn.unbox(module.initial(jax.random.key(seed)))
+    missing = module.config.num_words - len(embeddings_VxE)
+    return with_word_embeddings(drawn, np.pad(embeddings_VxE, ((0, missing), (0, 0))))
+
+
+def _own_rows(params: Any, config: BiLSTMConfig) -> dict[str, Any]:
+    """Without the rows of the embeddings that no word or character of the student has."""
+    own = {
+        name: {"embedding": params[name]["embedding"][: getattr(config, rows)].copy()}
+        for name, rows in _EMBEDDINGS.items()
+    }
+    return {**params, **own}
+
+
+def _with_rows(params: Any, config: BiLSTMConfig) -> dict[str, Any]:
+    """With rows of zeros, up to those of the configuration."""
+    padded = {}
+    for name, rows in _EMBEDDINGS.items():
+        embedding = params[name]["embedding"]
+        missing = getattr(config, rows) - len(embedding)
+        padded[name] = {"embedding": np.pad(embedding, ((0, missing), (0, 0)))}
+    return {**params, **padded}

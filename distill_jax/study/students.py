@@ -1,0 +1,192 @@
+"""The students of a cell: BiLSTMs that are trained together, and students of other kinds."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from distill_jax.inference import Prediction
+from distill_jax.jobs.resources import RunResources
+from distill_jax.jobs.student import StudentRun
+from distill_jax.jobs.targets import student_targets
+from distill_jax.kinds.base import Lesson, Model
+from distill_jax.kinds.bilstm_together import TrainedStudent, predict_together, train_together
+from distill_jax.labels.record import TeacherLabel
+from distill_jax.model_dir.directory import save_model
+from distill_jax.study.cell_data import CellData
+from distill_jax.study.grid import Cell, Silver, Taught, crossed
+from distill_jax.study.measuring import ModelFacts, row_of, timed_predictions
+from distill_jax.study.recipe import Recipe, other_of, with_values
+from distill_jax.study.results import BILSTM, Row
+from distill_jax.study.teachers import TrainingFacts
+from distill_jax.tagger import Tagger
+from distill_jax.tagging import LabelSet
+
+GOLD_ONLY = f"{BILSTM}-gold"
+
+
+class Assignment(NamedTuple):
+    """A BiLSTM that is to be trained: what it has of the teacher (None: nothing), and its lesson."""
+
+    taught: Taught | None
+    lesson: Lesson
+
+
+class TaggedTest(NamedTuple):
+    """A BiLSTM that was trained, and its predictions for the test sentences."""
+
+    student: TrainedStudent
+    taught: Taught | None
+    predictions: list[Prediction]
+
+
+def assignments(
+    cell: Cell,
+    data: CellData,
+    recipe: Recipe,
+    counts: Mapping[Silver, int],
+    labels: Sequence[TeacherLabel],
+) -> dict[str, Assignment]:
+    """The BiLSTMs of a cell by name: first that of gold alone, then every silver size with every λ.
+
+    Args:
+        cell, data, recipe: what for, and from which sentences.
+        counts: silver sentences of each size.
+        labels: the teacher's, of the gold sentences and then of the largest silver set.
+    """
+    run = recipe.students
+    training = dataclasses.replace(run.training, seed=cell.seed)
+    resources = RunResources(run.data.sources, cell.task)
+    gold_alone = with_values(run.loss, kl_weight=0.0, temperature=1.0)
+    targets = student_targets(data.gold, data.labels, None)
+    lesson = Lesson(data.labels, targets, gold_alone, training, resources)
+    of_gold = len(labels) - max(counts.values(), default=0)
+    assigned = {GOLD_ONLY: Assignment(None, lesson)}
+    for taught in crossed(counts, recipe.lambdas):
+        chosen = labels[: of_gold + taught.sentences]
+        targets = student_targets(data.gold, data.labels, chosen, run.data.confidence_weighting)
+        loss = with_values(run.loss, kl_weight=taught.kl_weight)
+        lesson = Lesson(data.labels, targets, loss, training, resources)
+        assigned[taught.name(BILSTM)] = Assignment(taught, lesson)
+    return assigned
+
+
+def train_bilstms(
+    assigned: Mapping[str, Assignment],
+    data: CellData,
+    recipe: Recipe,
+    say: Callable[[str], None],
+) -> list[TaggedTest]:
+    """Trains a cell's BiLSTMs together, and tags its test sentences with each."""
+    training = recipe.students.training
+    lessons = {name: assignment.lesson for name, assignment in assigned.items()}
+    trained = train_together(recipe.architecture, lessons, data.dev, training, say)
+    predictions = predict_together(trained, data.labels, data.test, training.placement)
+    return [
+        TaggedTest(student, assigned[student.name].taught, own)
+        for student, own in zip(trained, predictions, strict=True)
+    ]
+
+
+def bilstm_rows(
+    cell: Cell,
+    data: CellData,
+    recipe: Recipe,
+    tagged: Sequence[TaggedTest],
+    *,
+    measure_speed: bool,
+) -> list[Row]:
+    """Their lines of results; one is timed for all, which share an architecture."""
+    rate = None
+    if measure_speed:
+        last = tagged[-1].student
+        tagger = Tagger(Model(last.config, last.outcome.params, last.vocabulary, data.labels))
+        _, rate = timed_predictions(tagger, data.test)
+    return [
+        row_of(
+            cell,
+            data,
+            ModelFacts(
+                name=student.name,
+                model=BILSTM,
+                recipe="gold" if taught is None else "distilled",
+                parameters=student.parameters,
+                training=TrainingFacts.of(student.outcome),
+                taught=taught,
+                run=recipe.students,
+            ),
+            predictions,
+            rate,
+        )
+        for student, taught, predictions in tagged
+    ]
+
+
+def best_distilled(tagged: Sequence[TaggedTest]) -> TaggedTest | None:
+    """The distilled BiLSTM that is best on the dev sentences; None if there is none."""
+    distilled = [one for one in tagged if one.taught is not None]
+    return max(distilled, key=lambda one: one.student.outcome.metrics.get("f1", 0.0), default=None)
+
+
+def save_bilstms(
+    folder: Path, labels: LabelSet, tagged: Sequence[TaggedTest], rows: Sequence[Row]
+) -> None:
+    """Writes a model directory for each; `rows` are their lines of results."""
+    for (student, _, _), row in zip(tagged, rows, strict=True):
+        training = {
+            "recipe": row.recipe,
+            "gold_sentences": row.gold_sentences,
+            "silver_sentences": row.silver_sentences,
+            **student.varied,
+            "seed": student.seed,
+            "steps": student.outcome.best_step,
+        }
+        about = {"role": "student", "metrics": student.outcome.metrics, "training": training}
+        model = Model(
+            student.config,
+            student.outcome.params,
+            student.vocabulary,
+            labels,
+            metadata=about,
+        )
+        save_model(folder / student.name, model)
+
+
+def train_other(
+    run: StudentRun,
+    cell: Cell,
+    data: CellData,
+    recipe: Recipe,
+    counts: Mapping[Silver, int],
+    folder: Path,
+) -> list[Row]:
+    """Trains a student for each λ on the cell's largest silver set, each in a folder of its own.
+
+    Args:
+        run: one of the recipe's `others`.
+        cell, data, recipe: what for.
+        counts: silver sentences of each size.
+        folder: the cell's, with the teacher's labels in `labels`.
+
+    Returns:
+        Their lines of results.
+    """
+    largest, count = max(counts.items(), key=lambda item: item[1], default=(0, 0))
+    rows = []
+    for taught in crossed({largest: count}, recipe.lambdas):
+        name = taught.name(run.student.kind)
+        own = other_of(run, cell, taught, folder / name, folder / "labels")
+        outcome = own.run()
+        tagger = Tagger.load(folder / name / "model")
+        predictions, rate = timed_predictions(tagger, data.test)
+        facts = ModelFacts(
+            name=name,
+            model=f"{run.student.kind}-student",
+            recipe="distilled",
+            parameters=tagger.parameters,
+            training=TrainingFacts.of(outcome),
+            taught=taught,
+            run=own,
+        )
+        rows.append(row_of(cell, data, facts, predictions, rate))
+    return rows
