@@ -43,6 +43,8 @@ TRAIN = [
 ]
 TOKENIZERS = ["tokenizers>=0.22"]
 PLOT = ["matplotlib>=3.10"]
+# Folders that the library `datasets` saved, Parquet and Arrow.
+DATASETS = ["datasets>=4.0"]
 TEST = [
     "beartype>=0.22",
     "hypothesis>=6.140",
@@ -52,12 +54,14 @@ TEST = [
     *TRAIN,
     *TOKENIZERS,
     *PLOT,
+    *DATASETS,
 ]
 EXTRAS = {
     "train": TRAIN,
     # Hugging Face vocabularies and checkpoints.
     "hf": [*TOKENIZERS, "transformers>=5.0"],
     "plot": PLOT,
+    "datasets": DATASETS,
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda13]"],
     "test": TEST,

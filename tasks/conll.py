@@ -1,10 +1,13 @@
 """Folders of files below the data directory, each a task of the folder's name.
 
 The data directory is given by argument (`--data_dir`) or by the environment variable
-DISTILL_JAX_DATA. A set is a folder `NAME/` with a file for each split, `train.conll`, `valid.conll`
-and `test.conll` (`.jsonl` and `.tsv` do as well), and if the labels are not to be those that occur
-in its files, sorted, `labels.txt` with one `name` or `name<TAB>text` a line. The sets named below
-are registered whether they are there or not; any other folder when it is asked for.
+DISTILL_JAX_DATA. A set is a folder `NAME/` with a file for each split, such as `train.conll`,
+`valid.conll` and `test.conll` (`distill_jax.data.folders` has the other names), or a folder that the
+library `datasets` saved. It may hold besides `labels.txt`, one `name` or `name<TAB>text` a line, if the
+labels are not to be those that occur in its files, sorted.
+
+The sets named below are registered whether they are there or not; any other folder when it is asked
+for.
 
 Unlabelled text, `text/NAME.txt` with a sentence a line, is the task `NAME_text`: its last 1,000
 lines are the split `valid`, all others `train`. Where there is no such file but a folder `NAME/`, the
@@ -17,6 +20,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from distill_jax.data.folders import (
+    READING_FILE,
+    SPLITS,
+    files_of_split,
+    looked_for,
+    read_split,
+    split_candidates,
+    split_file,
+)
 from distill_jax.data.locations import DATA_VARIABLE, data_dir
 from distill_jax.data.readers import read_sentences
 from distill_jax.data.seqio_tasks import (
@@ -37,8 +49,6 @@ CARVED = {"mit_restaurant": 815}
 The literature splits MIT Restaurant into 6,845 and 815 but not which; ours are drawn with seed 0.
 """
 
-_SPLITS = ("train", "valid", "test")
-_SUFFIXES = (".conll", ".jsonl", ".tsv")
 _LABELS_FILE = "labels.txt"
 _TEXT_FOLDER, _TEXT_SUFFIX = "text", "_text"
 _VALID_LINES = 1_000
@@ -64,33 +74,29 @@ def _folder(name: str) -> Path:
     return root / name
 
 
-def _split_file(folder: Path, split: str) -> Path | None:
-    paths = (folder / f"{split}{suffix}" for suffix in _SUFFIXES)
-    return next((path for path in paths if path.is_file()), None)
-
-
 def _existing_file(name: str, split: str) -> Path:
     folder = _folder(name)
-    path = _split_file(folder, split)
+    path = split_file(folder, split)
     if path is None:
         raise UserError(
-            f"{folder / (split + _SUFFIXES[0])}: there is no such file; put the {split} split of "
-            f"task {name!r} there, or set another data directory by --data_dir or {DATA_VARIABLE}"
+            f"{folder / (split + '.conll')}: there is no such file; put the {split} split of "
+            f"task {name!r} there ({looked_for(split)}), or set another data directory by --data_dir "
+            f"or {DATA_VARIABLE}"
         )
     return path
 
 
 def _is_carved(name: str) -> bool:
-    return name in CARVED and _split_file(_folder(name), "valid") is None
+    return name in CARVED and split_file(_folder(name), "valid") is None
 
 
 def _sentences(name: str, split: str) -> Iterable[Sentence]:
     if split in ("train", "valid") and _is_carved(name):
         train, valid = carve_validation(
-            read_sentences(_existing_file(name, "train")), CARVED[name], _CARVING_SEED
+            read_split(_existing_file(name, "train")), CARVED[name], _CARVING_SEED
         )
         return train if split == "train" else valid
-    return read_sentences(_existing_file(name, split))
+    return read_split(_existing_file(name, split))
 
 
 def _labels(name: str) -> LabelSet:
@@ -99,26 +105,27 @@ def _labels(name: str) -> LabelSet:
         return LabelSet.load(path)
     # Of all splits: a label set belongs to a task, and test splits have labels that train lacks.
     return LabelSet.from_sentences(
-        itertools.chain.from_iterable(map(read_sentences, _split_files(name)))
+        itertools.chain.from_iterable(map(read_split, _split_files(name)))
     )
 
 
 def _split_files(name: str) -> list[Path]:
     """The files of a set; there is always a training split."""
     _existing_file(name, "train")
-    found = (_split_file(_folder(name), split) for split in _SPLITS)
-    return [path for path in found if path is not None]
+    paths = (split_file(_folder(name), split) for split in SPLITS)
+    return [path for path in paths if path is not None]
 
 
 def _files(name: str, split: str) -> list[Path]:
     """What a split and its label set are made from."""
     if not (split == "valid" and _is_carved(name)):
         _existing_file(name, split)
-    labels = _folder(name) / _LABELS_FILE
-    return [*_split_files(name), *([labels] if labels.exists() else [])]
+    others = (_folder(name) / file for file in (_LABELS_FILE, READING_FILE))
+    files = itertools.chain.from_iterable(map(files_of_split, _split_files(name)))
+    return [*files, *(path for path in others if path.exists())]
 
 
-def _register_folder(name: str, splits: tuple[str, ...] = _SPLITS) -> None:
+def _register_folder(name: str, splits: tuple[str, ...] = SPLITS) -> None:
     register_tagging_task(
         name,
         source=functools.partial(_sentences, name),
@@ -164,7 +171,7 @@ def _register_text(name: str) -> None:
 
 def _register_untagged(name: str, tagged: str) -> None:
     """A folder's sentences as text."""
-    splits = [split for split in _SPLITS if _split_file(_folder(tagged), split) is not None]
+    splits = [split for split in SPLITS if split_file(_folder(tagged), split) is not None]
     if _is_carved(tagged):
         splits.append("valid")
     register_text_task(
@@ -178,17 +185,23 @@ def _register_untagged(name: str, tagged: str) -> None:
 def _resolve(name: str) -> bool:
     if data_dir() is None:
         return False
-    if _split_file(_folder(name), "train") is not None:
-        splits = tuple(split for split in _SPLITS if _split_file(_folder(name), split) is not None)
+    if split_file(_folder(name), "train") is not None:
+        splits = tuple(split for split in SPLITS if split_file(_folder(name), split) is not None)
         _register_folder(name, splits)
         return True
     if name.endswith(_TEXT_SUFFIX) and _text_file(name).is_file():
         _register_text(name)
         return True
     tagged = name.removesuffix(_TEXT_SUFFIX)
-    if tagged != name and _split_file(_folder(tagged), "train") is not None:
+    if tagged != name and split_file(_folder(tagged), "train") is not None:
         _register_untagged(name, tagged)
         return True
+    folder = _folder(name)
+    if folder.is_dir() and folder.name != _TEXT_FOLDER:
+        raise UserError(
+            f"{folder}: there is such a folder, but no training split in it for a task {name!r}; "
+            f"{looked_for('train')}"
+        )
     return False
 
 
@@ -196,7 +209,7 @@ def _names() -> list[str]:
     root = data_dir()
     if root is None or not root.is_dir():
         return []
-    folders = [f.name for f in root.iterdir() if _split_file(f, "train") is not None]
+    folders = [f.name for f in root.iterdir() if f.is_dir() and split_candidates(f, "train")]
     texts = [f"{f.stem}{_TEXT_SUFFIX}" for f in (root / _TEXT_FOLDER).glob("*.txt")]
     return sorted(map(canonical_name, folders + texts))
 

@@ -14,6 +14,7 @@ from distill_jax.cli.decoder_options import (
     positive,
     warm_up,
 )
+from distill_jax.cli.input_options import add_input_options, read_options
 from distill_jax.cli.output import check_file, check_local_options, check_output_options, progress
 from distill_jax.errors import UserError
 
@@ -55,6 +56,7 @@ def add_commands(commands: Any) -> None:
         help="find the temperature that suits these data best and keep it in the model directory; "
         "give dev data, not test data",
     )
+    add_input_options(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
 
@@ -69,8 +71,9 @@ def _evaluate(options: argparse.Namespace) -> None:
         _check_fit(options)
     if options.against and not options.html:
         raise UserError("--against is shown on the page of --html alone; add --html FILE")
+    reading = read_options(options)
     tagger = load_tagger(options, posteriors_for=_needs_posteriors(options))
-    sentences = _gold(options.data, tagger.labels)
+    sentences = _gold(options.data, tagger.labels, reading)
     other = _other(options, sentences)
     predictions, result = _measured(options, tagger, sentences)
     if options.fit_temperature:
@@ -165,11 +168,11 @@ def _needs_posteriors(options: argparse.Namespace) -> str | None:
     return None
 
 
-def _gold(path: str, labels: Any) -> list[Any]:
+def _gold(path: str, labels: Any, reading: Any) -> list[Any]:
     """The sentences of a file, all of which have tags of the label set."""
     from distill_jax.data.readers import read_sentences
 
-    sentences = list(read_sentences(path))
+    sentences = list(read_sentences(path, options=reading))
     if not sentences:
         raise UserError(f"{path}: holds no sentences; give tagged sentences to evaluate on")
     for number, sentence in enumerate(sentences, 1):

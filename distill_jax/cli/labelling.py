@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from distill_jax.cli.decoder_options import add_model_options, load_tagger, positive
+from distill_jax.cli.input_options import add_input_options, read_options
 from distill_jax.cli.output import check_local_options, progress
 from distill_jax.errors import UserError
 
@@ -22,7 +23,7 @@ def add_commands(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="CoNLL, JSONL or text; tags are ignored",
+        help="columns, JSON or text; tags are ignored",
     )
     label.add_argument("--task", help="label a split of a SeqIO task instead of files")
     label.add_argument("--split", nargs="+", default=["silver"], help="default: silver")
@@ -60,6 +61,7 @@ def add_commands(commands: Any) -> None:
         metavar="DIR",
         help="label nothing; read a finished store and check counts, checksums and hashes",
     )
+    add_input_options(label)
     label.set_defaults(run=_run)
 
 
@@ -119,7 +121,8 @@ def _pool(options: argparse.Namespace) -> tuple[list[Any], dict[str, int]]:
 
     pool: dict[tuple[str, ...], Any] = {}
     counts = {"empty": 0, "duplicates": 0}
-    sources: list[Any] = [read_sentences(path) for path in options.input]
+    reading = read_options(options)
+    sources: list[Any] = [read_sentences(path, options=reading) for path in options.input]
     with contextlib.ExitStack() as stack:
         if options.task:
             import tempfile

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import distill_jax
 from distill_jax.cli import compile as compile_command
-from distill_jax.cli import evaluation, labelling, models, study, tagging, training
+from distill_jax.cli import evaluation, inspection, labelling, models, study, tagging, training
 from distill_jax.cli.training import split_gin_bindings
 from distill_jax.errors import UserError
 
@@ -29,7 +29,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=distill_jax.__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for group in (training, compile_command, study, labelling, tagging, evaluation, models):
+    for group in (
+        inspection,
+        training,
+        compile_command,
+        study,
+        labelling,
+        tagging,
+        evaluation,
+        models,
+    ):
         group.add_commands(commands)
     return parser
 

@@ -12,6 +12,7 @@ from distill_jax.cli.decoder_options import (
     load_tagger,
     warm_up,
 )
+from distill_jax.cli.input_options import add_input_options, read_options
 from distill_jax.cli.output import (
     check_local_options,
     check_output_options,
@@ -30,7 +31,7 @@ def add_commands(commands: Any) -> None:
     add_model_options(predict)
     add_warmup_option(predict)
     predict.add_argument(
-        "--input", required=True, metavar="FILE", help="CoNLL, JSONL or text; - is standard input"
+        "--input", required=True, metavar="FILE", help="columns, JSON or text; - is standard input"
     )
     predict.add_argument(
         "--output", required=True, metavar="FILE", help="JSON lines; - is standard output"
@@ -44,6 +45,7 @@ def add_commands(commands: Any) -> None:
         metavar="K",
         help="write every word's K most probable tags too, and the mass of the others",
     )
+    add_input_options(predict)
     predict.set_defaults(run=_predict)
 
 
@@ -55,8 +57,10 @@ def _predict(options: argparse.Namespace) -> None:
         raise UserError(f"--top_k is {options.top_k}; ask for at least 1 tag")
     wanted = [f"--{name}" for name in ("posteriors", "top_k") if getattr(options, name)]
     check_output_options(options, "output", inputs=["input"])
+    reading = read_options(options)
     tagger = load_tagger(options, posteriors_for=wanted[0] if wanted else None)
-    chunks: Iterable[list[tuple[str, ...]]] = _chunks(read_sentences(options.input))
+    sentences = read_sentences(options.input, options=reading)
+    chunks: Iterable[list[tuple[str, ...]]] = _chunks(sentences)
     if options.warmup:
         chunks = list(chunks)
         warm_up(tagger, chunks, say=True)

@@ -10,6 +10,12 @@ from typing import NamedTuple
 
 from distill_jax.errors import UserError
 
+PREFIXES = "BIESLUMW"
+"""Of all schemes: begin, inside (M: middle), end (L: last), single (U: unit, W: whole)."""
+
+OPENING, CLOSING = "BSUW", "ESLUW"
+"""Prefixes that open a span whatever stands before them, and that close it whatever follows."""
+
 
 class Span(NamedTuple):
     """The words `start` (inclusive) to `end` (exclusive) of a sentence carry `label`."""
@@ -23,11 +29,11 @@ class Span(NamedTuple):
 def split_tag(tag: str) -> tuple[str, str]:
     """Splits `B-city` into `("B", "city")`; `O` becomes `("O", "")`.
 
-    Raises `UserError` for anything that is not `O` or one of B, I, E, S, a hyphen and a label.
+    Raises `UserError` for anything that is not `O` or one of `PREFIXES`, a hyphen and a label.
     """
     if tag == "O":
         return "O", ""
-    if len(tag) > 2 and tag[1] == "-" and tag[0] in "BIES":
+    if len(tag) > 2 and tag[1] == "-" and tag[0] in PREFIXES:
         return tag[0], tag[2:]
     raise UserError(
         f"tag {tag!r} is neither 'O' nor a prefix with a label such as 'B-city'; "
@@ -36,11 +42,11 @@ def split_tag(tag: str) -> tuple[str, str]:
 
 
 def spans_from_prefixed(tags: Sequence[str], prefixes: str) -> list[Span]:
-    """Reads IOB1, IOB2 or BIOES tags as conlleval does; this one reading serves all three.
+    """Reads IOB1, IOB2, BIOES, BILOU or BMES tags as conlleval does; one reading serves them all.
 
-    A span opens at `B` and `S`, at an `I` or `E` that follows `O`, `E`, `S`, another label or the
-    start of the sentence, and ends before the next opening word or `O`. Illegal sequences thus have
-    a defined reading. `prefixes` lists those the scheme has, for example `"BI"`.
+    A span opens at one of `OPENING`, at any other prefix that follows `O`, one of `CLOSING`, another
+    label or the start of the sentence, and ends before the next opening word or `O`. Illegal
+    sequences thus have a defined reading. `prefixes` lists those the scheme has, such as `"BI"`.
 
     Raises `UserError` for a tag that is not of the scheme.
     """
@@ -53,7 +59,12 @@ def spans_from_prefixed(tags: Sequence[str], prefixes: str) -> list[Span]:
                 f"tag {tag!r} of word {position + 1}: this scheme has no prefix {prefix!r}, only "
                 f"{', '.join(prefixes)}; correct the tag or name the scheme the data is in"
             )
-        opens = prefix in "BS" or previous_prefix in "OES" or label != previous_label
+        opens = (
+            prefix in OPENING
+            or previous_prefix == "O"
+            or previous_prefix in CLOSING
+            or label != previous_label
+        )
         if previous_prefix != "O" and (opens or prefix == "O"):
             spans.append(Span(start, position, previous_label))
         if opens:

@@ -135,6 +135,36 @@ def predict_bad_json(world: World) -> CommandAndNamed:
 
 
 @case
+def predict_text_that_is_not_said_to_be_text(world: World) -> CommandAndNamed:
+    data = world.write("pool.md", "to berlin\n")
+    return predict(world, input=data), ("pool.md:1", "--format text")
+
+
+@case
+def predict_from_two_tag_columns(world: World) -> CommandAndNamed:
+    data = world.write("outer.tsv", "1\tto\tO\tO\n2\tberlin\tB-city\tO\n")
+    return predict(world, input=data), ("outer.tsv:1: 4 columns", "--columns 2,3 or --columns 2,4")
+
+
+@case
+def predict_from_columns_that_are_not_there(world: World) -> CommandAndNamed:
+    data = world.write("two.conll", GOOD)
+    return [*predict(world, input=data), "--columns", "1,3"], ("two.conll:1: 2 columns", "column 3")
+
+
+@case
+def predict_with_columns_that_cannot_be(world: World) -> CommandAndNamed:
+    return [*predict(world), "--columns", "0,1"], ("--columns '0,1'", "counted from 1")
+
+
+@case
+def predict_with_label_names_that_are_not_there(world: World) -> CommandAndNamed:
+    return [*predict(world), "--label_names", world.path("gone")], (
+        "gone: cannot read the label names",
+    )
+
+
+@case
 def predict_onto_the_input(world: World) -> CommandAndNamed:
     data = world.write("in.txt", "to berlin\n")
     link = world.folder / "link.txt"
@@ -362,6 +392,69 @@ def evaluate_a_temperature_of_a_beam(world: World) -> CommandAndNamed:
 @case
 def evaluate_with_a_beam_of_nothing(world: World) -> CommandAndNamed:
     return evaluate_none(world, "--beam", "-1"), ("beam of -1",)
+
+
+# ---- inspect -----------------------------------------------------------------------------------
+
+
+@case
+def inspect_nothing(world: World) -> CommandAndNamed:
+    return ["inspect", world.path("gone.conll")], ("gone.conll: cannot be read",)
+
+
+@case
+def inspect_a_folder_without_splits(world: World) -> CommandAndNamed:
+    world.write("set/notes.md", "x")
+    return ["inspect", world.path("set")], ("set: a folder with no split", "train", "dev", ".conll")
+
+
+@case
+def inspect_a_folder_with_two_files_of_a_split(world: World) -> CommandAndNamed:
+    world.write("set/dev.conll", GOOD)
+    world.write("set/valid.txt", GOOD)
+    return ["inspect", world.path("set")], ("valid.txt and dev.conll", "keep one")
+
+
+@case
+def inspect_a_folder_that_is_read_in_no_way(world: World) -> CommandAndNamed:
+    world.write("set/train.conll", GOOD)
+    world.write("set/reading.json", '{"column": "1,2"}')
+    return ["inspect", world.path("set")], ("reading.json: expected an object with columns",)
+
+
+@case
+def inspect_two_tag_columns_of_a_folder(world: World) -> CommandAndNamed:
+    world.write("set/train.tsv", "1\tto\tO\tO\n2\tberlin\tB-city\tO\n")
+    return ["inspect", world.path("set")], ("train.tsv:1", "--columns 2,3", "set/reading.json")
+
+
+@case
+def inspect_an_unknown_task(world: World) -> CommandAndNamed:
+    return ["inspect", "demoo"], ("no task or mixture 'demoo'", "did you mean demo")
+
+
+@case
+def inspect_a_bucket(world: World) -> CommandAndNamed:
+    return ["inspect", "gs://b/in.txt"], ("gs://b/in.txt: a bucket",)
+
+
+@case
+def inspect_under_no_vocabulary(world: World) -> CommandAndNamed:
+    data = world.write("data.conll", GOOD)
+    return ["inspect", data, "--vocabulary", world.path("gone")], ("gone: no such vocabulary",)
+
+
+@case
+def inspect_to_a_directory(world: World) -> CommandAndNamed:
+    data = world.write("data.conll", GOOD)
+    (world.folder / "taken").mkdir()
+    return ["inspect", data, "--json", world.path("taken")], ("taken: is a directory",)
+
+
+@case
+def inspect_onto_the_data(world: World) -> CommandAndNamed:
+    data = world.write("data.conll", GOOD)
+    return ["inspect", data, "--json", data], ("--json", "is one of the files to inspect")
 
 
 # ---- label -------------------------------------------------------------------------------------

@@ -385,6 +385,16 @@ def test_folders_of_the_data_directory(
     assert "my_set" in known_names()
     with pytest.raises(UserError, match=r"snips/valid.conll: there is no such file; put the valid"):
         list(read_task("snips", "valid"))
+    (data_dir / "words").mkdir()
+    for name in ("train.txt", "dev.txt"):  # as CoNLL-2003 has them
+        write_conll(data_dir / "words" / name, SENTENCES[:2])
+    assert task_splits("words") == ("train", "valid")
+    assert list(read_task("words", "valid")) == SENTENCES[:2]
+    (data_dir / "empty").mkdir()
+    with pytest.raises(
+        UserError, match=r"empty: there is such a folder, but no .*looked for train"
+    ):
+        resolve("empty")
     set_data_dir(None)
     monkeypatch.delenv(DATA_VARIABLE, raising=False)
     with pytest.raises(UserError, match="set the data directory by --data_dir or DISTILL_JAX_DATA"):

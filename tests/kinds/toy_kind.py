@@ -1,7 +1,4 @@
-"""A kind of tagger and a loss in one file: what CONTRIBUTING promises, and tests/kinds/test_toy_kind.py uses.
-
-Each word has a vector, and the tags' logits are a linear function of it.
-"""
+"""A kind (logits linear in each word's vector) and a loss (on the first words), as CONTRIBUTING promises."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -50,14 +47,11 @@ class ToyStudent:
     def learner(self, lesson: Lesson) -> Learner:
         words = WordVocabulary.build(target.words for target in lesson.targets)
         config = ToyConfig(words.num_words, words.num_chars, lesson.labels.num_tags, self.width)
-        model, size = ToyTagger(config), lesson.training.batch_size
-        batches = word_batches(
-            lesson.targets, words, config.num_tags, batch_size=size, seed=lesson.training.seed
-        )
-        objective = TaggerDistillation(model, lesson.loss)
-        return Learner(
-            config, words, objective, batches, WordPredictor(model, words, lesson.labels)
-        )
+        model = ToyTagger(config)
+        shape = {"batch_size": lesson.training.batch_size, "seed": lesson.training.seed}
+        batches = word_batches(lesson.targets, words, config.num_tags, **shape)
+        predictor = WordPredictor(model, words, lesson.labels)
+        return Learner(config, words, TaggerDistillation(model, lesson.loss), batches, predictor)
 
 
 class ToyKind(WordTaggerKind):
@@ -75,8 +69,6 @@ register(ToyKind())
 
 @dataclasses.dataclass(frozen=True)
 class ToyLoss:
-    """Cross-entropy on the first words, a share of the places there are."""
-
     share: float = setting(0.5, macro="TOY_SHARE")
     has_kl: ClassVar[bool] = False
 

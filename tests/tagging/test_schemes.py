@@ -18,12 +18,18 @@ from distill_jax.tagging import (
     repair,
     to_spans,
 )
+from distill_jax.tagging.schemes import PREFIXES_OF
 
 ALPHABETS = {
     "iob1": ["O", "B-x", "I-x", "B-y", "I-y"],
     "iob2": ["O", "B-x", "I-x", "B-y", "I-y"],
-    "bioes": ["O"] + [f"{p}-{label}" for p in "BIES" for label in "xy"],
+    **{
+        scheme: ["O"] + [f"{p}-{label}" for p in prefixes for label in "xy"]
+        for scheme, prefixes in PREFIXES_OF.items()
+        if len(prefixes) == 4
+    },
     "sbio": ["O", "I", "x", "y"],
+    "bare": ["O", "x", "y"],
 }
 
 # Two adjacent spans of x, then a y span beside them, then one apart: as each scheme writes them.
@@ -32,8 +38,13 @@ WRITTEN = {
     "iob1": "I-x B-x I-x I-y I-y I-y O I-x",
     "iob2": "B-x B-x I-x B-y I-y I-y O B-x",
     "bioes": "S-x B-x E-x B-y I-y E-y O S-x",
+    "bilou": "U-x B-x L-x B-y I-y L-y O U-x",
+    "bmes": "S-x B-x E-x B-y M-y E-y O S-x",
+    "bmewo": "W-x B-x E-x B-y M-y E-y O W-x",
     "sbio": "x x I y I I O x",
 }
+LOSSLESS = tuple(WRITTEN)
+"""Schemes that write any spans; `bare` cannot tell neighbours of one label apart."""
 
 # Examples of the stated repair: what stands in the data, and what it is read as.
 REPAIRS = [
@@ -44,10 +55,13 @@ REPAIRS = [
     ("bioes", "B-x O E-x I-x", "S-x O S-x S-x"),
     ("bioes", "I-x I-x B-x", "B-x E-x S-x"),
     ("bioes", "B-x E-y", "S-x S-y"),
+    ("bilou", "B-x O L-x I-x", "U-x O U-x U-x"),
+    ("bmes", "M-x M-x B-x", "B-x E-x S-x"),
+    ("bmewo", "B-x E-y", "W-x W-y"),
     ("sbio", "I I O I x I", "O O O O x I"),
 ]
 
-schemes = st.sampled_from(SCHEMES)
+schemes = st.sampled_from(LOSSLESS)
 
 
 @st.composite
@@ -64,11 +78,11 @@ def span_sets(draw: st.DrawFn) -> tuple[list[Span], int]:
 @st.composite
 def tagged(draw: st.DrawFn) -> tuple[str, list[str]]:
     """A scheme and any sequence of its tags, legal or not."""
-    scheme = draw(schemes)
+    scheme = draw(st.sampled_from(SCHEMES))
     return scheme, draw(st.lists(st.sampled_from(ALPHABETS[scheme]), max_size=10))
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", LOSSLESS)
 def test_adjacent_spans_of_one_type_are_written_and_read_back(scheme: str) -> None:
     assert from_spans(reversed(ADJACENT), 8, scheme) == WRITTEN[scheme].split()
     assert to_spans(WRITTEN[scheme].split(), scheme) == ADJACENT
@@ -127,17 +141,19 @@ def obeys_rules(tags: list[str], scheme: str) -> bool:
             return False
         if scheme == "iob1" and tag[0] == "B" and not same:
             return False
-        if scheme == "bioes":
+        if len(PREFIXES_OF.get(scheme, "")) == 4:
             # B and I must be continued by I or E of the same label, and nothing else may be.
-            if (previous[0] in "BI") != (tag[0] in "IE"):
+            begin, inside, end, _ = PREFIXES_OF[scheme]
+            if (previous[0] in begin + inside) != (tag[0] in inside + end):
                 return False
-            if tag[0] in "IE" and not same:
+            if tag[0] in inside + end and not same:
                 return False
     return True
 
 
 @pytest.mark.parametrize(
-    ("scheme", "tag"), [("iob2", "S-x"), ("iob1", "x"), ("bioes", "U-x"), ("sbio", "")]
+    ("scheme", "tag"),
+    [("iob2", "S-x"), ("iob1", "x"), ("bioes", "U-x"), ("sbio", ""), ("bare", "")],
 )
 def test_a_tag_of_another_scheme(scheme: str, tag: str) -> None:
     assert not is_legal([tag], scheme)
@@ -147,13 +163,13 @@ def test_a_tag_of_another_scheme(scheme: str, tag: str) -> None:
 
 def test_an_unknown_scheme() -> None:
     for call in (to_spans, is_legal, repair):
-        with pytest.raises(UserError, match="iob1, iob2, bioes, sbio"):
-            call(["O"], "bilou")
+        with pytest.raises(UserError, match=r"iob1, iob2, bioes, bilou, .*bare"):
+            call(["O"], "bioul")
     with pytest.raises(UserError, match="not a tagging scheme"):
-        from_spans([], 1, "bilou")
+        from_spans([], 1, "bioul")
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", LOSSLESS)
 def test_detection(scheme: str) -> None:
     assert detect_scheme(iter([["O"], WRITTEN[scheme].split()])) == scheme
 
@@ -167,10 +183,22 @@ def test_detected_scheme_reads_the_same_spans(cases, scheme: str) -> None:
         assert to_spans(tags, detected) == spans
 
 
+def test_bare_tags_are_runs_of_one_label() -> None:
+    spans = [Span(0, 2, "x"), Span(2, 3, "y"), Span(4, 5, "x")]
+    assert to_spans(["x", "x", "y", "O", "x"], "bare") == spans
+    assert from_spans(spans, 5, "bare") == ["x", "x", "y", "O", "x"]
+    with pytest.raises(UserError, match="side by side with one label"):
+        from_spans([Span(0, 1, "x"), Span(1, 2, "x")], 2, "bare")
+    with pytest.raises(UserError, match="rename the label"):
+        from_spans([Span(0, 1, "O")], 1, "bare")
+
+
 def test_detection_of_unclear_data() -> None:
     assert detect_scheme([]) == "iob2"
     assert detect_scheme([["O", "O"]]) == "iob2"
     assert detect_scheme([["B-x", "I-x"], ["I-x"], ["B-y"]]) == "iob2"  # one slip
     assert detect_scheme([["E-mail", "O"], ["S-Bahn", "I", "city"]]) == "sbio"
+    with pytest.raises(UserError, match=r"several schemes \('L-x', 'E-x'\)"):
+        detect_scheme([["L-x"], ["E-x"]])
     with pytest.raises(UserError, match=r"'B-x'.*'city'"):
         detect_scheme([["B-x"], ["city"]])

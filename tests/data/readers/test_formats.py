@@ -8,7 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distill_jax.data.readers import read_sentences, write_conll
+from distill_jax.data import readers
+from distill_jax.data.readers import ReadOptions, ReadReport, read_sentences, write_conll
+from distill_jax.data.readers.source import open_source
 from distill_jax.errors import UserError
 from distill_jax.tagging import Sentence
 
@@ -66,7 +68,8 @@ def test_tagged_formats_are_detected_and_come_out_as_iob2(tmp_path: Path, conten
 def test_untagged_formats_are_detected_and_keep_their_lines(
     tmp_path: Path, content: str, words: list[tuple[str, ...]]
 ) -> None:
-    assert list(read_sentences(write(tmp_path, content))) == [Sentence(w) for w in words]
+    path = write(tmp_path, content, "file.txt")
+    assert list(read_sentences(path)) == [Sentence(w) for w in words]
 
 
 def test_blank_lines_of_tagged_jsonl_are_empty_tagged_sentences(tmp_path: Path) -> None:
@@ -76,7 +79,9 @@ def test_blank_lines_of_tagged_jsonl_are_empty_tagged_sentences(tmp_path: Path) 
 
 def test_the_suffix_and_the_argument_overrule_the_content(tmp_path: Path) -> None:
     content = "is O\nthat what\nit is\n"
-    assert len(list(read_sentences(write(tmp_path, content, "x.txt")))) == 3
+    with pytest.raises(UserError, match=r"x.txt:1: may be columns .* or --format text"):
+        list(read_sentences(write(tmp_path, content, "x.txt")))
+    assert len(list(read_sentences(tmp_path / "x.txt", format="text"))) == 3
     assert next(read_sentences(write(tmp_path, "is O\n", "x.conll"))).tags == ("O",)
     assert next(read_sentences(write(tmp_path, "is O\n", "x"), format="text")).tags is None
 
@@ -92,13 +97,12 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_stream_is_not_read_ahead() -> None:
-    from distill_jax.data import readers
-
     def endless():
         while True:
             yield b"play it\n"
 
-    sentences = readers._read(endless(), "<stdin>", None)
+    source = open_source("-", ReadOptions(), ReadReport())
+    sentences = (located.sentence for located in readers._read(endless(), source))
     assert [next(sentences).words for _ in range(3)] == [("play", "it")] * 3
 
 
@@ -111,7 +115,7 @@ def test_a_stream_is_not_read_ahead() -> None:
         ("x", "play\tVB\tO\nit\tO\n", 2, "2 columns, but line 1 has 3"),
         ("x", "play O\nnew B-track\nyork\n\n", 3, "only one column"),
         ("x.conll", "play\tO\n\nit\tX-y\n", 3, "tag 'X-y' of 'it'"),
-        ("x", "play\tO\nit\ttrack\n", 2, "tag 'track'"),
+        ("x", "play\tO\nit\tB-a\nall\ttrack\n", 3, "tag 'track'"),
         ("x.conll", "play\tB-\n", 1, "tag 'B-'"),
         ("x.conll", "play\t\n", 1, "tag ''"),
         ("x.conll", "\tO\n", 1, "word is empty"),
@@ -121,14 +125,16 @@ def test_a_stream_is_not_read_ahead() -> None:
         ("x.jsonl", '{"tokens": ["a"]}\n{"tokens": ["a"\n', 2, "not JSON"),
         ("x", '{"tokens": ["a"', 1, "not JSON"),
         ("x.jsonl", "[" * 100_000, 1, "not JSON"),
+        ("x.jsonl", '{"text": "a", "text": "b"}\n', 1, "the key 'text' occurs twice"),
         ("x.jsonl", "[1]\n", 1, "a list, not an object"),
-        ("x.jsonl", '{"token": ["a"]}\n', 1, "neither 'tokens', 'words' nor 'text' but 'token'"),
+        ("x.jsonl", '{"toks": ["a"]}\n', 1, "neither 'tokens', 'words' nor 'text' but 'toks'"),
         ("x.jsonl", '{"tokens": "a"}\n', 1, "'tokens' is not a list of strings"),
         ("x.jsonl", '{"tokens": [1]}\n', 1, "'tokens' is not a list of strings"),
         ("x.jsonl", '{"tokens": ["a", ""]}\n', 1, "word 2 is empty"),
         ("x.jsonl", '{"tokens": ["\\ud800"]}\n', 1, "surrogate"),
         ("x.jsonl", '{"text": ["a"]}\n', 1, "'text' is not a string"),
-        ("x.jsonl", '{"text": "a", "tags": [0]}\n', 1, "'tags' is not a list of strings"),
+        ("x.jsonl", '{"text": "a", "tags": ["O", 0]}\n', 1, "'tags' is not a list of strings"),
+        ("x.jsonl", '{"text": "a", "tags": [0]}\n', 1, "'tags' holds numbers"),
         ("x.jsonl", '{"text": "a b", "tags": ["O"]}\n', 1, "2 words but 1 tags"),
         ("x.jsonl", '{"text": "a", "tags": ["b"]}\n', 1, "tag 'b'"),
         ("x", "play it\tO O\nstop\tO O\n", 2, "1 words but 2 tags"),
@@ -166,7 +172,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         (Sentence((), ()), "has no words"),
         *[
             (Sentence((word,), ("O",)), "cannot hold the word")
-            for word in ("", "a\tb", "a\n", " a", "a ", "\ud800", "-DOCSTART-", "\ufeffa")
+            for word in ("", "a\tb", "a\n", "a\0", " a", "a ", "\ud800", "-DOCSTART-", "\ufeffa")
         ],
     ],
 )
@@ -207,7 +213,7 @@ _FILE_SETTINGS = settings(
         _WORDS.filter(
             lambda w: (
                 w == w.strip(" \t\r")
-                and not set(w) & set("\t\r\n")
+                and not set(w) & set("\t\r\n\0")
                 and not w.startswith(("-DOCSTART-", "\ufeff"))
             )
         )
@@ -246,9 +252,3 @@ def test_real_files_are_read_whole(shared_dir: Path) -> None:
     sentences = list(read_sentences(shared_dir / "data/snips/train.conll"))
     assert len(sentences) == 13_084
     assert max(len(sentence.words) for sentence in sentences) == 35
-
-
-def test_a_json_array_is_refused_and_not_taken_for_text(tmp_path: Path) -> None:
-    (tmp_path / "array.json").write_text('[{"text": "play some jazz"}]\n')
-    with pytest.raises(UserError, match=r"array\.json:1: .*list, not an object"):
-        list(read_sentences(tmp_path / "array.json"))

@@ -1,0 +1,41 @@
+"""The options that say how a file of sentences is to be read; shared by the commands that read one."""
+
+import argparse
+from typing import Any
+
+
+def add_input_options(parser: argparse.ArgumentParser) -> None:
+    """`--format`, `--columns`, `--label_names` and `--scheme`."""
+    from distill_jax.data.readers.options import FORMATS
+    from distill_jax.tagging.schemes import SCHEMES
+
+    group = parser.add_argument_group(
+        "input", "what a file does not say by itself; docs/data.md has the formats"
+    )
+    group.add_argument("--format", choices=FORMATS, help="default: recognised")
+    group.add_argument(
+        "--columns",
+        metavar="WORD,TAG",
+        help="which columns hold words and tags: numbers from 1, or names (JSON fields, a header); WORD "
+        "alone for words without tags",
+    )
+    group.add_argument(
+        "--label_names",
+        metavar="FILE",
+        help="what integer tags stand for: a tag a line, that of 0 first, or JSON",
+    )
+    group.add_argument(
+        "--scheme", choices=SCHEMES, help="the scheme of the tags; default: recognised"
+    )
+
+
+def read_options(options: argparse.Namespace) -> Any:
+    """The `ReadOptions` of what was parsed. Raises `UserError` for columns or names that are none."""
+    from distill_jax.data.readers import ReadOptions, load_label_names, parse_columns
+
+    return ReadOptions(
+        format=options.format,
+        columns=None if options.columns is None else parse_columns(options.columns),
+        label_names=None if options.label_names is None else load_label_names(options.label_names),
+        scheme=options.scheme,
+    )

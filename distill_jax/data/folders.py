@@ -1,0 +1,127 @@
+"""A folder with a file for each split: under which names, and how its files are read.
+
+The training split is `train`, the validation split `valid`, `dev`, `validation` or `val`, the test split
+`test`, with one of `SUFFIXES` (CoNLL-2003's own `train.txt` among them), or a table of the library
+`datasets`. `reading.json` beside them says what the files do not say by themselves: `{"columns": "2,3",
+"scheme": "bilou", "format": "conll", "label_names": ["O", "B-city", "I-city"]}`, each if need be.
+"""
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from distill_jax.data.readers import (
+    Located,
+    ReadOptions,
+    parse_columns,
+    read_located,
+    split_path,
+    splits_of,
+)
+from distill_jax.errors import UserError
+from distill_jax.tagging.sentence import Sentence
+
+SPLITS = ("train", "valid", "test")
+_STEMS = {"train": ("train",), "valid": ("valid", "dev", "validation", "val"), "test": ("test",)}
+SUFFIXES = (
+    ".conll",
+    ".jsonl",
+    ".tsv",
+    ".txt",
+    ".json",
+    ".conllu",
+    ".iob2",
+    ".iob",
+    ".bio",
+    ".bioes",
+    ".parquet",
+)
+READING_FILE = "reading.json"
+
+
+def split_candidates(folder: Path, split: str) -> list[Path]:
+    """The files (or saved tables) of a folder that may be this split."""
+    paths = [folder / f"{stem}{suffix}" for stem in _STEMS[split] for suffix in SUFFIXES]
+    files = [path for path in paths if path.is_file()]
+    table = split_path(folder, split)
+    return files or ([] if table is None else [table])
+
+
+def split_file(folder: Path, split: str) -> Path | None:
+    """The file of a split, None if there is none. Raises `UserError` if there are several."""
+    paths = split_candidates(folder, split)
+    if len(paths) > 1:
+        raise UserError(
+            f"{folder}: holds {' and '.join(path.name for path in paths)}, either of which may be the "
+            f"{split} split; keep one there"
+        )
+    return paths[0] if paths else None
+
+
+def looked_for(*splits: str) -> str:
+    """Which names these splits may have, for messages."""
+    stems = ", ".join(stem for split in splits for stem in _STEMS[split])
+    return f"looked for {stems} with {', '.join(SUFFIXES)}, and for tables of `datasets`"
+
+
+def read_split(path: Path) -> Iterator[Sentence]:
+    """The sentences of a split's file, as the folder's `reading.json` says."""
+    return (located.sentence for located in read_located_split(path))
+
+
+def read_located_split(path: Path, options: ReadOptions | None = None) -> Iterator[Located]:
+    """As `read_split`, each sentence with its line; `options` come before `reading.json`.
+
+    Raises `UserError` as the readers do, and for a `reading.json` that is malformed.
+    """
+    if options is None or options == ReadOptions():
+        options = _reading(path.parent)
+    try:
+        yield from read_located(path, options=options)
+    except UserError as error:
+        if "--" not in str(error):
+            raise
+        raise UserError(
+            f'{error} (of a task: in {path.parent / READING_FILE}, such as {{"columns": "2,3"}})'
+        ) from None
+
+
+def _reading(folder: Path) -> ReadOptions:
+    path = folder / READING_FILE
+    if not path.exists():
+        return ReadOptions()
+    example = '{"columns": "2,3", "label_names": ["O", "B-city"]}'
+    try:
+        fields = json.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError):
+        raise UserError(f"{path}: not a JSON file; write an object such as {example}") from None
+    known = {"format", "columns", "scheme", "label_names"}
+    if not isinstance(fields, dict) or fields.keys() - known:
+        raise UserError(
+            f"{path}: expected an object with {', '.join(sorted(known))}, such as {example}"
+        )
+    names = fields.pop("label_names", None)
+    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not (names is None or texts) or not all(isinstance(v, str) for v in fields.values()):
+        raise UserError(f"{path}: every value is a string, label_names a list of them: {example}")
+    columns = fields.pop("columns", None)
+    try:
+        return ReadOptions(
+            columns=None if columns is None else parse_columns(columns),
+            label_names=tuple(names) if names else None,
+            **fields,
+        )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def files_of_split(path: Path) -> list[Path]:
+    """The files of a split: of a table there may be several."""
+    if path.is_file():
+        return [path]
+    parts = splits_of(path) or {"": splits_of(path.parent).get(path.name, [])}
+    inside = itertools.chain.from_iterable(parts.values())
+    return [
+        file for part in inside for file in ([part] if part.is_file() else sorted(part.iterdir()))
+    ]

@@ -1,0 +1,124 @@
+"""Spans in characters of a text, mapped to its words.
+
+A span that begins or ends within a word is widened to the whole word and counted (`cut_words`); where
+two then share a word, the longer is kept and the other counted (`spans_in_one_word`). Spans that
+overlap as they were given are refused: tags cannot express both.
+"""
+
+import itertools
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from distill_jax.data.readers.source import Source
+from distill_jax.tagging.spans import Span, iob2_from_spans
+
+_WORD = re.compile(r"\S+")
+
+
+class CharacterSpan(NamedTuple):
+    """Characters `start` to `end` (exclusive) carry `label`; `quote` is what the file says they are."""
+
+    start: int
+    end: int
+    label: str
+    quote: str | None = None
+
+
+def words_with_offsets(text: str) -> tuple[list[str], list[tuple[int, int]]]:
+    """The words of a text, split at white space, and where each begins and ends."""
+    matches = list(_WORD.finditer(text))
+    return [match[0] for match in matches], [match.span() for match in matches]
+
+
+def tags_of_spans(
+    text: str,
+    offsets: Sequence[tuple[int, int]],
+    spans: Sequence[CharacterSpan],
+    source: Source,
+    line: int,
+) -> tuple[str, ...]:
+    """The IOB2 tags of words at these offsets, in order, under spans of the text's characters.
+
+    Raises `UserError` naming the line for a span that leaves the text, is empty, contradicts its
+    quote, or overlaps another.
+    """
+    placed = sorted({_placed(text, span, source, line) for span in spans})
+    if len(placed) < len(spans):
+        source.report.note("duplicate_spans", line, len(spans) - len(placed))
+    for left, right in itertools.pairwise(placed):
+        if right.start < left.end:
+            source.fail(
+                line,
+                f"span {_said(text, left)} overlaps {_said(text, right)}; keep one of them, since "
+                "tags cannot express both",
+            )
+    starts = [start for start, _ in offsets]
+    ends = [end for _, end in offsets]
+    of_words: list[tuple[int, Span]] = []
+    for span in placed:
+        first, last = bisect_right(ends, span.start), bisect_left(starts, span.end)
+        if first >= last:
+            source.fail(line, f"span {_said(text, span)} holds no word; correct its start and end")
+        if starts[first] != span.start or ends[last - 1] != span.end:
+            source.report.note("cut_words", line)
+        of_words.append((span.end - span.start, Span(first, last, span.label)))
+    return tuple(iob2_from_spans(_apart(of_words, source, line), len(offsets)))
+
+
+def _placed(text: str, span: CharacterSpan, source: Source, line: int) -> CharacterSpan:
+    """The span in code points, without blanks at its ends and without its quote."""
+    start, end, label, quote = span
+    if quote is not None and text[start:end].strip() != quote.strip():
+        units = _from_utf16(text, start), _from_utf16(text, end)
+        if None in units or text[units[0] : units[1]].strip() != quote.strip():
+            source.fail(
+                line,
+                f"a span says {quote!r}, but characters {start} to {end} are {text[start:end]!r}; "
+                "correct its start and end",
+            )
+        source.report.note("utf16_offsets", line)
+        start, end = units[0] or 0, units[1] or 0
+    if not 0 <= start < end <= len(text):
+        source.fail(
+            line,
+            f"span {start} to {end} ({label}) does not fit a text of {len(text)} characters; it "
+            "needs 0 <= start < end <= length",
+        )
+    inside = text[start:end]
+    if not inside.strip():
+        source.fail(line, f"span {start} to {end} ({label}) holds blanks alone; remove it")
+    if inside != inside.strip():
+        source.report.note("trimmed_spans", line)
+        start += len(inside) - len(inside.lstrip())
+        end = start + len(inside.strip())
+    return CharacterSpan(start, end, label)
+
+
+def _from_utf16(text: str, offset: int) -> int | None:
+    """The code points before an offset in UTF-16 units; None within a character or beyond the end."""
+    units = 0
+    for position, character in enumerate(text):
+        if units == offset:
+            return position
+        units += 2 if character > "\uffff" else 1
+    return len(text) if units == offset else None
+
+
+def _apart(spans: Sequence[tuple[int, Span]], source: Source, line: int) -> list[Span]:
+    """The spans that share no word with one of more characters (or of as many, before it)."""
+    if all(left.end <= right.start for (_, left), (_, right) in itertools.pairwise(spans)):
+        return [span for _, span in spans]
+    kept: list[Span] = []
+    for _, span in sorted(spans, key=lambda pair: -pair[0]):
+        if any(span.start < other.end and other.start < span.end for other in kept):
+            source.report.note("spans_in_one_word", line)
+        else:
+            kept.append(span)
+    return kept
+
+
+def _said(text: str, span: CharacterSpan) -> str:
+    quote = text[span.start : span.end]
+    return f"{quote[:40]!r} ({span.start} to {span.end}, {span.label})"

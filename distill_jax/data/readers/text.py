@@ -1,0 +1,35 @@
+"""Plain text, and the lines `text<TAB>tags`."""
+
+from collections.abc import Iterator
+
+from distill_jax.data.readers.source import Line, Located, Source, is_blank
+from distill_jax.tagging.sentence import Sentence
+
+
+def read_text(lines: Iterator[Line], source: Source) -> Iterator[Located]:
+    """A sentence a line, words parted by white space; a blank line is a sentence without words."""
+    source.report.layout = "a sentence a line, words parted by blanks"
+    for number, line in lines:
+        yield Located(number, Sentence(tuple(line.split())))
+
+
+def read_tsv(lines: Iterator[Line], source: Source) -> Iterator[Located]:
+    """Lines `text<TAB>tags`, both parted by blanks; a blank line is a sentence without words."""
+    source.report.layout = "a sentence a line: words, a tab, as many tags"
+    for number, line in lines:
+        if is_blank(line):
+            yield Located(number, Sentence((), ()))
+            continue
+        columns = line.split("\t")
+        if len(columns) != 2:
+            source.fail(
+                number,
+                f"{len(columns)} columns instead of 2; write the words, one tab, and as many tags",
+            )
+        words, tags = columns[0].split(), columns[1].split()
+        if len(words) != len(tags):
+            source.fail(
+                number,
+                f"{len(words)} words but {len(tags)} tags; give every word exactly one tag",
+            )
+        yield Located(number, Sentence(tuple(words), source.tags.read(words, tags, number)))
