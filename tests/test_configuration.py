@@ -56,11 +56,12 @@ def between(before: Any, now: Any) -> list[Difference]:
 def test_a_setting_is_a_field_that_knows_what_it_is() -> None:
     rate, steps = dataclasses.fields(Small)
     assert rate.default is dataclasses.MISSING and steps.default == 10
-    assert rate.metadata == {"macro": "RATE", "free": False, "scope": "", "part": ()}
-    assert steps.metadata == {"macro": "STEPS", "free": True, "scope": "", "part": ()}
+    nothing = {"macro": None, "free": False, "extent": False, "scope": "", "part": ()}
+    assert rate.metadata == {**nothing, "macro": "RATE"}
+    assert steps.metadata == {**nothing, "macro": "STEPS", "free": True}
     part = next(field for field in dataclasses.fields(Whole) if field.name == "part")
     parts = (Small, Large)
-    assert part.metadata == {"macro": None, "free": False, "scope": "teacher", "part": parts}
+    assert part.metadata == {**nothing, "scope": "teacher", "part": parts}
 
 
 def test_a_setting_without_default_must_be_given() -> None:

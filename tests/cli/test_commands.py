@@ -408,7 +408,8 @@ def test_the_program_fails_in_one_line() -> None:
 def test_a_study_is_no_run_of_train() -> None:
     done = run("train", "--gin_file=gin/runs/fewshot_study.gin")
     assert done.returncode == 2
-    assert "fewshot_study.gin is a study; run it with distill-jax study" in done.stderr
+    assert "fewshot_study.gin: line " in done.stderr
+    assert "this is a study; run it with distill-jax study" in done.stderr
 
 
 def test_a_reader_that_goes_away_is_no_error_of_ours(models: dict[str, Path]) -> None:

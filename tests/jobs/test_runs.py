@@ -208,7 +208,7 @@ def test_a_finished_run_is_not_run_again(
 def test_the_demo(tmp_path: Path) -> None:
     out = tmp_path / "it's a demo"  # a quote in a path must not end a Gin string
     sizes = Sizes(train=24, valid=2, test=3, gold=8, dev=2, silver=8)
-    small = {**SHORT, "VOCABULARY_SIZE": 120, **TINY_T5, **TINY_BILSTM}
+    small = {**SHORT, "NewVocabulary.size": 120, **TINY_T5, **TINY_BILSTM}
     summary = demo(out, sizes=sizes, bindings=bindings(small))
     assert summary == json.loads((out / "summary.json").read_text())
     assert summary["dataset"] == "demo"

@@ -2,51 +2,46 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import gin
 import jax
 import numpy as np
-import optax
 import pytest
+from flax import linen as nn
 
 from distill_jax.data.locations import set_data_dir
-from distill_jax.jobs import seq2seq
-from distill_jax.jobs.text_vectors import with_text_embedding
-from distill_jax.jobs.word_embeddings import initial_word_embeddings
-from distill_jax.models.t5_config import T5Config
-from distill_jax.train.checkpoints import RunCheckpoints
-from distill_jax.train.state import TrainState
-from distill_jax.train.training import Schedule
+from distill_jax.jobs.resources import RunResources
+from distill_jax.jobs.sources import Sources
+from distill_jax.kinds.t5_start import T5Start
+from distill_jax.kinds.word_vectors import WordVectors
+from distill_jax.models.t5 import T5
 from distill_jax.vocab import NUM_SPECIAL_IDS, ByteVocabulary, WordVocabulary
-from tests.tiny import T5_CONFIG, t5_params
+from tests.tiny import T5_CONFIG
 
 _LINES = [
     line
     for town, band in (("oslo", "abba"), ("rome", "muse"), ("bonn", "blur"))
     for line in 8 * [f"fly me to {town} on monday", f"please play {band} for me now"]
 ]
+_TEXT = "lines_text"
 
 
 @pytest.fixture
-def text_task(tmp_path: Path) -> Iterator[str]:
+def resources(tmp_path: Path) -> Iterator[RunResources]:
     (tmp_path / "lines").mkdir()
     (tmp_path / "lines" / "train.conll").write_text(
         "".join("".join(f"{word}\tO\n" for word in line.split()) + "\n" for line in _LINES)
     )
     (tmp_path / "lines" / "labels.txt").write_text("town\n")
-    gin.clear_config()
-    gin.bind_parameter("prepared_data.model_dir", str(tmp_path / "run"))
-    gin.bind_parameter("prepared_data.data_dir", str(tmp_path))
-    yield "lines_text"
-    gin.clear_config()
+    yield RunResources(Sources(str(tmp_path / "run"), data_dir=str(tmp_path)), "lines")
     set_data_dir(None)
 
 
-def test_words_of_the_same_places_begin_alike(text_task: str) -> None:
+def test_words_of_the_same_places_begin_alike(resources: RunResources) -> None:
     vocabulary = WordVocabulary.build([*(line.split() for line in _LINES), ["unseen"]])
-    vectors = initial_word_embeddings(vocabulary, 6, embedding_text=text_task)
-    assert vectors is not None and vectors.shape == (vocabulary.num_words, 6)
+    start = WordVectors(text=_TEXT).start(vocabulary, 6, resources, 0)
+    assert start is not None
+    vectors = start()
+    assert vectors.shape == (vocabulary.num_words, 6)
     assert not vectors[:NUM_SPECIAL_IDS].any()
 
     def similar(one: str, other: str) -> float:
@@ -57,13 +52,14 @@ def test_words_of_the_same_places_begin_alike(text_task: str) -> None:
     assert np.linalg.norm(vectors[vocabulary.word_id("unseen")]) < 3
 
 
-def test_tokens_of_the_text_begin_with_its_vectors(text_task: str) -> None:
-    before = jax.tree.map(np.asarray, t5_params())
-    after = with_text_embedding(before, T5_CONFIG, ByteVocabulary(), text_task, 0)
+def test_tokens_of_the_text_begin_with_its_vectors(resources: RunResources) -> None:
+    start = T5Start(model=T5_CONFIG, vocabulary="byte", embedding_text=_TEXT)
+    config, initial, vocabulary = start.begin(resources, 0)
+    assert initial is not None and isinstance(vocabulary, ByteVocabulary)
+    before = jax.tree.map(np.asarray, nn.unbox(T5(config).initial(jax.random.key(0))))
+    after = initial()
     old, new = (p["token_embedder"]["embedding"] for p in (before, after))
-    in_text = np.unique(
-        [t for line in _LINES for w in line.split() for t in ByteVocabulary().encode(w)]
-    )
+    in_text = np.unique([t for line in _LINES for w in line.split() for t in vocabulary.encode(w)])
     changed = np.flatnonzero((old != new).any(axis=1))
     assert set(changed) == set(in_text.tolist())
     np.testing.assert_allclose(
@@ -75,43 +71,3 @@ def test_tokens_of_the_text_begin_with_its_vectors(text_task: str) -> None:
         untouched,
         {name: part for name, part in before.items() if name != "token_embedder"},
     )
-
-
-def test_a_run_that_goes_on_reads_no_text(
-    text_task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    starts = []
-
-    class Begun(Exception):
-        pass
-
-    def fit(*_: Any, initial_params: Any, **__: Any) -> None:
-        starts.append(initial_params)
-        raise Begun
-
-    monkeypatch.setattr(seq2seq, "with_text_embedding", lambda *_: "from text")
-    monkeypatch.setattr(seq2seq, "fit", fit)
-
-    def begin() -> None:
-        with pytest.raises(Begun):
-            seq2seq.train_t5(
-                model_dir=str(tmp_path / "run"),
-                mixture_or_task_name=text_task,
-                task_feature_lengths={"inputs": 64, "targets": 64},
-                batch_size=8,
-                optimizer=optax.sgd(0.1),
-                schedule=Schedule(train_steps=1),
-                model=T5Config,
-                vocabulary=ByteVocabulary(),
-                embedding_text=text_task,
-                eval_split="train",
-            )
-
-    begin()
-    checkpoints = tmp_path / "run" / "checkpoints"
-    checkpoints.mkdir()  # of a run that was stopped before its first one
-    begin()
-    with RunCheckpoints(checkpoints) as saved:
-        saved.save(TrainState(np.int32(1), {}, ()), {"selection": {"best_step": 0}})
-    begin()
-    assert starts == ["from text", "from text", None]

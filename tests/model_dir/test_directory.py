@@ -227,7 +227,7 @@ def test_what_does_not_fit_is_not_saved(
         ({"config": BILSTM.replace(num_words=3)}, "4 words, the model only 3"),
         ({"config": BILSTM.replace(num_chars=9)}, "10 characters, the model only 9"),
         ({"labels": LabelSet(("city",))}, "predicts 4 tags, the label set has 3"),
-        ({"vocabulary": ByteVocabulary()}, "BiLSTM needs a vocabulary of words"),
+        ({"vocabulary": ByteVocabulary()}, "a bilstm needs a vocabulary of words"),
     ],
 )
 def test_a_bilstm_that_does_not_fit_is_not_saved(

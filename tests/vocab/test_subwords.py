@@ -290,7 +290,7 @@ def test_required_texts_are_covered(tmp_path: Path) -> None:
     texts = ["aaa bbb ccc"] * 200
     without = train_sentencepiece(texts, 60, tmp_path / "a", character_coverage=0.98)
     vocabulary = train_sentencepiece(
-        texts, 60, tmp_path / "b", character_coverage=0.98, required=labels, max_texts=1
+        texts, 60, tmp_path / "b", character_coverage=0.98, required=labels, sample=Sample(1)
     )
     for text in labels:
         assert without.unk_id in without.encode(text)
