@@ -20,7 +20,8 @@ import pytest
 from distill_jax.errors import UserError
 from distill_jax.parallel.mesh import Placement, make_mesh
 from distill_jax.train.checkpoints import RunCheckpoints
-from distill_jax.train.optimizers import Adafactor, adamw
+from distill_jax.train.loop import fit
+from distill_jax.train.optimizers import Adafactor, AdamW, adamw
 from distill_jax.train.same_run import NO_ORIGIN
 from distill_jax.train.selection import Evaluate, Outcome
 from distill_jax.train.state import abstract_state
@@ -32,11 +33,13 @@ from tests.train.toy import (
     Stop,
     assert_same,
     failing_at,
+    make_data,
     metrics,
     never,
     run,
     score,
     stop,
+    training,
 )
 
 TOY = Path(toy.__file__)
@@ -208,6 +211,23 @@ def test_a_finished_run_goes_on_when_given_more_steps(tmp_path: Path) -> None:
     expected = run(tmp_path / "b", schedule=long)
     assert_same(outcome.params, expected.params)
     assert outcome.best_step == expected.best_step
+
+
+def test_only_a_run_that_begins_asks_where_to_start(tmp_path: Path) -> None:
+    start = jax.tree.map(np.asarray, run(tmp_path / "start", schedule=Schedule(2, 2)).params)
+    asked: list[Any] = []
+
+    def begin(steps: int) -> Outcome:
+        def initial() -> Any:
+            asked.append(steps)
+            return start
+
+        settings = training(tmp_path / "a", schedule=Schedule(steps, 2), optimizer=AdamW(0.0))
+        return fit(Regression(), make_data(), score, settings, initial_params=initial)
+
+    assert_same(begin(2).params, start)
+    assert_same(begin(4).params, start)
+    assert asked == [2]
 
 
 def test_the_best_step_wins_and_a_tie_keeps_the_earlier(tmp_path: Path) -> None:
