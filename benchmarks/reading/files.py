@@ -1,4 +1,4 @@
-"""Random sentences, written in every format that the readers know: what `fuzz_readers.py` starts from."""
+"""Random sentences, written in every format that the readers know: what `fuzz.py` starts from."""
 
 import json
 import random

@@ -1,6 +1,6 @@
 """Fuzzes the readers: random sentences written in every format, mutated, and read again.
 
-    python -m benchmarks.fuzz_readers --files 100000 --seed 0 [--minutes 30] [--keep DIR]
+    python -m benchmarks.reading.fuzz --files 100000 --seed 0 [--minutes 30] [--keep DIR]
 
 A third of the files are left as they were made and must come back word for word and tag for tag, or be
 refused; the others have their bytes or lines changed in one to four places. For those:
@@ -8,7 +8,7 @@ refused; the others have their bytes or lines changed in one to four places. For
 * nothing but a `UserError` of one line may be raised, and it must begin with the file's name;
 * what is read must account for all there is: every line that is not blank holds a word of a sentence
   or is counted in the report; every record gives its words. The count is made in
-  `reader_account.py`, independently of the readers.
+  `account.py`, independently of the readers.
 
 Prints one JSON object with the counts. File number N of seed S is the same on every machine; those
 that fail are named, and kept with `--keep`.
@@ -25,8 +25,8 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.reader_account import missing
-from benchmarks.reader_files import FORMATS, NAMES, OF_TEXT, make_sentences
+from benchmarks.reading.account import missing
+from benchmarks.reading.files import FORMATS, NAMES, OF_TEXT, make_sentences
 from distill_jax.data.readers import ReadOptions, ReadReport, read_sentences
 from distill_jax.errors import UserError
 from distill_jax.tagging import Sentence

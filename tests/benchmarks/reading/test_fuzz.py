@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks import fuzz_readers, reader_files
-from benchmarks.fuzz_readers import run_one
-from benchmarks.reader_account import missing
-from benchmarks.reader_files import FORMATS, NAMES, make_sentences
+from benchmarks.reading import files, fuzz
+from benchmarks.reading.account import missing
+from benchmarks.reading.files import FORMATS, NAMES, make_sentences
+from benchmarks.reading.fuzz import run_one
 from distill_jax.data.readers import ReadOptions, ReadReport, read_sentences
 from distill_jax.tagging import Sentence
 
@@ -38,7 +38,7 @@ def test_what_is_written_in_a_format_comes_back(
     tmp_path: Path, kind: str, dice: random.Random
 ) -> None:
     suffix, write = FORMATS[kind]
-    plain = [word for word in reader_files.WORDS if word.isalpha() and word not in ("O", "o", "I")]
+    plain = [word for word in files.WORDS if word.isalpha() and word not in ("O", "o", "I")]
     sentences = [
         Sentence(tuple(dice.sample(plain, len(one.words))), one.tags)
         for one in make_sentences(dice)
@@ -68,9 +68,9 @@ def test_a_lost_word_would_be_noticed(tmp_path: Path, kind: str) -> None:
 
 
 def test_the_command_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.setattr("sys.argv", ["fuzz_readers.py", "--files", "30", "--seed", "3"])
+    monkeypatch.setattr("sys.argv", ["fuzz.py", "--files", "30", "--seed", "3"])
     with pytest.raises(SystemExit) as stopped:
-        fuzz_readers.main()
+        fuzz.main()
     result = json.loads(capsys.readouterr().out)
     assert stopped.value.code == 0 and result["files"] == 30
     assert result["read"] + result["refused"] == 30
