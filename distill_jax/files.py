@@ -76,12 +76,14 @@ def only_one(directory: str | os.PathLike[str], *, wait: bool = False) -> Iterat
     """Whether this process is the only one in the block for this directory, which is made.
 
     If another one is, False at once, or True after it has left the block (`wait`). A process that
-    ends leaves it, however it ends. It is the file `.lock` that is locked, which stays.
+    ends leaves it, however it ends. It is the file `.lock` that is locked, which stays, unless the
+    block made it and raises.
     """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    file = Path(directory) / ".lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    made = not file.exists()
     # A file system without `flock` is an error: a lock by the file's mere presence would outlive a kill.
-    lock = FileLock(directory / ".lock", timeout=-1 if wait else 0, fallback_to_soft=False)
+    lock = FileLock(file, timeout=-1 if wait else 0, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
@@ -89,6 +91,11 @@ def only_one(directory: str | os.PathLike[str], *, wait: bool = False) -> Iterat
         return
     try:
         yield True
+    except BaseException:
+        if made:
+            # While it is held: who waits for a file that is gone tries again with a new one.
+            file.unlink(missing_ok=True)
+        raise
     finally:
         lock.release()
 

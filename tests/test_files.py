@@ -88,6 +88,11 @@ def test_only_one_is_in_the_block_until_it_ends(tmp_path: Path) -> None:
         assert again
         with only_one(tmp_path / "b"):
             raise KeyError
+    assert (tmp_path / "b" / ".lock").exists()
+    with pytest.raises(KeyError), only_one(tmp_path / "c") as mine:
+        assert mine
+        raise KeyError
+    assert not list((tmp_path / "c").iterdir())  # nothing is left of what failed at once
     with only_one(tmp_path / "b", wait=True) as last:
         assert last
 
