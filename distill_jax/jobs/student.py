@@ -53,7 +53,7 @@ class StudentData:
         teacher_labels: a store written by `distill-jax label`, or several of the same sentences by different
             teachers, whose posteriors are averaged; None: gold alone.
         confidence_weighting: how silver sentences are weighted by the teacher's confidence
-        (`labels.confidence`).
+            (`labels.confidence`).
         teacher: in place of a store, one that tags the task's `silver_split` and scores all
             sentences within the step (`distill.online`).
         sources: where the task comes from.
@@ -171,19 +171,20 @@ def read_material(data: StudentData) -> Material:
             "a teacher that tags within the step goes with neither TEACHER_LABELS nor "
             "CONFIDENCE_WEIGHTING; leave them out, or label beforehand and leave the teacher out"
         )
-    gold = sources.one(data.task, data.train_split, "MIXTURE_OR_TASK_NAME")
-    dev = sources.one(data.task, data.eval_split, "MIXTURE_OR_TASK_NAME")
-    labels = gold.labels
+    gold_data = sources.one(data.task, data.train_split, "MIXTURE_OR_TASK_NAME")
+    dev_data = sources.one(data.task, data.eval_split, "MIXTURE_OR_TASK_NAME")
+    labels = gold_data.labels
     if labels is None:
         raise UserError(f"{data.task!r} is plain text; a student's task must have tags")
     given = data.teacher_labels
     stores = [TeacherLabels(each) for each in ([given] if isinstance(given, str) else given or ())]
-    inputs = content_hashes(gold, dev)
+    inputs = content_hashes(gold_data, dev_data)
     for number, store in enumerate(stores):
         store.check_labels(labels, f"task {data.task!r}")
         inputs[f"teacher labels {number}" if number else "teacher labels"] = store.content_hash()
+    gold = list(gold_data)
     targets = student_targets(
-        list(gold), labels, average_teachers(stores) if stores else None, data.confidence_weighting
+        gold, labels, average_teachers(stores) if stores else None, data.confidence_weighting
     )
     teacher = None
     if path is not None:
@@ -194,7 +195,7 @@ def read_material(data: StudentData) -> Material:
             targets += untagged_targets({s.words: None for s in silver if s.words not in known})
         inputs["teacher"] = model_hash(path)
         teacher = load_step_teacher(data.teacher, labels, f"task {data.task!r}")
-    return Material(labels, list(gold), list(dev), targets, len(stores), teacher, inputs)
+    return Material(labels, gold, list(dev_data), targets, len(stores), teacher, inputs)
 
 
 def load_step_teacher(teacher: TeacherInStep, labels: LabelSet, what: str) -> StepTeacher:

@@ -86,7 +86,7 @@ class Resources(Protocol):
         """
 
     def new_vocabulary(self, wanted: Any) -> Any:
-        """A vocabulary trained on tasks (`kinds.t5.NewVocabulary`)."""
+        """A vocabulary trained on tasks (`kinds.t5_start.NewVocabulary`)."""
 
     def sentences(self, tasks: TaskNames) -> Iterable[Sentence]:
         """The training sentences of tasks."""
