@@ -15,7 +15,6 @@ from flax import linen as nn
 from distill_jax.errors import UserError
 from distill_jax.inference.settings import TaggerSettings
 from distill_jax.interop.hf.checkpoint import flatten, read_hf
-from distill_jax.interop.hf.layout import parameters_of
 from distill_jax.kinds.base import Model
 from distill_jax.model_dir.directory import load_model, save_model
 from distill_jax.model_dir.settings import write_temperature
@@ -28,7 +27,7 @@ from distill_jax.vocab import (
     WordVocabulary,
     train_sentencepiece,
 )
-from tests.tiny import model_of
+from tests.tiny import model_of, t5_params
 
 LABELS = LabelSet(("city", "date_time"), ("city", "date and time"))
 T5 = T5Config(
@@ -52,18 +51,6 @@ BILSTM = BiLSTMConfig(
 )
 
 
-def t5_params(config: T5Config = T5) -> dict[str, Any]:
-    rng = np.random.default_rng(0)
-    params: dict[str, Any] = {}
-    for parameter in parameters_of(config):
-        level = params
-        for name in parameter.path[:-1]:
-            level = level.setdefault(name, {})
-        shape = parameter.hf_shape[:: -1 if parameter.transposed else 1]
-        level[parameter.path[-1]] = rng.normal(size=shape).astype(np.float32)
-    return params
-
-
 @pytest.fixture(scope="module")
 def bilstm_params() -> dict[str, Any]:
     ids = jnp.zeros((1, 1), jnp.int32)
@@ -74,7 +61,7 @@ def bilstm_params() -> dict[str, Any]:
 def save_t5(directory: Path, **changes: Any) -> Path:
     arguments: dict[str, Any] = {
         "config": T5,
-        "params": t5_params(),
+        "params": t5_params(T5),
         "vocabulary": ByteVocabulary(),
         "labels": LABELS,
     }
@@ -112,7 +99,7 @@ def test_a_t5_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
         "metrics": {"f1": 0.91234},
         "training": {"steps": 10},
     }
-    assert_same_params(loaded, t5_params())
+    assert_same_params(loaded, t5_params(T5))
     card = (tmp_path / "model" / "README.md").read_text()
     for text in ("# tiny", "teacher", "| date_time | date and time |", "0.9123", "Tagger.load"):
         assert text in card

@@ -19,6 +19,7 @@ from distill_jax.interop.hf.config import hf_config_fields, scales_logits, t5_co
 from distill_jax.interop.hf.layout import parameters_of
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
+from tests.tiny import t5_params
 
 TINY = T5Config(
     vocab_size=11,
@@ -41,18 +42,6 @@ VARIANTS = {
 variants = pytest.mark.parametrize("variant", list(VARIANTS))
 
 
-def params_of(config: T5Config, seed: int = 0) -> dict[str, Any]:
-    rng = np.random.default_rng(seed)
-    params: dict[str, Any] = {}
-    for parameter in parameters_of(config):
-        level = params
-        for name in parameter.path[:-1]:
-            level = level.setdefault(name, {})
-        shape = parameter.hf_shape[:: -1 if parameter.transposed else 1]
-        level[parameter.path[-1]] = rng.normal(size=shape).astype(np.float32)
-    return params
-
-
 def assert_same(actual: dict[str, Any], expected: dict[str, Any], **tolerance: float) -> None:
     flat, wanted = dict(flatten(actual)), dict(flatten(expected))
     assert set(flat) == set(wanted)
@@ -67,13 +56,13 @@ def test_the_layout_has_every_parameter_of_the_model(variant: str) -> None:
     ids = jnp.ones((1, 2), jnp.int32)
     boxed = jax.eval_shape(T5(config).init, jax.random.key(0), ids, ids, ids, ids)
     expected = {path: leaf.shape for path, leaf in flatten(nn.meta.unbox(boxed)["params"])}
-    actual = {path: leaf.shape for path, leaf in flatten(params_of(config))}
+    actual = {path: leaf.shape for path, leaf in flatten(t5_params(config))}
     assert actual == expected
 
 
 @variants
 def test_what_is_written_is_read_back(tmp_path: Path, variant: str) -> None:
-    config, params = VARIANTS[variant], params_of(VARIANTS[variant])
+    config, params = VARIANTS[variant], t5_params(VARIANTS[variant])
     write_hf(tmp_path / "model", config, jax.tree.map(jnp.asarray, params))
     read_config, read = read_hf(tmp_path / "model")
     assert read_config == config
@@ -94,18 +83,18 @@ def test_boxed_parameters_are_written(tmp_path: Path) -> None:
 
 def test_parameters_of_another_model_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="decoder/logits_dense/kernel"):
-        write_hf(tmp_path / "model", TINY, params_of(VARIANTS["v1.0"]))
+        write_hf(tmp_path / "model", TINY, t5_params(VARIANTS["v1.0"]))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_only_a_model_is_replaced(tmp_path: Path) -> None:
-    write_hf(tmp_path / "model", TINY, params_of(TINY))
-    write_hf(tmp_path / "model", TINY, params_of(TINY, seed=1))
-    assert_same(read_hf(tmp_path / "model")[1], params_of(TINY, seed=1), rtol=0)
+    write_hf(tmp_path / "model", TINY, t5_params(TINY))
+    write_hf(tmp_path / "model", TINY, t5_params(TINY, seed=1))
+    assert_same(read_hf(tmp_path / "model")[1], t5_params(TINY, seed=1), rtol=0)
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("…")
     with pytest.raises(UserError, match="precious: exists"):
-        write_hf(tmp_path / "precious", TINY, params_of(TINY))
+        write_hf(tmp_path / "precious", TINY, t5_params(TINY))
     assert (tmp_path / "precious" / "thesis.txt").exists()
 
 
@@ -113,7 +102,7 @@ def test_only_a_model_is_replaced(tmp_path: Path) -> None:
 
 
 def hf_tensors(config: T5Config, dtype: Any = np.float32) -> dict[str, np.ndarray]:
-    flat = dict(flatten(params_of(config)))
+    flat = dict(flatten(t5_params(config)))
     return {
         p.hf_name: np.ascontiguousarray(flat[p.path].T if p.transposed else flat[p.path], dtype)
         for p in parameters_of(config)
@@ -153,14 +142,14 @@ def make_sharded(directory: Path, dtype: Any = np.float32) -> Path:
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
 def test_other_floats_become_float32(tmp_path: Path, dtype: Any) -> None:
     make_checkpoint(tmp_path, tensors=hf_tensors(TINY, dtype))
-    expected = jax.tree.map(lambda a: a.astype(dtype).astype(np.float32), params_of(TINY))
+    expected = jax.tree.map(lambda a: a.astype(dtype).astype(np.float32), t5_params(TINY))
     assert_same(read_hf(tmp_path)[1], expected, rtol=0)
 
 
 def test_shards_are_read(tmp_path: Path) -> None:
     config, params = read_hf(make_sharded(tmp_path))
     assert config == TINY
-    assert_same(params, params_of(TINY), rtol=0)
+    assert_same(params, t5_params(TINY), rtol=0)
 
 
 def test_names_of_old_checkpoints(tmp_path: Path) -> None:
@@ -174,11 +163,11 @@ def test_names_of_old_checkpoints(tmp_path: Path) -> None:
     make_checkpoint(tmp_path, VARIANTS["v1.0"], {**tensors, **copies})
     config, params = read_hf(tmp_path)
     assert config.tied_embedding
-    assert_same(params, params_of(VARIANTS["v1.0"]), rtol=0)
+    assert_same(params, t5_params(VARIANTS["v1.0"]), rtol=0)
 
     tensors["encoder.embed_tokens.weight"] = tensors.pop("shared.weight")
     make_checkpoint(tmp_path, VARIANTS["v1.0"], tensors)
-    assert_same(read_hf(tmp_path)[1], params_of(VARIANTS["v1.0"]), rtol=0)
+    assert_same(read_hf(tmp_path)[1], t5_params(VARIANTS["v1.0"]), rtol=0)
 
 
 def test_a_tied_embedding_without_scale_is_not_copied(tmp_path: Path) -> None:
