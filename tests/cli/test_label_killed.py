@@ -18,7 +18,7 @@ from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.tagging import LabelSet
 from distill_jax.vocab import WordVocabulary
 
-KILLS = 20
+KILLS = 8
 SHARDS = 300
 
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill_jax.models.t5 import T5
 from distill_jax.sentscore import (
     INSIDE,
     OUTSIDE,
@@ -31,8 +30,13 @@ def sharpened(params: Any, factor: float) -> Any:
     return params | {"decoder": params["decoder"] | {"logits_dense": {"kernel": kernel * factor}}}
 
 
+@functools.lru_cache
+def compiled_decoder(tags: Tags, **settings: Any) -> Any:
+    model, _ = tiny_t5("v1.1")
+    return make_decoder(model, LabelTrie.compile(tags), DecoderSettings(**settings))
+
+
 def assert_certified(
-    model: T5,
     params: Any,
     tags: Tags,
     num_words: list[int],
@@ -41,13 +45,9 @@ def assert_certified(
     epsilon: float,
     seed: int,
 ) -> None:
-    trie, batch = LabelTrie.compile(tags), random_batch(seed, num_words)
+    batch = random_batch(seed, num_words)
     exact, found = (
-        make_decoder(
-            model,
-            trie,
-            DecoderSettings(name=name, normaliser=normaliser, epsilon=epsilon),  # type: ignore[arg-type]
-        )(params, batch)
+        compiled_decoder(tags, name=name, normaliser=normaliser, epsilon=epsilon)(params, batch)
         for name in ("sentscore", "pruned")
     )
     u, v = np.asarray(exact.log_likelihoods), np.asarray(found.log_likelihoods)
@@ -75,11 +75,10 @@ def assert_certified(
 @pytest.mark.parametrize("normaliser", ["vocab", "trie"])
 @pytest.mark.parametrize("tags", [LABEL_SETS[2], LABEL_SETS[3]])
 def test_same_tags_and_a_true_certificate(tags: Tags, normaliser: str) -> None:
-    model, params = tiny_t5("v1.1")
+    _, params = tiny_t5("v1.1")
     for factor in (0.3, 1.0, 4.0):
         for seed in range(4):
             assert_certified(
-                model,
                 sharpened(params, factor),
                 tags,
                 [WORDS, 2, 0],
@@ -102,10 +101,9 @@ def test_same_tags_and_a_true_certificate(tags: Tags, normaliser: str) -> None:
 )
 @settings(deadline=None, max_examples=4, derandomize=True)  # a compile each
 def test_random_label_sets(tags: Tags, normaliser: str, epsilon: float, seed: int) -> None:
-    model, params = tiny_t5("v1.1")
+    _, params = tiny_t5("v1.1")
     for factor in (1.0, 4.0):
         assert_certified(
-            model,
             sharpened(params, factor),
             tags,
             [WORDS, 1, 3],
@@ -122,11 +120,17 @@ def forty_tags() -> Tags:
     return ((2,), (3,), *sorted(rest)[:38])
 
 
-def run_search(params: Any, batch: Any, **options: Any) -> Search:
+@functools.lru_cache
+def compiled_search(**options: Any) -> Any:
     model, _ = tiny_t5("v1.1")
     trie = LabelTrie.compile(forty_tags())
     fixed = {"normaliser": "trie", "epsilon": 1e-3} | options
-    return jax.jit(lambda p, b: search(model, p, b, trie, **fixed))(params, batch)
+    return jax.jit(lambda params, batch: search(model, params, batch, trie, **fixed))
+
+
+def run_search(params: Any, batch: Any, **options: Any) -> Search:
+    found: Search = compiled_search(**options)(params, batch)
+    return found
 
 
 def test_fewer_nodes_where_the_model_is_sure() -> None:
