@@ -165,8 +165,8 @@ class Tagger:
         """Tag ids and scores u of each sentence: what `labels.store.write_store` keeps.
 
         The scores are raw, for a student is trained at a temperature of its own; tags that `pruned`
-        did not look at share what they may add up to. Raises `UserError` if the decoder computes
-        none.
+        did not look at share what they may add up to, and of a word tagger they are the logarithms
+        of the marginals. Raises `UserError` if the decoder computes none.
         """
         predictions = self.predict_ids([sentence.words for sentence in sentences])
         return [(prediction.tag_ids, prediction.completed) for prediction in predictions]

@@ -19,6 +19,7 @@ from distill_jax.model_dir.settings import write_temperature
 from distill_jax.sentscore import DecoderSettings
 from distill_jax.tagger import TaggedSentence, Tagger
 from distill_jax.tagging import LabelSet, Sentence, spans_from_iob2
+from distill_jax.tagging.marginals import LegalMarginals
 from tests.tiny import KINDS, LABELS, SENTENCES, T5_CONFIG, bilstm_params, save_tiny, t5_params
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,6 +72,13 @@ def test_a_batch_holds_sentences(model: Path, batch_size: Any) -> None:
         Tagger.load(model, batch_size=batch_size)
 
 
+def posteriors_of(how: str, scores: np.ndarray) -> np.ndarray:
+    """Marginals over legal sequences where words are scored alone, else a softmax."""
+    if how in ("viterbi", "bilstm"):
+        return np.exp(LegalMarginals(scores).log_tags())
+    return np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+
+
 def test_spans_are_those_of_the_tags(tagged: tuple[Tagger, list[TaggedSentence]]) -> None:
     tagger, sentences = tagged
     assert any(sentence.spans for sentence in sentences)
@@ -87,17 +95,24 @@ def test_spans_are_those_of_the_tags(tagged: tuple[Tagger, list[TaggedSentence]]
         assert found.labels == LABELS.tags == ("O", "I", "city", "date_time")
         np.testing.assert_allclose(found.posteriors.sum(-1), 1, rtol=1e-6)
         scores = found.log_likelihoods.astype(np.float64)
-        expected = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+        expected = posteriors_of(tagger.decoder["algorithm"], scores)
         np.testing.assert_allclose(found.posteriors, expected, rtol=1e-5, atol=1e-30)
     assert tagger.predict([]) == []
 
 
 def test_the_score_of_a_span_by_hand(tagged: tuple[Tagger, list[TaggedSentence]]) -> None:
-    """The product of its tags' posteriors, and of no I following it within the sentence."""
-    _, sentences = tagged
+    """The product of its tags' posteriors, and of no I following it within the sentence; of a word
+    tagger its share of the legal sequences."""
+    tagger, sentences = tagged
     ends = set()
     for found in sentences:
         for span in found.spans:
+            if tagger.decoder["algorithm"] == "viterbi":
+                ends.add(span.end < len(found.words))
+                marginals = LegalMarginals(found.log_likelihoods)
+                tag = LABELS.index(span.label)
+                assert span.score == pytest.approx(marginals.span(span.start, span.end, tag))
+                continue
             expected = float(found.posteriors[span.start, LABELS.index(span.label)])
             for position in range(span.start + 1, span.end):
                 expected *= float(found.posteriors[position, 1])
@@ -152,8 +167,7 @@ def test_temperature_and_thresholds_of_the_model_are_used(tmp_path: Path, kind: 
     for one, other in zip(plain, warm, strict=True):
         assert one.tags == other.tags
         np.testing.assert_array_equal(one.log_likelihoods, other.log_likelihoods)
-        scores = one.log_likelihoods.astype(np.float64) / 4
-        expected = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+        expected = posteriors_of(kind, one.log_likelihoods.astype(np.float64) / 4)
         np.testing.assert_allclose(other.posteriors, expected, rtol=1e-5, atol=1e-30)
     scores = [span.score for found in plain for span in found.spans if span.label == "city"]
     threshold = (min(scores) + max(scores)) / 2

@@ -224,15 +224,18 @@ def _fit(
 ) -> dict[str, Any]:
     """Fits and stores the temperature; the metrics with it, and `temperature_fit`."""
     from distill_jax.model_dir.settings import write_temperature
-    from distill_jax.tagging import fit_temperature
+    from distill_jax.tagging import fit_marginal_temperature, fit_temperature
     from distill_jax.tagging.temperature import concatenated
 
     old = tagger.settings.temperature
-    scores, gold = concatenated(
+    pairs = [
         (one.log_likelihoods, tagger.labels.encode_iob2(sentence.tags))
         for one, sentence in zip(predictions, sentences, strict=True)
-    )
-    tagger.set_temperature(fit_temperature(scores, gold, current=old))
+    ]
+    if any(one.words_alone for one in predictions):
+        tagger.set_temperature(fit_marginal_temperature(pairs, current=old))
+    else:
+        tagger.set_temperature(fit_temperature(*concatenated(pairs), current=old))
     write_temperature(Path(model), tagger.settings.temperature)
     after = _figures(tagger, sentences, predictions)
     names = ("nll", "ece", "brier")

@@ -8,6 +8,7 @@ import numpy as np
 from distill_jax.errors import UserError
 from distill_jax.sent.format import Malformation
 from distill_jax.tagging import BeamPart
+from distill_jax.tagging.marginals import LegalMarginals
 
 
 class Unexplored(NamedTuple):
@@ -37,21 +38,31 @@ class Prediction(NamedTuple):
     malformed: tuple[Malformation, ...] | None = None
     """Of the `free` decoder: all that is wrong with what the model wrote, each kind once. If
     anything is, the tags are all O."""
+    words_alone: bool = False
+    """Whether u scores each word's tags without those before it, as word taggers do: posteriors are
+    then the marginals of the legal sequences (`tagging.marginals`), and no row of u has -inf for I
+    after O."""
 
     @property
     def posteriors(self) -> np.ndarray:
-        """float32[L, K]: softmax(u / temperature); 0 for illegal tags.
+        """float32[L, K]: softmax(u / temperature), or the marginals of it; 0 for illegal tags.
 
         From the `pruned` decoder every one is the least it can be: those of tags not looked at are
         0, and a row sums to 1 - `unexplored_mass`.
 
         Raises `UserError` if the decoder computes none.
         """
+        if self.words_alone:
+            return np.exp(self.marginals().log_tags()).astype(np.float32)
         posteriors = _softmax(self._scores() / self.temperature)
         mass = self.unexplored_mass
         if mass is not None:
             posteriors *= (1.0 - mass)[:, None]
         return posteriors.astype(np.float32)
+
+    def marginals(self) -> LegalMarginals:
+        """The distribution over legal sequences at the temperature, of words scored alone."""
+        return LegalMarginals(self._scores() / self.temperature)
 
     @property
     def unexplored_mass(self) -> np.ndarray | None:
@@ -72,12 +83,15 @@ class Prediction(NamedTuple):
 
     @property
     def completed(self) -> np.ndarray:
-        """float32[L, K]: u, with what tags not looked at may add up to spread evenly over them.
+        """float32[L, K]: u, with what tags not looked at may add up to spread evenly over them;
+        of words scored alone the logarithms of their marginals.
 
         The likelihoods of a distribution over all legal tags: what students learn from and
         calibration is measured on.
         """
         scores = self._scores()
+        if self.words_alone:
+            return LegalMarginals(scores).log_tags().astype(np.float32)
         if self.unexplored is not None:
             log_m, log_n = self._log_rest(scores, self.unexplored)
             scores = np.where(self.unexplored.tags, (log_m - log_n)[:, None], scores)
@@ -85,7 +99,9 @@ class Prediction(NamedTuple):
 
     @property
     def distributions(self) -> np.ndarray:
-        """float32[L, K]: softmax(`completed` / temperature); every row sums to one."""
+        """float32[L, K]: softmax(`completed` / temperature), or the marginals; every row sums to one."""
+        if self.words_alone:
+            return self.posteriors
         return _softmax(self.completed.astype(np.float64) / self.temperature).astype(np.float32)
 
     def _scores(self) -> np.ndarray:

@@ -18,8 +18,8 @@ class TaggedSpan(NamedTuple):
     label: str
     text: str
     score: float | None
-    """`tagging.greedy_span_score`, or with a beam above 1 `tagging.beam_span_score`; None where the
-    decoder computes no posteriors."""
+    """`tagging.greedy_span_score`, with a beam above 1 `tagging.beam_span_score`, of a word tagger the
+    span's marginal probability; None where the decoder computes no posteriors."""
 
 
 class TaggedSentence(NamedTuple):
@@ -32,8 +32,8 @@ class TaggedSentence(NamedTuple):
     labels: tuple[str, ...]
     """The sBIO tag set, in the order of the columns below."""
     posteriors: np.ndarray | None
-    """float32[words, tags]: each word's distribution over tags, given the tags before it. None where
-    the decoder computes none."""
+    """float32[words, tags]: each word's distribution over tags, given the tags before it, or (word
+    taggers) given that the whole sequence is legal. None where the decoder computes none."""
     log_likelihoods: np.ndarray | None
     """float32[words, tags]: the raw scores u; -inf for tags that were illegal (or not explored)."""
     unexplored: np.ndarray | None = None
@@ -144,5 +144,8 @@ def _span_scorer(
         return lambda start, end, label: beam_span_score(
             beam, start, end, labels.index(label), temperature=temperature
         )
+    if prediction.words_alone:
+        marginals = prediction.marginals()
+        return lambda start, end, label: marginals.span(start, end, labels.index(label))
     posteriors = prediction.posteriors
     return lambda start, end, label: greedy_span_score(posteriors, prediction.tag_ids, start, end)

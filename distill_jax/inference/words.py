@@ -52,14 +52,16 @@ def best_sequences(scores_BxLxK: np.ndarray, lengths: Sequence[int]) -> list[Pre
     check_numbers(scores_BxLxK)
     tags_BxL = constrained_tags_batch(scores_BxLxK, np.asarray(lengths))
     return [
-        Prediction(tags_L[:length], scores_LxK[:length])
+        Prediction(tags_L[:length], scores_LxK[:length], words_alone=True)
         for tags_L, scores_LxK, length in zip(tags_BxL, scores_BxLxK, lengths, strict=True)
     ]
 
 
 def without_words(labels: LabelSet) -> Prediction:
     """What is predicted for a sentence of no words."""
-    return Prediction(np.zeros(0, np.int32), np.zeros((0, labels.num_tags), np.float32))
+    return Prediction(
+        np.zeros(0, np.int32), np.zeros((0, labels.num_tags), np.float32), words_alone=True
+    )
 
 
 class WordPredictor:

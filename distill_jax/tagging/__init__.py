@@ -22,7 +22,7 @@ from distill_jax.tagging.spans import (
     spans_from_iob2,
     spans_from_sbio,
 )
-from distill_jax.tagging.temperature import fit_temperature
+from distill_jax.tagging.temperature import fit_marginal_temperature, fit_temperature
 
 __all__ = [
     "SCHEMES",
@@ -39,6 +39,7 @@ __all__ = [
     "cut_beam",
     "default_text",
     "detect_scheme",
+    "fit_marginal_temperature",
     "fit_temperature",
     "from_spans",
     "greedy_span_score",

@@ -4,17 +4,19 @@ Guo et al. 2017 (arXiv 1706.04599), section 4.2: one number T divides all scores
 chosen to minimise the NLL of the gold tags. It changes how sure a model is, never which tag is best.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distill_jax.errors import UserError
+from distill_jax.tagging.marginals import LegalMarginals
 
 LOWEST, HIGHEST = 0.05, 20.0
 """The temperatures that are considered. A model that is right at every word would want 0."""
 
 _STEPS = 60  # halvings of the interval of log T: far below float64's resolution
+_GRID, _GOLDEN_STEPS = 24, 20  # of the search where the NLL is not convex: T to four digits
 
 
 def nll(
@@ -66,6 +68,50 @@ def fit_temperature(
     ends = {LOWEST: np.log(LOWEST), HIGHEST: np.log(HIGHEST)}
     best = next((end for end, log in ends.items() if abs(np.log(best) - log) < 1e-9), best)
     return min((best, current), key=lambda t: _loss(scores / t, gold)[0])
+
+
+def marginal_nll(
+    sentences: Sequence[tuple[NDArray[np.floating], NDArray[np.integer]]], temperature: float
+) -> float:
+    """Mean of -ln p(gold) over words, in nats, with p their marginals over legal sequences.
+
+    Args:
+        sentences: scores [L, K] of words tagged alone, and gold ids [L], of each sentence.
+        temperature: divides the scores.
+    """
+    total, words = 0.0, 0
+    for scores, gold in sentences:
+        log_p = LegalMarginals(np.asarray(scores, np.float64) / temperature).log_tags()
+        total -= float(np.take_along_axis(log_p, np.asarray(gold)[:, None], axis=-1).sum())
+        words += len(gold)
+    return total / max(words, 1)
+
+
+def fit_marginal_temperature(
+    sentences: Sequence[tuple[NDArray[np.floating], NDArray[np.integer]]], *, current: float = 1.0
+) -> float:
+    """`fit_temperature` for words tagged alone, whose posteriors are marginals: `marginal_nll`.
+
+    It need not be convex, so the best of a grid of log T is refined by golden sections. Raises
+    `UserError` as `fit_temperature`.
+    """
+    if not any(len(gold) for _, gold in sentences):
+        raise UserError("the temperature cannot be fitted: there is no word; give tagged sentences")
+    grid = np.linspace(np.log(LOWEST), np.log(HIGHEST), _GRID)
+    losses = [marginal_nll(sentences, float(np.exp(log_t))) for log_t in grid]
+    best = int(np.argmin(losses))
+    low, high = grid[max(best - 1, 0)], grid[min(best + 1, _GRID - 1)]
+    ratio = (np.sqrt(5) - 1) / 2
+    for _ in range(_GOLDEN_STEPS):
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        if marginal_nll(sentences, float(np.exp(left))) < marginal_nll(
+            sentences, float(np.exp(right))
+        ):
+            high = right
+        else:
+            low = left
+    candidates = (float(np.exp((low + high) / 2)), LOWEST, HIGHEST, current)
+    return min(candidates, key=lambda t: marginal_nll(sentences, t))
 
 
 def concatenated(
