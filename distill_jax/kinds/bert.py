@@ -16,6 +16,7 @@ from distill_jax.configuration import setting
 from distill_jax.data.distillation import encoder_batches
 from distill_jax.distill.tags import TaggerDistillation
 from distill_jax.errors import UserError
+from distill_jax.files import write_json
 from distill_jax.inference import Predictor
 from distill_jax.inference.base import InputLimits
 from distill_jax.inference.encoder import EncoderPredictor
@@ -30,7 +31,7 @@ from distill_jax.models.bert_config import BertConfig
 from distill_jax.models.layer_choice import bert_from_layers, check_layers
 from distill_jax.safetensors_io import TensorSource
 from distill_jax.sent.subwords import SubwordFormat
-from distill_jax.vocab import Vocabulary, load_vocabulary
+from distill_jax.vocab import HuggingFaceVocabulary, Vocabulary, load_vocabulary
 
 NAME = "bert"
 
@@ -178,7 +179,11 @@ class BertKind(WordTaggerKind):
 
     def write_files(self, directory: Path, model: Model, sources: list[TensorSource]) -> None:
         """See `Kind.write_files`."""
-        write_bert_files(directory, model.config, sources, model.labels.tags)
+        config, vocabulary = model.config, model.vocabulary
+        write_bert_files(directory, config, sources, model.labels.tags)
+        if isinstance(vocabulary, HuggingFaceVocabulary):
+            fields = vocabulary.transformers_config(config.max_tokens)
+            write_json(directory / "tokenizer_config.json", fields)
 
     def open(self, directory: Path) -> Checkpoint:
         """See `Kind.open`."""

@@ -53,6 +53,7 @@ class HuggingFaceVocabulary(Vocabulary):
         self._file = read_vocabulary_file(path) if content is None else content
         tokenizers = import_tokenizers(path)
         try:
+            self._file = _with_space_before(self._file)
             whole = tokenizers.Tokenizer.from_str(self._file.decode())
             added = json.loads(self._file).get("added_tokens") or []
             self._tokenizer = tokenizers.Tokenizer.from_str(_text_only(self._file))
@@ -81,6 +82,10 @@ class HuggingFaceVocabulary(Vocabulary):
             suffix_ids=suffix,
             other_special_ids=[token["id"] for token in added if token.get("special")],
         )
+        roles = {"unk": self.unk_id, "pad": self.pad_id, "eos": self.eos_id, "sep": self.eos_id}
+        if self.prefix_ids:
+            roles |= {"bos": self.prefix_ids[0], "cls": self.prefix_ids[0]}
+        self._names = {f"{role}_token": whole.id_to_token(i) for role, i in roles.items()}
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -88,6 +93,20 @@ class HuggingFaceVocabulary(Vocabulary):
 
     def content_hash(self) -> str:
         return hash_of_file(self.kind, self._file, 0)
+
+    def transformers_config(self, max_tokens: int) -> dict[str, Any]:
+        """A `tokenizer_config.json` by which transformers reads the file as it is.
+
+        Without one it builds a model's tokenizer anew: in lower case, or without the space before
+        the first word. `max_tokens` is the longest sequence of the model.
+        """
+        return {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "add_prefix_space": True,
+            "clean_up_tokenization_spaces": False,
+            "model_max_length": max_tokens,
+            **self._names,
+        }
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         path = Path(directory) / HUGGINGFACE_FILE
@@ -121,7 +140,6 @@ def _text_only(file: bytes) -> str:
 
     data["added_tokens"] = [token for token in added if not is_special(token["content"])]
     data["post_processor"] = data["truncation"] = data["padding"] = None
-    _read_a_space_before(data.get("pre_tokenizer") or {})
     model = data["model"]
     if isinstance(model.get("vocab"), list):  # a unigram model: [piece, score] in the order of ids
         model["vocab"] = [
@@ -130,12 +148,17 @@ def _text_only(file: bytes) -> str:
     return json.dumps(data)
 
 
-def _read_a_space_before(pre_tokenizer: dict[str, Any]) -> None:
-    """Switches on the space that a byte-level pre-tokenizer puts before a text."""
-    if pre_tokenizer.get("type") == "ByteLevel":
-        pre_tokenizer["add_prefix_space"] = True
-    for part in pre_tokenizer.get("pretokenizers") or ():
-        _read_a_space_before(part)
+def _with_space_before(file: bytes) -> bytes:
+    """The file, changed if need be so that a byte-level pre-tokenizer puts a space before a text."""
+    data = json.loads(file)
+    changed = False
+    waiting = [data.get("pre_tokenizer") or {}]
+    while waiting:
+        part = waiting.pop()
+        waiting += part.get("pretokenizers") or ()
+        if part.get("type") == "ByteLevel" and not part.get("add_prefix_space"):
+            part["add_prefix_space"] = changed = True
+    return json.dumps(data, ensure_ascii=False).encode() if changed else file
 
 
 def _around_text(whole: Any) -> tuple[list[int], list[int] | None]:

@@ -50,6 +50,9 @@ def test_a_model_directory_is_a_token_classifier(model: Path) -> None:
     names = set(read_entries(model / "model.safetensors"))
     assert {"classifier.weight", "roberta.encoder.layer.2.output.dense.bias"} <= names
     assert (model / "tokenizer.json").is_file()
+    tokenizer = json.loads((model / "tokenizer_config.json").read_text())
+    assert tokenizer["model_max_length"] == CONFIG.max_tokens == 11
+    assert (tokenizer["cls_token"], tokenizer["pad_token"]) == ("[CLS]", "[PAD]")
     assert "roberta (3 layers, 8 wide)" in (model / "README.md").read_text()
 
 

@@ -63,6 +63,14 @@ def test_roberta_and_xlm_r(make: Any, tmp_path: Path) -> None:
     expected = reference.encode(SENTENCE, is_pretokenized=True)
     assert tokens.tolist() == expected.ids
     assert first.tolist() == [expected.word_ids.index(word) for word in range(len(SENTENCE))]
+    vocabulary.save(tmp_path / "saved")
+    again = load_vocabulary(tmp_path / "saved")
+    assert again.content_hash() == vocabulary.content_hash()
+    assert SubwordFormat(again).encode(SENTENCE)[0].tolist() == expected.ids
+    saved = tokenizers.Tokenizer.from_file(str(tmp_path / "saved" / "tokenizer.json"))
+    saved.no_truncation()
+    saved.no_padding()
+    assert saved.encode(SENTENCE, is_pretokenized=True).ids == expected.ids  # for others too
     assert not {0, 1, 2, 4} & set(vocabulary.encode("<s> <pad> </s> <mask>"))
 
 
