@@ -29,11 +29,14 @@ from distill_jax.kinds.word_tagger import WordTaggerKind, refuse_decoder
 from distill_jax.models.bert import BertTagger
 from distill_jax.models.bert_config import BertConfig
 from distill_jax.models.layer_choice import bert_from_layers, check_layers
+from distill_jax.models.reduction import truncated_svd
 from distill_jax.safetensors_io import TensorSource
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.vocab import HuggingFaceVocabulary, Vocabulary, load_vocabulary
 
 NAME = "bert"
+Start = tuple[BertConfig, Callable[[], Any] | None, Vocabulary]
+"""What a student is made of: its configuration, parameters (None: random ones), and vocabulary."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +50,12 @@ class BertStudent:
             XLM-R, or a model directory of this kind, whose encoder and vocabulary it starts from;
             None: random weights. A tag head there may be is not taken over.
         layers: the layers it takes from there, counted from 0; None: all.
+        embedding: where there is no checkpoint, the directory of a model of subwords whose vocabulary
+            it takes, and whose token embedding it starts from, reduced to its own width by SVD.
         model: without a checkpoint, without the sizes that the data decide; with one, its `dtype`
             and `attention_implementation` alone count.
         dropout: in place of that of checkpoint or `model`, of attention weights as well.
-        vocabulary: the subwords where there is no checkpoint (a file or a directory).
+        vocabulary: the subwords where nothing else has them (a file or a directory).
         max_input_tokens: longer sentences are split into windows, in training as in prediction; at
             most as many as the model has positions.
     """
@@ -58,6 +63,7 @@ class BertStudent:
     kind: ClassVar[str] = NAME
     initial_checkpoint_path: str | None = setting(None, macro="INITIAL_CHECKPOINT_PATH")
     layers: Sequence[int] | None = setting(None, macro="ENCODER_LAYERS")
+    embedding: str | None = setting(None, macro="TEACHER_EMBEDDING")
     model: BertConfig | None = setting(None)
     dropout: float | None = setting(None, macro="DROPOUT")
     vocabulary: str | None = setting(None, macro="VOCABULARY")
@@ -91,7 +97,16 @@ class BertStudent:
             initial_params,
         )
 
-    def _start(self, lesson: Lesson) -> tuple[BertConfig, Callable[[], Any] | None, Vocabulary]:
+    def _start(self, lesson: Lesson) -> Start:
+        given = {
+            "INITIAL_CHECKPOINT_PATH": self.initial_checkpoint_path,
+            "TEACHER_EMBEDDING": self.embedding,
+            "VOCABULARY": self.vocabulary,
+        }
+        if sum(path is not None for path in given.values()) > 1:
+            raise UserError(
+                f"a BERT takes its subwords from one of {', '.join(given)} only; leave the others out"
+            )
         if self.initial_checkpoint_path is not None:
             return self._from_checkpoint(lesson, self.initial_checkpoint_path)
         if self.layers is not None:
@@ -99,6 +114,8 @@ class BertStudent:
                 "layers are chosen (ENCODER_LAYERS) but there is no checkpoint to take them from; "
                 "give INITIAL_CHECKPOINT_PATH, or leave them out"
             )
+        if self.embedding is not None and self.model is not None:
+            return self._from_embedding(lesson, self.model, self.embedding)
         rows = 0 if self.model is None else self.model.vocab_size
         vocabulary = lesson.resources.vocabulary(self.vocabulary, rows)
         if self.model is None or vocabulary is None:
@@ -113,14 +130,36 @@ class BertStudent:
         )
         return config, None, vocabulary
 
-    def _from_checkpoint(
-        self, lesson: Lesson, path: str
-    ) -> tuple[BertConfig, Callable[[], Any], Vocabulary]:
-        if self.vocabulary is not None:
+    def _from_embedding(self, lesson: Lesson, model: BertConfig, path: str) -> Start:
+        checkpoint = lesson.resources.checkpoint(path)
+        vocabulary = checkpoint.vocabulary()
+        if not isinstance(vocabulary, Vocabulary):
             raise UserError(
-                "a BERT that starts from a checkpoint has its vocabulary; leave VOCABULARY out, or "
-                "INITIAL_CHECKPOINT_PATH"
+                f"{path}: has a vocabulary of words; TEACHER_EMBEDDING of a BERT needs one of subwords"
             )
+        config = model.replace(
+            vocab_size=checkpoint.config.vocab_size,
+            num_tags=lesson.labels.num_tags,
+            pad_id=vocabulary.pad_id,
+        )
+        seed = lesson.training.seed
+
+        def reduced() -> Any:
+            params = _random(config, seed)
+            embedding_VxD = checkpoint.embedding()
+            width = config.embedding_width
+            if width > min(embedding_VxD.shape):
+                raise UserError(
+                    f"{path}: its embedding is {embedding_VxD.shape[1]} wide, and cannot be reduced to "
+                    f"{width}; give the student a smaller d_embedding or d_model"
+                )
+            coordinates, _ = truncated_svd(embedding_VxD, width)
+            params["bert"]["embeddings"]["tokens"]["embedding"] = coordinates.astype(np.float32)
+            return params
+
+        return config, reduced, vocabulary
+
+    def _from_checkpoint(self, lesson: Lesson, path: str) -> Start:
         checkpoint = lesson.resources.checkpoint(path)
         source = checkpoint.config
         if not isinstance(source, BertConfig):
@@ -139,11 +178,15 @@ class BertStudent:
         seed = lesson.training.seed
 
         def from_layers() -> Any:
-            own = jax.jit(BertTagger(config).initial)(jax.random.key(seed))
-            own = jax.tree.map(np.asarray, nn.unbox(own))
-            return bert_from_layers(own, checkpoint.read(), layers)
+            return bert_from_layers(_random(config, seed), checkpoint.read(), layers)
 
         return config, from_layers, checkpoint.vocabulary()
+
+
+def _random(config: BertConfig, seed: int) -> Any:
+    """Random parameters on the host."""
+    params = jax.jit(BertTagger(config).initial)(jax.random.key(seed))
+    return jax.tree.map(np.asarray, nn.unbox(params))
 
 
 class BertKind(WordTaggerKind):

@@ -197,11 +197,28 @@ def test_a_bert_of_a_checkpoints_layers_is_fine_tuned_and_distilled(work: Path) 
     assert second.vocabulary.content_hash() == first.vocabulary.content_hash()
 
 
+TINY_BERT = {
+    f"BertConfig.{name}": value
+    for name, value in {"d_model": 4, "d_ff": 8, "num_heads": 2, "num_layers": 1}.items()
+}
+
+
 def test_a_bert_of_random_weights(work: Path) -> None:
-    sizes = {"d_model": 8, "d_ff": 8, "num_heads": 2, "num_layers": 1, "max_positions": 40}
-    values = {f"BertConfig.{name}": value for name, value in sizes.items()}
-    found = train(work, "bert_gold", "bert_random", {**values, "VOCABULARY": str(work / "bert")})
+    values = {**TINY_BERT, "VOCABULARY": str(work / "bert")}
+    found = train(work, "bert_gold", "bert_random", values)
     assert found.config.vocab_size == 128 and found.config.num_layers == 1
+
+
+def test_a_bert_with_a_reduced_embedding(work: Path) -> None:
+    """Differences between tokens are kept as well as four numbers can."""
+    values = {**TINY_BERT, "TEACHER_EMBEDDING": str(work / "bert"), "LEARNING_RATE": 1e-6}
+    found = train(work, "bert_gold", "bert_svd", values)
+    theirs = open_checkpoint(work / "bert").embedding()
+    own = found.params["bert"]["embeddings"]["tokens"]["embedding"]
+    assert own.shape == (128, 4) and theirs.shape == (128, 8)
+    _, singular, right = np.linalg.svd(theirs, full_matrices=False)
+    np.testing.assert_allclose(np.linalg.norm(own, axis=0), singular[:4], rtol=1e-3)
+    np.testing.assert_allclose(np.abs(theirs @ right[:4].T), np.abs(own), atol=1e-3)
 
 
 def test_a_t5_of_a_teachers_layers(work: Path) -> None:
@@ -261,7 +278,12 @@ def test_a_t5_of_a_teachers_layers(work: Path) -> None:
         (
             "bert_gold",
             {"INITIAL_CHECKPOINT_PATH": "bert", "VOCABULARY": "start"},
-            "that starts from a checkpoint has its vocabulary",
+            "takes its subwords from one of INITIAL_CHECKPOINT_PATH, TEACHER_EMBEDDING, VOC",
+        ),
+        (
+            "bert_gold",
+            {"TEACHER_EMBEDDING": "bert", "BertConfig.d_model": 12},
+            "its embedding is 8 wide, and cannot be reduced to 12",
         ),
         (
             "distil_t5",
