@@ -50,8 +50,14 @@ class TensorSource(NamedTuple):
     load: Callable[[], FloatArray]
 
 
-def read_entries(path: str | os.PathLike[str]) -> dict[str, TensorEntry]:
+def read_entries(
+    path: str | os.PathLike[str], skip: Callable[[str], bool] = lambda name: False
+) -> dict[str, TensorEntry]:
     """The tensors in a file, by name, with no more than the header read.
+
+    Args:
+        path: of the file.
+        skip: says by their names which tensors to leave out, of whatever dtype they are.
 
     Raises:
         UserError: the file is missing, truncated, or no safetensors file, or it holds tensors of a
@@ -61,6 +67,8 @@ def read_entries(path: str | os.PathLike[str]) -> dict[str, TensorEntry]:
     entries: dict[str, TensorEntry] = {}
     with _opened(path) as file:
         for name in file.keys():  # noqa: SIM118  (the file is no dictionary)
+            if skip(name):
+                continue
             tensor = file.get_slice(name)
             dtype = tensor.get_dtype()
             if dtype not in _FLOATS:

@@ -13,6 +13,8 @@ from distill_jax.interop.hf.layout import parameters_of
 from distill_jax.kinds.base import Model
 from distill_jax.model_dir.directory import save_model
 from distill_jax.model_dir.settings import METADATA
+from distill_jax.models.bert import BertTagger
+from distill_jax.models.bert_config import BertConfig
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from distill_jax.models.t5_config import T5Config
@@ -42,6 +44,15 @@ BILSTM_CONFIG = BiLSTMConfig(
 )
 ENCODER_CONFIG = EncoderTaggerConfig(
     vocab_size=384, num_tags=LABELS.num_tags, d_model=8, d_kv=4, d_ff=8, num_heads=2, num_layers=2
+)
+BERT_CONFIG = BertConfig(
+    vocab_size=384,
+    num_tags=LABELS.num_tags,
+    d_model=8,
+    d_ff=8,
+    num_heads=2,
+    num_layers=2,
+    max_positions=40,
 )
 KINDS = ("t5", "bilstm")
 SENTENCES: Sequence[tuple[str, ...]] = (
@@ -89,6 +100,15 @@ def encoder_params(config: EncoderTaggerConfig = ENCODER_CONFIG, seed: int = 5) 
     )
 
 
+def bert_params(config: BertConfig = BERT_CONFIG, seed: int = 7) -> Any:
+    """Random parameters, as `t5_params`."""
+    variables = jax.eval_shape(BertTagger(config).initial, jax.random.key(0))
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), nn.meta.unbox(variables)
+    )
+
+
 def model_of(**fields: Any) -> Model:
     """A `Model`, of whose metadata each part may be given by its name."""
     metadata = {name: fields.pop(name) for name in METADATA if name in fields}
@@ -107,6 +127,12 @@ def save_tiny(directory: Path, kind: str, **changes: Any) -> Path:
         arguments = {
             "config": ENCODER_CONFIG,
             "params": encoder_params(),
+            "vocabulary": ByteVocabulary(),
+        }
+    elif kind == "bert":
+        arguments = {
+            "config": BERT_CONFIG,
+            "params": bert_params(),
             "vocabulary": ByteVocabulary(),
         }
     else:

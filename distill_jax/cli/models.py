@@ -9,7 +9,9 @@ from distill_jax.data.locations import check_local
 
 def add_commands(commands: Any) -> None:
     """Adds the commands of this module to the parser."""
-    parser = commands.add_parser("import", help="makes a model directory of a T5 checkpoint")
+    parser = commands.add_parser(
+        "import", help="makes a model directory of a T5, or of a BERT with a tag classifier"
+    )
     parser.add_argument("--from", dest="source", required=True, choices=("hf",), help="its format")
     parser.add_argument(
         "--labels", required=True, metavar="FILE", help="one `name` or `name<TAB>text` a line"
@@ -27,7 +29,9 @@ def _import(options: argparse.Namespace) -> None:
     from distill_jax.model_dir.import_hf import import_hf
     from distill_jax.tagging import LabelSet
 
-    import_hf(
+    unused = import_hf(
         options.src, options.dst, LabelSet.load(options.labels), vocabulary=options.vocabulary
     )
+    for name, reason in unused.items():
+        print(f"{name}: not used ({reason})")
     print(f"{options.dst}: written")

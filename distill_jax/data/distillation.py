@@ -142,7 +142,7 @@ def encoder_batches(
 
     def collate(members: Sequence[int], length: int) -> dict[str, np.ndarray]:
         batch = _targets([targets[i] for i in members], length, num_tags)
-        batch["tokens"] = np.zeros((len(members), widths[length]), np.int32)
+        batch["tokens"] = np.full((len(members), widths[length]), subwords.pad_id, np.int32)
         batch["first"] = np.full((len(members), length), -1, np.int32)
         for row, index in enumerate(members):
             tokens, first = encoded[index]

@@ -32,8 +32,8 @@ class WordBatch(TagTargets):
 
 
 class SubwordBatch(TagTargets):
-    """An encoder tagger's: `tokens` int32[B, S], 0 for padding, and each word's `first` int32[B,
-    L], -1 behind."""
+    """An encoder tagger's or a BERT's: `tokens` int32[B, S], the vocabulary's padding behind, and each
+    word's `first` int32[B, L], -1 behind."""
 
     tokens: Array
     first: Array

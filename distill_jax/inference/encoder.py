@@ -1,7 +1,7 @@
-"""Tagging with an encoder tagger: one forward pass a window, then the best legal sBIO sequence."""
+"""Tagging with an encoder tagger or a BERT: one forward pass a window, then the best legal sBIO sequence."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -10,7 +10,6 @@ from distill_jax.errors import UserError
 from distill_jax.inference.base import VITERBI, InputLimits, Progress, check_numbers
 from distill_jax.inference.batches import batches_by_length, padded_batch_size, round_up
 from distill_jax.inference.prediction import Prediction
-from distill_jax.models.encoder_tagger import EncoderTagger
 from distill_jax.sent.format import check_vocabulary_fits
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.sent.windows import Window, merge_windows, windows
@@ -22,8 +21,21 @@ WORD_BUCKETS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 TOKEN_BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
+class SubwordTagger(Protocol):
+    """A Flax module that gives each word's tags their logits: `tokens` int32[B, S] and `first`
+    int32[B, L] → float32[B, L, K].
+
+    Its configuration has `vocab_size`, `num_tags` and `pad_id`, the token that is padding.
+    """
+
+    config: Any
+
+    def apply(self, variables: Any, *inputs: Any, **options: Any) -> Any:
+        """See `flax.linen.Module.apply`."""
+
+
 class EncoderPredictor:
-    """An encoder tagger over a subword vocabulary and a label set.
+    """A tagger of words by their first subwords, over a subword vocabulary and a label set.
 
     Sentences beyond `limits` are split into windows; each word's scores are those of the window
     in which it has most context, and the tags are the best legal sequence under the merged scores.
@@ -33,17 +45,23 @@ class EncoderPredictor:
 
     def __init__(
         self,
-        model: EncoderTagger,
+        model: SubwordTagger,
         vocabulary: Vocabulary,
         labels: LabelSet,
         *,
         batch_size: int = 32,
         limits: InputLimits = InputLimits(),  # noqa: B008 (immutable)
     ) -> None:
-        check_vocabulary_fits(vocabulary, model.config.vocab_size)
-        if model.config.num_tags != labels.num_tags:
+        config = model.config
+        check_vocabulary_fits(vocabulary, config.vocab_size)
+        if vocabulary.pad_id != config.pad_id:
             raise UserError(
-                f"the model predicts {model.config.num_tags} tags but the label set has "
+                f"the vocabulary's padding has id {vocabulary.pad_id}, the model needs "
+                f"{config.pad_id}; use the vocabulary that belongs to the model"
+            )
+        if config.num_tags != labels.num_tags:
+            raise UserError(
+                f"the model predicts {config.num_tags} tags but the label set has "
                 f"{labels.num_tags}; they do not belong together"
             )
         self.labels = labels
@@ -137,10 +155,10 @@ class EncoderPredictor:
             for bucket, members in groups
         ]
 
-    @staticmethod
-    def _empty(shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    def _empty(self, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
         rows, tokens, words = shape
-        return np.zeros((rows, tokens), np.int32), np.full((rows, words), -1, np.int32)
+        pad_id = self._format.pad_id
+        return np.full((rows, tokens), pad_id, np.int32), np.full((rows, words), -1, np.int32)
 
     @staticmethod
     def _merged(parts: Sequence[Window], pieces: Sequence[np.ndarray]) -> Prediction:

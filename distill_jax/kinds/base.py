@@ -222,10 +222,8 @@ class Kind(abc.ABC):
         """The tensors to write; `ValueError` if the parameters are not those of such a model."""
 
     @abc.abstractmethod
-    def write_files(
-        self, directory: Path, config: Any, sources: list[TensorSource], vocabulary: Any
-    ) -> None:
-        """Writes `config.json` and `model.safetensors`."""
+    def write_files(self, directory: Path, model: Model, sources: list[TensorSource]) -> None:
+        """Writes `config.json` and `model.safetensors`; the tensors stand in for the parameters."""
 
     @abc.abstractmethod
     def open(self, directory: Path) -> Checkpoint:

@@ -19,7 +19,7 @@ from distill_jax.inference.base import InputLimits
 from distill_jax.inference.encoder import EncoderPredictor
 from distill_jax.kinds.base import Learner, Lesson, Model, PredictorOptions
 from distill_jax.kinds.registry import register
-from distill_jax.kinds.subwords import check_subwords, rows_for
+from distill_jax.kinds.subwords import check_padding, check_subwords, rows_for
 from distill_jax.kinds.word_tagger import WordTaggerKind, refuse_decoder
 from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from distill_jax.models.layer_choice import (
@@ -155,6 +155,7 @@ class EncoderKind(WordTaggerKind):
     def check_vocabulary(self, config: EncoderTaggerConfig, vocabulary: Any, where: str) -> None:
         """See `WordTaggerKind.check_vocabulary`."""
         check_subwords(vocabulary, config.vocab_size, "an encoder tagger", where)
+        check_padding(vocabulary, config.pad_id, "an encoder tagger", where)
 
     def predictor(self, model: Model, options: PredictorOptions) -> Predictor:
         """See `Kind.predictor`."""

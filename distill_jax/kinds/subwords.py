@@ -26,3 +26,12 @@ def check_subwords(vocabulary: Any, rows: int, what: str, where: str) -> None:
             f"{where}: the vocabulary has {vocabulary.size} ids, the model only "
             f"{rows} embedding rows (vocab_size); {remedy}"
         )
+
+
+def check_padding(vocabulary: Vocabulary, pad_id: int, what: str, where: str) -> None:
+    """Raises `UserError` if a vocabulary pads with another id than the one that a model leaves out."""
+    if vocabulary.pad_id != pad_id:
+        raise UserError(
+            f"{where}: padding has id {vocabulary.pad_id} in the vocabulary, and {what} needs "
+            f"{pad_id}; use the vocabulary the model was trained with"
+        )

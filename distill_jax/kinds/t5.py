@@ -240,14 +240,12 @@ class T5Kind(Kind):
         """See `Kind.sources`."""
         return hf_sources(config, params)
 
-    def write_files(
-        self, directory: Path, config: T5Config, sources: list[TensorSource], vocabulary: Any
-    ) -> None:
+    def write_files(self, directory: Path, model: Model, sources: list[TensorSource]) -> None:
         """See `Kind.write_files`."""
         # By the class of its tokenizer ByT5 is told from models with a vocabulary file.
-        byte = isinstance(vocabulary, ByteVocabulary)
+        byte = isinstance(model.vocabulary, ByteVocabulary)
         tokenizer = "ByT5Tokenizer" if byte else "T5Tokenizer"
-        write_hf_files(directory, config, sources, tokenizer_class=tokenizer)
+        write_hf_files(directory, model.config, sources, tokenizer_class=tokenizer)
 
     def open(self, directory: Path) -> Checkpoint:
         """See `Kind.open`."""

@@ -112,11 +112,9 @@ class WordTaggerKind(Kind):
             for name, shape in shapes.items()
         ]
 
-    def write_files(
-        self, directory: Path, config: Any, sources: list[TensorSource], vocabulary: Any
-    ) -> None:
+    def write_files(self, directory: Path, model: Model, sources: list[TensorSource]) -> None:
         """See `Kind.write_files`."""
-        write_json(directory / CONFIG, config.to_dict())
+        write_json(directory / CONFIG, model.config.to_dict())
         write_safetensors(directory / WEIGHTS, sources)
 
     def open(self, directory: Path) -> Checkpoint:

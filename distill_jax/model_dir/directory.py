@@ -69,7 +69,7 @@ def write_model(
         metadata={key: value for key, value in model.metadata.items() if value is not None},
     )
     with atomic_directory(directory) as temporary:
-        kind.write_files(temporary, config, sources, vocabulary)
+        kind.write_files(temporary, model, sources)
         vocabulary.save(temporary)
         write_json(temporary / TAGGER, tagger.to_fields())
         card = model_card(

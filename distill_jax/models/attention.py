@@ -116,9 +116,11 @@ def mask_to_bias(mask: Bool[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 class Attention(nn.Module):
-    """Multi-head attention without biases and without 1/sqrt(d) scaling, as in T5.
+    """Multi-head attention; by default without biases and without 1/sqrt(d) scaling, as in T5.
 
-    The scale is folded into the initialisation of the query projection.
+    T5's scale is folded into the initialisation of the query projection. BERT's has `use_bias` and a
+    `scale`, projections drawn with the standard deviation `stddev`, and drops each weight by itself
+    (T5 drops a key for all queries of a head).
     """
 
     num_heads: int
@@ -127,6 +129,10 @@ class Attention(nn.Module):
     dropout_rate: float
     dtype: jnp.dtype
     implementation: AttentionImplementation = "einsum"
+    use_bias: bool = False
+    scale: float = 1.0
+    stddev: float | None = None
+    drops_keys: bool = True
 
     def setup(self) -> None:
         joined = self.num_heads * self.head_dim
@@ -135,12 +141,16 @@ class Attention(nn.Module):
         def query_init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
             return normal(key, shape, dtype) / jnp.sqrt(self.head_dim).astype(dtype)
 
+        if self.stddev is not None:
+            normal = query_init = nn.initializers.normal(self.stddev)
+
         def dense(features: int, init: nn.initializers.Initializer, axes: tuple[str, str]):  # type: ignore[no-untyped-def]
             return nn.Dense(
                 features,
-                use_bias=False,
+                use_bias=self.use_bias,
                 dtype=self.dtype,
                 kernel_init=nn.with_logical_partitioning(init, axes),
+                bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[1:]),
                 dot_general=rows_dot,
             )
 
@@ -148,7 +158,8 @@ class Attention(nn.Module):
         self.key = dense(joined, normal, ("embed", "joined_kv"))
         self.value = dense(joined, normal, ("embed", "joined_kv"))
         self.out = dense(self.d_model, normal, ("joined_kv", "embed"))
-        self.dropout = nn.Dropout(self.dropout_rate, broadcast_dims=(-2,))
+        dims = (-2,) if self.drops_keys else ()
+        self.dropout = nn.Dropout(self.dropout_rate, broadcast_dims=dims)
 
     def key_value(self, x_BxKxD: jax.Array) -> KeyValue:
         """Projects what is attended to."""
@@ -191,6 +202,8 @@ class Attention(nn.Module):
             ],
             axis=-1,
         )
+        if self.scale != 1.0:
+            logits_BxHxQxK *= self.scale
         weights_BxHxQxK = jax.nn.softmax(logits_BxHxQxK + bias_BxHxQxK, axis=-1)
         weights_BxHxQxK = self.dropout(
             weights_BxHxQxK.astype(self.dtype), deterministic=deterministic
@@ -214,12 +227,13 @@ class Attention(nn.Module):
         """Attention by `jax.nn.dot_product_attention`, `[batch, queries, heads, head_dim]`."""
         if self.implementation == "cudnn":
             bias_BxHxQxK = bias_BxHxQxK.astype(self.dtype)
-        heads = (query_BxQxHxE.shape[0], self.num_heads, *bias_BxHxQxK.shape[2:])
+        batch, queries = query_BxQxHxE.shape[:2]
+        whole = (batch, self.num_heads, queries, bias_BxHxQxK.shape[-1])
         return jax.nn.dot_product_attention(
             query_BxQxHxE,
             jnp.swapaxes(attended_to.key, 1, 2),
             jnp.swapaxes(attended_to.value, 1, 2),
-            bias=jnp.broadcast_to(bias_BxHxQxK, heads),
-            scale=1.0,
+            bias=jnp.broadcast_to(bias_BxHxQxK, whole),
+            scale=self.scale,
             implementation="cudnn" if self.implementation == "cudnn" else "xla",
         )

@@ -29,6 +29,7 @@ class EncoderTaggerConfig(JsonConfig):
 
     model_type: ClassVar[str] = "encoder_tagger"
     sizes: ClassVar[tuple[str, ...]] = ("vocab_size", "num_tags")
+    pad_id: ClassVar[int] = 0
     vocab_size: int = 0
     num_tags: int = 0
     d_model: int = 256
@@ -108,7 +109,7 @@ class EncoderTagger(nn.Module):
         Returns:
             float32 logits, zero where there is no word. Padding has no influence on words.
         """
-        real_BxS = tokens_BxS != 0
+        real_BxS = tokens_BxS != self.config.pad_id
         states_BxSxD = self.encoder(
             self.token_embedder(tokens_BxS),
             jnp.arange(tokens_BxS.shape[1])[None],

@@ -102,6 +102,26 @@ def encoder_tagger_config(teacher: T5Config, num_layers: int, num_tags: int) -> 
     return EncoderTaggerConfig(**shared, num_layers=num_layers, num_tags=num_tags)
 
 
+def bert_from_layers(
+    params: Mapping[str, Any], teacher: Mapping[str, Any], layers: Sequence[int]
+) -> dict[str, Any]:
+    """A BERT tagger's parameters with the embeddings and chosen layers of another.
+
+    Args:
+        params: the tagger's own, of which the output layer stays.
+        teacher: the other's, of the same widths, with an output layer or without.
+        layers: numbers of the other's layers, from 0, as many as the tagger has.
+
+    Raises:
+        UserError: a layer does not exist, or their number is not the tagger's.
+    """
+    stack = teacher["bert"]
+    available, wanted = (
+        sum(name.startswith("layers_") for name in each) for each in (stack, params["bert"])
+    )
+    return {**params, "bert": _chosen(stack, "encoder", layers, available, wanted)}
+
+
 def check_layers(chosen: Sequence[int], available: int, stack: str) -> None:
     """Raises `UserError` if layers are chosen that a stack of `available` layers does not have."""
     if not chosen:

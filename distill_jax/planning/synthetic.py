@@ -113,7 +113,7 @@ class SyntheticVocabulary(Vocabulary):
 
     kind = "synthetic"
 
-    def __init__(self, shapes: CompileShapes, rows: int) -> None:
+    def __init__(self, shapes: CompileShapes, rows: int, pad_id: int = 0) -> None:
         sentinels = max(DEFAULT_EXTRA_IDS, shapes.words + 1)
         self._free = rows - sentinels - 4
         if self._free < shapes.labels:
@@ -122,7 +122,10 @@ class SyntheticVocabulary(Vocabulary):
                 "embedding rows; bind fewer labels or words"
             )
         super().__init__(
-            size=rows, sentinel_ids=range(rows - 1, rows - 1 - sentinels, -1), unk_id=2
+            size=rows,
+            sentinel_ids=range(rows - 1, rows - 1 - sentinels, -1),
+            pad_id=pad_id,
+            eos_id=0 if pad_id else 1,
         )
         self._shapes = shapes
         self._numbers = {
@@ -168,7 +171,8 @@ class SyntheticResources:
         """A checkpoint of which the configuration alone is read."""
         config = open_checkpoint(path).config
         rows = getattr(config, "vocab_size", self.shapes.vocab_size)
-        return Checkpoint(config, _unread, _unread, lambda: SyntheticVocabulary(self.shapes, rows))
+        vocabulary = SyntheticVocabulary(self.shapes, rows, getattr(config, "pad_id", 0))
+        return Checkpoint(config, _unread, _unread, lambda: vocabulary)
 
     def vocabulary(self, path: str | None, rows: int = 0) -> Vocabulary:
         """One that fills the model's rows."""

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distill_jax.errors import UserError
-from distill_jax.sent.format import WORD_OVERHEAD
+from distill_jax.sent.format import SEQUENCE_OVERHEAD, WORD_OVERHEAD
 from distill_jax.vocab import Vocabulary
 
 _CACHED_WORDS = 100_000
@@ -15,19 +15,26 @@ _CACHED_WORDS = 100_000
 class SubwordFormat:
     """Encodes words one by one, as SenT′ does, without sentinels between them.
 
-    `</s>` stands at the end, as it did in all that a pre-trained T5 encoder has read.
+    Around them stands what stood around all that the encoder of this vocabulary has read: `</s>`
+    behind for a T5's, `[CLS]` and `[SEP]` for a BERT's.
+
+    Attributes:
+        vocabulary: of the subwords.
+        pad_id: of padding behind the tokens.
 
     Raises:
-        UserError: the vocabulary's padding is not 0, which the model takes for padding.
+        UserError: more stands around a sequence than windows leave room for.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        if vocabulary.pad_id != 0:
+        around = len(vocabulary.prefix_ids) + len(vocabulary.suffix_ids)
+        if around > SEQUENCE_OVERHEAD:
             raise UserError(
-                f"the vocabulary's padding has id {vocabulary.pad_id}, an encoder tagger needs 0; "
-                "use a T5 vocabulary"
+                f"the tokenizer puts {around} special tokens around a sequence, and at most "
+                f"{SEQUENCE_OVERHEAD} are supported; use the tokenizer of a T5, BERT or RoBERTa"
             )
         self.vocabulary = vocabulary
+        self.pad_id = vocabulary.pad_id
         self._words: dict[str, tuple[int, ...]] = {}
 
     def word_token_ids(self, word: str) -> tuple[int, ...]:
@@ -45,9 +52,10 @@ class SubwordFormat:
         return len(self.word_token_ids(word)) - WORD_OVERHEAD
 
     def encode(self, words: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Tokens int32[S], `</s>` last, and where each word's first token stands, int32[L]."""
+        """Tokens int32[S], special ones around them, and where each word's first stands, int32[L]."""
         pieces = [self.word_token_ids(word) for word in words]
         lengths = [len(piece) for piece in pieces]
-        first = np.cumsum([0, *lengths], dtype=np.int32)[:-1]
+        before, behind = self.vocabulary.prefix_ids, self.vocabulary.suffix_ids
+        first = np.cumsum([len(before), *lengths], dtype=np.int32)[:-1]
         tokens = [token for piece in pieces for token in piece]
-        return np.array([*tokens, self.vocabulary.eos_id], np.int32), first
+        return np.array([*before, *tokens, *behind], np.int32), first

@@ -14,6 +14,7 @@ from distill_jax.vocab.sentencepiece import (
     train_sentencepiece,
 )
 from distill_jax.vocab.vectors import load_glove
+from distill_jax.vocab.wordpiece import WORDPIECE_FILE
 from distill_jax.vocab.words import (
     NUM_SPECIAL_IDS,
     WORD_VOCABULARY_FILE,
@@ -27,6 +28,7 @@ __all__ = [
     "SENTENCEPIECE_FILE",
     "SENTINEL_PATTERN",
     "VOCABULARY_FILE",
+    "WORDPIECE_FILE",
     "WORD_VOCABULARY_FILE",
     "ByteVocabulary",
     "HuggingFaceVocabulary",

@@ -42,6 +42,8 @@ class Vocabulary(abc.ABC):
     Attributes:
         size: number of ids in use, sentinels included (a model may have more rows).
         pad_id, eos_id, unk_id: the control ids (0, 1 and 2 in T5's vocabularies).
+        prefix_ids, suffix_ids: what an encoder was trained to read in front of a sequence and behind
+            it: nothing and the eos in T5's vocabularies, `[CLS]` and `[SEP]` in BERT's.
         sentinel_ids: int32[num_sentinels], the id of `<extra_id_n>` at place n.
     """
 
@@ -55,16 +57,21 @@ class Vocabulary(abc.ABC):
         pad_id: int = 0,
         eos_id: int = 1,
         unk_id: int = 2,
+        prefix_ids: Sequence[int] = (),
+        suffix_ids: Sequence[int] | None = None,
         other_special_ids: Iterable[int] = (),
     ) -> None:
         self.size = size
         self.pad_id = pad_id
         self.eos_id = eos_id
         self.unk_id = unk_id
+        self.prefix_ids = tuple(prefix_ids)
+        self.suffix_ids = (eos_id,) if suffix_ids is None else tuple(suffix_ids)
         self.sentinel_ids: npt.NDArray[np.int32] = np.asarray(sentinel_ids, dtype=np.int32)
         self.sentinel_ids.flags.writeable = False
         self._sentinel_of_id = {int(i): n for n, i in enumerate(sentinel_ids)}
-        self._reserved = frozenset([pad_id, eos_id, *sentinel_ids, *other_special_ids]) - {unk_id}
+        control = [pad_id, eos_id, *self.prefix_ids, *self.suffix_ids]
+        self._reserved = frozenset([*control, *sentinel_ids, *other_special_ids]) - {unk_id}
 
     @property
     def num_sentinels(self) -> int:

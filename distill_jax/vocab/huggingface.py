@@ -1,12 +1,15 @@
 """The `tokenizer.json` of Hugging Face's `tokenizers` library.
 
-The special tokens are removed from it before text is encoded, so a word that looks like one gets the
-ids that SentencePiece would give it, and never a control id.
+Those of T5, and of BERT and its like: WordPiece, BPE or Unigram. The special tokens are removed from it
+before text is encoded, so a word that looks like one gets the ids that SentencePiece would give it,
+and never a control id. A byte-level BPE reads each text as if a space stood before it, as the words
+of a sentence have but for the first; transformers calls that `add_prefix_space=True`.
 """
 
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from distill_jax.errors import UserError
 from distill_jax.files import atomic_write
@@ -22,57 +25,67 @@ from distill_jax.vocab.base import (
 
 HUGGINGFACE_FILE = "tokenizer.json"
 
+_CONTROL = {"pad": ("<pad>", "[PAD]"), "eos": ("</s>", "[SEP]"), "unk": ("<unk>", "[UNK]")}
+"""The control tokens, each with its name in T5 and RoBERTa and in BERT and ELECTRA."""
+
 
 class HuggingFaceVocabulary(Vocabulary):
-    """A `tokenizer.json` of the `tokenizers` library, with T5's names for the special tokens.
+    """A `tokenizer.json` of the `tokenizers` library, with T5's or BERT's names for the special tokens.
 
     Args:
         path: the file, or a directory holding `tokenizer.json`.
+        content: of a `tokenizer.json` made from the file at `path`, which is then only named.
 
-    Truncation, padding and the post-processor (which would add an eos) in the file are ignored.
+    Truncation and padding in the file are ignored; its post-processor says what stands around a
+    sequence (without one, an eos behind it), and is not applied to text.
 
     Raises:
         UserError: the `tokenizers` library is not installed, the file is missing or damaged, or it
-            has no `<pad>`, `</s>` or `<unk>`.
+            has no token for padding, the end of a sequence or the unknown.
     """
 
     kind = "huggingface"
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], content: bytes | None = None) -> None:
         path = Path(path)
         if path.is_dir():
             path = path / HUGGINGFACE_FILE
-        self._file = read_vocabulary_file(path)
+        self._file = read_vocabulary_file(path) if content is None else content
+        tokenizers = import_tokenizers(path)
         try:
-            import tokenizers
-        except ImportError as error:
-            raise UserError(
-                f"{path}: reading a tokenizer.json needs the `tokenizers` library; "
-                "pip install 'distill-jax[hf]'"
-            ) from error
-        try:
+            self._file = _with_space_before(self._file)
             whole = tokenizers.Tokenizer.from_str(self._file.decode())
             added = json.loads(self._file).get("added_tokens") or []
             self._tokenizer = tokenizers.Tokenizer.from_str(_text_only(self._file))
+            prefix, suffix = _around_text(whole)
         except Exception as error:  # the library raises bare Exception on a bad file
             raise UserError(
                 f"{path}: not a tokenizer of the `tokenizers` library, or damaged ({error}); "
                 "save it again from transformers"
             ) from error
         control: dict[str, int] = {}
-        for name in ("<pad>", "</s>", "<unk>"):
-            i = whole.token_to_id(name)
-            if i is None:
-                raise UserError(f"{path}: the tokenizer has no token {name}; use one of a T5 model")
-            control[name] = i
+        for what, names in _CONTROL.items():
+            found = [i for name in names if (i := whole.token_to_id(name)) is not None]
+            if not found:
+                raise UserError(
+                    f"{path}: the tokenizer has no token {' or '.join(names)}; use one of a T5, BERT, "
+                    "ELECTRA or RoBERTa"
+                )
+            control[what] = found[0]
         super().__init__(
             size=max(whole.get_vocab(with_added_tokens=True).values()) + 1,
             sentinel_ids=sentinels_by_name(whole.token_to_id),
-            pad_id=control["<pad>"],
-            eos_id=control["</s>"],
-            unk_id=control["<unk>"],
+            pad_id=control["pad"],
+            eos_id=control["eos"],
+            unk_id=control["unk"],
+            prefix_ids=prefix,
+            suffix_ids=suffix,
             other_special_ids=[token["id"] for token in added if token.get("special")],
         )
+        roles = {"unk": self.unk_id, "pad": self.pad_id, "eos": self.eos_id, "sep": self.eos_id}
+        if self.prefix_ids:
+            roles |= {"bos": self.prefix_ids[0], "cls": self.prefix_ids[0]}
+        self._names = {f"{role}_token": whole.id_to_token(i) for role, i in roles.items()}
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -80,6 +93,20 @@ class HuggingFaceVocabulary(Vocabulary):
 
     def content_hash(self) -> str:
         return hash_of_file(self.kind, self._file, 0)
+
+    def transformers_config(self, max_tokens: int) -> dict[str, Any]:
+        """A `tokenizer_config.json` by which transformers reads the file as it is.
+
+        Without one it builds a model's tokenizer anew: in lower case, or without the space before
+        the first word. `max_tokens` is the longest sequence of the model.
+        """
+        return {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "add_prefix_space": True,
+            "clean_up_tokenization_spaces": False,
+            "model_max_length": max_tokens,
+            **self._names,
+        }
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         path = Path(directory) / HUGGINGFACE_FILE
@@ -104,7 +131,8 @@ def _text_only(file: bytes) -> str:
     """
     data = json.loads(file)
     added = data.get("added_tokens") or []
-    special = {t["content"] for t in added if t.get("special")} | {"<pad>", "</s>", "<unk>"}
+    names = {name for both in _CONTROL.values() for name in both}
+    special = {t["content"] for t in added if t.get("special")} | names
 
     def is_special(name: str) -> bool:
         bare = name.removeprefix(SPACE_MARK)
@@ -118,3 +146,43 @@ def _text_only(file: bytes) -> str:
             [f" {piece}" if is_special(piece) else piece, score] for piece, score in model["vocab"]
         ]
     return json.dumps(data)
+
+
+def _with_space_before(file: bytes) -> bytes:
+    """The file, changed if need be so that a byte-level pre-tokenizer puts a space before a text."""
+    data = json.loads(file)
+    changed = False
+    waiting = [data.get("pre_tokenizer") or {}]
+    while waiting:
+        part = waiting.pop()
+        waiting += part.get("pretokenizers") or ()
+        if part.get("type") == "ByteLevel" and not part.get("add_prefix_space"):
+            part["add_prefix_space"] = changed = True
+    return json.dumps(data, ensure_ascii=False).encode() if changed else file
+
+
+def _around_text(whole: Any) -> tuple[list[int], list[int] | None]:
+    """The special tokens that a tokenizer's post-processor puts before and behind a text.
+
+    None behind where it puts nothing anywhere.
+    """
+    whole.no_truncation()
+    whole.no_padding()
+    encoded = whole.encode("a")
+    special = encoded.special_tokens_mask
+    if 1 not in special or 0 not in special:
+        return [], None
+    first, last = special.index(0), len(special) - special[::-1].index(0)
+    return encoded.ids[:first], encoded.ids[last:]
+
+
+def import_tokenizers(path: Path) -> Any:
+    """The `tokenizers` library; `UserError` naming the file that needs it if it is not installed."""
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise UserError(
+            f"{path}: reading a tokenizer.json needs the `tokenizers` library; "
+            "pip install 'distill-jax[hf]'"
+        ) from error
+    return tokenizers

@@ -14,6 +14,7 @@ from distill_jax.vocab.sentencepiece import (
     SENTENCEPIECE_FILE,
     SentencePieceVocabulary,
 )
+from distill_jax.vocab.wordpiece import WORDPIECE_FILE, wordpiece_tokenizer
 
 
 def load_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
@@ -21,9 +22,9 @@ def load_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
 
     Args:
         path: `"byte"`; a `*.model` or `*.json` file; or a directory, in which `vocabulary.json`
-            decides if there, else `spiece.model` is taken, else `tokenizer.json`, else the byte
-            vocabulary if `tokenizer_config.json` names ByT5's tokenizer. Beside a `spiece.model`,
-            `extra_ids` in `tokenizer_config.json` is respected.
+            decides if there, else `spiece.model` is taken, else `tokenizer.json`, else BERT's
+            `vocab.txt`, else the byte vocabulary if `tokenizer_config.json` names ByT5's tokenizer.
+            Beside a `spiece.model`, `extra_ids` in `tokenizer_config.json` is respected.
 
     Raises:
         UserError: nothing of the kind is there, or it cannot be read.
@@ -66,12 +67,14 @@ def _load_directory(directory: Path) -> Vocabulary:
         return SentencePieceVocabulary(file, _extra_ids_beside(file))
     if (directory / HUGGINGFACE_FILE).exists():
         return HuggingFaceVocabulary(directory)
+    if (directory / WORDPIECE_FILE).exists():
+        return HuggingFaceVocabulary(directory / WORDPIECE_FILE, wordpiece_tokenizer(directory))
     config = directory / "tokenizer_config.json"
     if config.exists() and "ByT5" in str(_read_facts(config).get("tokenizer_class")):
         return ByteVocabulary()
     raise UserError(
-        f"{directory}: no vocabulary here; expected {SENTENCEPIECE_FILE}, {HUGGINGFACE_FILE} "
-        f"or {VOCABULARY_FILE}"
+        f"{directory}: no vocabulary here; expected {SENTENCEPIECE_FILE}, {HUGGINGFACE_FILE}, "
+        f"{WORDPIECE_FILE} or {VOCABULARY_FILE}"
     )
 
 

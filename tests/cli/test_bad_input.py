@@ -596,8 +596,8 @@ def import_a_checkpoint_of_other_sizes(world: World) -> CommandAndNamed:
 def import_another_architecture(world: World) -> CommandAndNamed:
     src = world.checkpoint()
     fields = json.loads((src / "config.json").read_text())
-    (src / "config.json").write_text(json.dumps({**fields, "model_type": "bert"}))
-    return import_(world, src), ("config.json", "bert")
+    (src / "config.json").write_text(json.dumps({**fields, "model_type": "gpt2"}))
+    return import_(world, src), ("config.json", "gpt2")
 
 
 @case

@@ -18,10 +18,11 @@ from distill_jax.data.readers import write_conll
 from distill_jax.interop.hf.checkpoint import read_hf, write_hf
 from distill_jax.kinds.base import Model
 from distill_jax.labels.store import write_store
-from distill_jax.model_dir.directory import load_model
+from distill_jax.model_dir.directory import load_model, open_checkpoint
 from distill_jax.tagging import Sentence
 from distill_jax.vocab import train_sentencepiece
 from tests.tiny import T5_CONFIG, t5_params
+from tests.tiny_bert import write_encoder, write_wordpieces
 
 TASK = "tiny_recipes"
 FEW_SHOT = f"{TASK}_gold8_dev4_silver8_seed0"
@@ -63,6 +64,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     config = START.replace(vocab_size=vocabulary.size)
     write_hf(work / "start", config, t5_params(config))
     vocabulary.save(work / "start")
+    write_encoder(work / "bert")
+    pieces = [*"abcdefghijklmnopqrstuvwxyz", "play", "##s", "to", "in"]
+    write_wordpieces(work / "bert", pieces)
     labels = LABELS
     words = sorted({sentence.words for sentence in pool})
     for number in range(2):
@@ -175,6 +179,48 @@ def test_an_encoder_tagger_of_random_weights(work: Path) -> None:
     assert json.loads((work / "random" / "model" / "config.json").read_text())["d_model"] == 8
 
 
+def test_a_bert_of_a_checkpoints_layers_is_fine_tuned_and_distilled(work: Path) -> None:
+    """One program: gold alone has zeros in place of a teacher's scores."""
+    start = {"INITIAL_CHECKPOINT_PATH": str(work / "bert"), "ENCODER_LAYERS": (0, 2)}
+    first = train(work, "bert_gold", "bert_gold", {**start, "BATCH_SIZE": 8})
+    assert facts(first)["recipe"] == "gold" and first.config.num_layers == 2
+    theirs = open_checkpoint(work / "bert").read()["bert"]
+    for here, there in ((0, 0), (1, 2)):
+        own = first.params["bert"][f"layers_{here}"]["wo"]["kernel"]
+        assert 0 < np.abs(own - theirs[f"layers_{there}"]["wo"]["kernel"]).max() < 0.01
+    labels = {"TEACHER_LABELS": str(work / "labels0")}
+    again = {**start, "INITIAL_CHECKPOINT_PATH": str(work / "bert_gold" / "model"), **labels}
+    second = train(work, "bert_distil", "bert_kd", {**again, "ENCODER_LAYERS": None})
+    assert facts(second)["recipe"] == "kd" and second.config == first.config
+    difference = second.params["bert"]["layers_1"]["wo"]["kernel"] - own
+    assert 0 < np.abs(difference).max() < 0.01
+    assert second.vocabulary.content_hash() == first.vocabulary.content_hash()
+
+
+TINY_BERT = {
+    f"BertConfig.{name}": value
+    for name, value in {"d_model": 4, "d_ff": 8, "num_heads": 2, "num_layers": 1}.items()
+}
+
+
+def test_a_bert_of_random_weights(work: Path) -> None:
+    values = {**TINY_BERT, "VOCABULARY": str(work / "bert")}
+    found = train(work, "bert_gold", "bert_random", values)
+    assert found.config.vocab_size == 128 and found.config.num_layers == 1
+
+
+def test_a_bert_with_a_reduced_embedding(work: Path) -> None:
+    """Differences between tokens are kept as well as four numbers can."""
+    values = {**TINY_BERT, "TEACHER_EMBEDDING": str(work / "bert"), "LEARNING_RATE": 1e-6}
+    found = train(work, "bert_gold", "bert_svd", values)
+    theirs = open_checkpoint(work / "bert").embedding()
+    own = found.params["bert"]["embeddings"]["tokens"]["embedding"]
+    assert own.shape == (128, 4) and theirs.shape == (128, 8)
+    _, singular, right = np.linalg.svd(theirs, full_matrices=False)
+    np.testing.assert_allclose(np.linalg.norm(own, axis=0), singular[:4], rtol=1e-3)
+    np.testing.assert_allclose(np.abs(theirs @ right[:4].T), np.abs(own), atol=1e-3)
+
+
 def test_a_t5_of_a_teachers_layers(work: Path) -> None:
     student = train(
         work,
@@ -220,6 +266,24 @@ def test_a_t5_of_a_teachers_layers(work: Path) -> None:
             "distil_encoder",
             {"TEACHER_LABELS": None, "ENCODER_LAYERS": (0,)},
             "no checkpoint to take them from",
+        ),
+        ("bert_gold", {}, "a BERT needs INITIAL_CHECKPOINT_PATH"),
+        ("bert_gold", {"ENCODER_LAYERS": (0,)}, "no checkpoint to take them from"),
+        ("bert_gold", {"INITIAL_CHECKPOINT_PATH": "start"}, "starts from a BERT, ELECTRA or"),
+        (
+            "bert_gold",
+            {"INITIAL_CHECKPOINT_PATH": "bert", "ENCODER_LAYERS": (3,)},
+            "layer 3 of the encoder is chosen, but the teacher has layers 0 to 2",
+        ),
+        (
+            "bert_gold",
+            {"INITIAL_CHECKPOINT_PATH": "bert", "VOCABULARY": "start"},
+            "takes its subwords from one of INITIAL_CHECKPOINT_PATH, TEACHER_EMBEDDING, VOC",
+        ),
+        (
+            "bert_gold",
+            {"TEACHER_EMBEDDING": "bert", "BertConfig.d_model": 12},
+            "its embedding is 8 wide, and cannot be reduced to 12",
         ),
         (
             "distil_t5",

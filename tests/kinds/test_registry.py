@@ -13,9 +13,14 @@ from distill_jax.kinds.registry import all_kinds, kind_of, kind_of_type, registe
 from distill_jax.kinds.word_tagger import WordTaggerKind
 from distill_jax.models.json_config import JsonConfig
 from distill_jax.models.t5_config import T5Config
-from tests.tiny import BILSTM_CONFIG, ENCODER_CONFIG, T5_CONFIG
+from tests.tiny import BERT_CONFIG, BILSTM_CONFIG, ENCODER_CONFIG, T5_CONFIG
 
-CONFIGS = {"t5": T5_CONFIG, "bilstm": BILSTM_CONFIG, "encoder": ENCODER_CONFIG}
+CONFIGS = {
+    "t5": T5_CONFIG,
+    "bilstm": BILSTM_CONFIG,
+    "encoder": ENCODER_CONFIG,
+    "bert": BERT_CONFIG,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,13 +101,15 @@ def test_a_configuration_of_no_kind() -> None:
         kind_of(T5Config)  # the class itself
 
 
-@pytest.mark.parametrize("model_type", ["bert", "", None, 5, ["t5"], {"t5": 1}])
+@pytest.mark.parametrize("model_type", ["gpt2", "", None, 5, ["t5"], {"t5": 1}])
 def test_an_unknown_type_is_said_with_file_and_remedy(model_type: Any) -> None:
     where = str(Path("runs") / "config.json")
     with pytest.raises(UserError) as error:
         kind_of_type(model_type, where)
     message = str(error.value)
-    assert message.startswith(f"{where}: model_type is {model_type!r}, not one of bilstm_tagger, ")
+    assert message.startswith(
+        f"{where}: model_type is {model_type!r}, not one of bert, bilstm_tagger, "
+    )
     known = {name for kind in all_kinds() for name in kind.model_types}
     assert known == set(message.partition("not one of ")[2].partition(";")[0].split(", "))
     assert message.endswith("; use a checkpoint of one of these") and "\n" not in message

@@ -285,7 +285,7 @@ def break_json(directory: Path) -> None:
         (swap_vocabulary, ["vocabulary"]),
         (edit("config.json", vocab_size=10), ["'shared.weight'", "[384, 8]"]),
         (edit("config.json", model_type="bilstm_tagger"), ["word_vocabulary.json"]),
-        (edit("config.json", model_type="bert"), ["config.json", "'bert'", "; use a"]),
+        (edit("config.json", model_type="gpt2"), ["config.json", "'gpt2'", "; use a"]),
         (edit("config.json", model_type=["t5"]), ["config.json", "['t5']", "; use a"]),
         (edit("config.json", model_type=...), ["config.json", "None", "; use a"]),
         (edit("config.json", model_type="longt5"), ["config.json", "local attention", "; use a"]),

@@ -101,7 +101,7 @@ def test_weights_of_another_shape_are_refused_before_they_are_read(
 
 @pytest.mark.parametrize(
     ("model_type", "remedy"),
-    [("bert", "use a checkpoint of one of these"), ("longt5", "use a T5, mT5, umT5")],
+    [("gpt2", "use a checkpoint of one of these"), ("longt5", "use a T5, mT5, umT5")],
 )
 def test_what_is_of_no_kind(tmp_path: Path, model_type: str, remedy: str) -> None:
     path = save_tiny(tmp_path / "m", "t5") / "config.json"

@@ -24,6 +24,7 @@ from distill_jax.tagging import LabelSet, Sentence
 from distill_jax.train.timed_step import TimedStep
 from distill_jax.vocab import Vocabulary, train_sentencepiece
 from tests.tiny import T5_CONFIG, t5_params
+from tests.tiny_bert import write_encoder, write_wordpieces
 
 TASK = "planned"
 LENGTH = 8  # words of every sentence, each of one token
@@ -67,6 +68,8 @@ class Folder:
         params = t5_params(config)
         write_hf(path / "start", config, params)
         self.vocabulary.save(path / "start")
+        write_encoder(path / "bert")
+        write_wordpieces(path / "bert", WORDS)
         save_model(path / "teacher", Model(config, params, self.vocabulary, LABELS))
         zeros = np.zeros((LENGTH, LABELS.num_tags), np.float32)
         write_store(
@@ -124,6 +127,8 @@ def text_of(traced: Any) -> str:
 SPLITS = {"TRAIN_SPLIT": "train", "EVAL_SPLIT": "valid"}
 STORE, START, IN_STEP = "TEACHER_LABELS", "INITIAL_CHECKPOINT_PATH", "TEACHER"
 RECIPES: dict[str, tuple[set[str], dict[str, Any]]] = {
+    "bert_gold": ({START}, {**SPLITS, "DTYPE": "bfloat16", "ENCODER_LAYERS": (0, 2)}),
+    "bert_distil": ({STORE, START}, {**SPLITS, "DROPOUT": 0.2, "MESH_MODEL": 2}),
     "distil": ({STORE}, SPLITS),
     "distil_gold": (set(), {**SPLITS, "MESH_FSDP": 2}),
     "distil_pseudo": ({STORE}, SPLITS),
@@ -176,10 +181,12 @@ def test_the_planned_step_is_the_first_that_runs(
     needed, more = RECIPES[recipe]
     files = [f"gin/runs/{recipe}.gin"]
     sizes = {name: value for name, value in TINY.items() if uses(recipe, name)}
-    if recipe in ("distil_encoder", "pod_online_xxl") and "DTYPE" not in more:
+    if recipe in ("distil_encoder", "bert_distil", "pod_online_xxl") and "DTYPE" not in more:
         more = {**more, "DTYPE": "float32"}
     common = {**sizes, "BATCH_SIZE": 8, **more}
     given = {name: str(folder.path / PATHS[name]) for name in needed}
+    if "bert" in recipe:
+        given[START] = str(folder.path / "bert")
     if recipe == "distil_teachers":
         given[STORE] = (given[STORE], given[STORE])  # type: ignore[assignment]
 

@@ -25,8 +25,13 @@ def test_every_word_is_encoded_alone(words: list[str]) -> None:
         assert tokens[start:end].tolist() == (VOCABULARY.encode(word) or [VOCABULARY.unk_id])
 
 
-def test_padding_must_be_zero() -> None:
+def test_what_stands_around_a_sequence_is_the_vocabularys() -> None:
     vocabulary = ByteVocabulary()
-    vocabulary.pad_id = 3
-    with pytest.raises(UserError, match="padding has id 3"):
-        SubwordFormat(vocabulary)
+    vocabulary.prefix_ids, vocabulary.suffix_ids, vocabulary.pad_id = (300,), (301,), 302
+    subwords = SubwordFormat(vocabulary)
+    tokens, first = subwords.encode(["ab", "c"])
+    assert tokens.tolist() == [300, *vocabulary.encode("abc"), 301]
+    assert first.tolist() == [1, 3] and subwords.pad_id == 302
+    vocabulary.suffix_ids = (301, 303)
+    with pytest.raises(UserError, match="puts 3 special tokens around a sequence"):
+        SubwordFormat(vocabulary)  # windows would be too long

@@ -31,6 +31,9 @@ READERS_WAY = (
 KINDS = frozenset(
     {
         # configurations and modules
+        "Bert",
+        "BertConfig",
+        "BertTagger",
         "BiLSTMConfig",
         "BiLSTMTagger",
         "EncoderTagger",

@@ -23,6 +23,7 @@ from distill_jax.interop.hf.config import (
     scales_logits,
     t5_config_from_hf,
 )
+from distill_jax.interop.hf.files import CONFIG, WEIGHTS, check_replaceable, find_entries, flatten
 from distill_jax.interop.hf.layout import (
     EMBEDDING,
     EMBEDDING_ALIASES,
@@ -38,19 +39,8 @@ from distill_jax.safetensors_io import (
     TensorEntry,
     TensorSource,
     check_entries,
-    read_entries,
     read_tensor,
     write_safetensors,
-)
-
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-_OTHER_FORMATS = (
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "tf_model.h5",
-    "flax_model.msgpack",
 )
 
 Params = dict[str, Any]
@@ -79,7 +69,7 @@ class HfCheckpoint:
         where = str(directory / CONFIG)
         self.fields = read_json_object(directory / CONFIG, absent="give a complete directory")
         check_model_type(self.fields, where)
-        weights, entries = _find_entries(directory)
+        weights, entries = find_entries(directory)
         for alias in EMBEDDING_ALIASES:
             duplicate = entries.pop(alias, None)
             if duplicate is not None:
@@ -218,78 +208,6 @@ def write_hf_files(
     """Writes `config.json`, with more fields if given, and `model.safetensors`."""
     write_json(directory / CONFIG, {**hf_config_fields(config), **more_fields})
     write_safetensors(directory / WEIGHTS, sources)
-
-
-def flatten(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The leaves of a nested dictionary with their paths."""
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            for path, leaf in flatten(value):
-                yield (name, *path), leaf
-        else:
-            yield (name,), value
-
-
-def check_replaceable(directory: Path, marker: str) -> None:
-    """Refuses to replace anything but an empty directory or one that holds the file `marker`.
-
-    Raises:
-        UserError: `directory` is a file, or a directory of another kind.
-    """
-    if not directory.exists():
-        return
-    if not directory.is_dir() or (any(directory.iterdir()) and not (directory / marker).is_file()):
-        raise UserError(
-            f"{directory}: exists and is not a directory with a {marker}, so it is not replaced; "
-            "give another place or remove it"
-        )
-
-
-def _find_entries(directory: Path) -> tuple[Path, dict[str, TensorEntry]]:
-    """The file that lists the checkpoint's tensors, and these."""
-    single, index = directory / WEIGHTS, directory / INDEX
-    if single.exists():
-        return single, read_entries(single)
-    if index.exists():
-        return index, _sharded_entries(index)
-    for name in _OTHER_FORMATS:
-        if (directory / name).exists():
-            raise UserError(
-                f"{directory / name}: only safetensors are read, since this format can hold code "
-                "or needs another library; load the model in transformers and call "
-                "save_pretrained(directory, safe_serialization=True)"
-            )
-    raise UserError(
-        f"{single}: no such file, and no {INDEX} either; download the checkpoint's weights"
-    )
-
-
-def _sharded_entries(index: Path) -> dict[str, TensorEntry]:
-    weight_map = read_json_object(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(
-        isinstance(shard, str) and Path(shard).name == shard for shard in weight_map.values()
-    ):
-        raise UserError(
-            f"{index}: has no `weight_map` from tensors to files beside it; download it again"
-        )
-    shards: dict[str, dict[str, TensorEntry]] = {}
-    for shard in sorted(set(weight_map.values())):
-        if not (index.parent / shard).exists():
-            tensors = [name for name, file in weight_map.items() if file == shard]
-            raise UserError(
-                f"{index.parent / shard}: this shard is missing ({INDEX} puts {len(tensors)} "
-                f"tensors there, {tensors[0]!r} the first); download it"
-            )
-        shards[shard] = read_entries(index.parent / shard)
-    entries = {}
-    for name, shard in weight_map.items():
-        if name not in shards[shard]:
-            raise UserError(
-                f"{index.parent / shard}: tensor {name!r} is missing, though {INDEX} puts it "
-                "there; download both files again"
-            )
-        entries[name] = shards[shard][name]
-    return entries
 
 
 def _same(first: TensorEntry | None, second: TensorEntry) -> bool:
