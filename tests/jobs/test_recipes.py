@@ -180,7 +180,7 @@ def test_an_encoder_tagger_of_random_weights(work: Path) -> None:
 
 
 def test_a_bert_of_a_checkpoints_layers_is_fine_tuned_and_distilled(work: Path) -> None:
-    """One program: gold alone has zeros in place of a teacher's scores."""
+    """Also with its parameters spread over devices."""
     start = {"INITIAL_CHECKPOINT_PATH": str(work / "bert"), "ENCODER_LAYERS": (0, 2)}
     first = train(work, "bert_gold", "bert_gold", {**start, "BATCH_SIZE": 8})
     assert facts(first)["recipe"] == "gold" and first.config.num_layers == 2
@@ -190,7 +190,8 @@ def test_a_bert_of_a_checkpoints_layers_is_fine_tuned_and_distilled(work: Path) 
         assert 0 < np.abs(own - theirs[f"layers_{there}"]["wo"]["kernel"]).max() < 0.01
     labels = {"TEACHER_LABELS": str(work / "labels0")}
     again = {**start, "INITIAL_CHECKPOINT_PATH": str(work / "bert_gold" / "model"), **labels}
-    second = train(work, "bert_distil", "bert_kd", {**again, "ENCODER_LAYERS": None})
+    spread = {"ENCODER_LAYERS": None, "MESH_FSDP": 2, "MESH_MODEL": 2}
+    second = train(work, "bert_distil", "bert_kd", {**again, **spread})
     assert facts(second)["recipe"] == "kd" and second.config == first.config
     difference = second.params["bert"]["layers_1"]["wo"]["kernel"] - own
     assert 0 < np.abs(difference).max() < 0.01
@@ -204,9 +205,11 @@ TINY_BERT = {
 
 
 def test_a_bert_of_random_weights(work: Path) -> None:
-    values = {**TINY_BERT, "VOCABULARY": str(work / "bert")}
+    """Over any vocabulary of subwords, here T5's kind."""
+    values = {**TINY_BERT, "VOCABULARY": str(work / "start")}
     found = train(work, "bert_gold", "bert_random", values)
-    assert found.config.vocab_size == 128 and found.config.num_layers == 1
+    assert found.config.vocab_size % 128 == 0 and found.config.num_layers == 1
+    assert found.config.vocab_size >= found.vocabulary.size > 128
 
 
 def test_a_bert_with_a_reduced_embedding(work: Path) -> None:

@@ -55,6 +55,12 @@ ENCODER = {
     "EncoderTaggerConfig.num_heads": 2,
     "EncoderTaggerConfig.num_layers": 1,
 }
+BERT = {
+    "BertConfig.d_model": 8,
+    "BertConfig.d_ff": 8,
+    "BertConfig.num_heads": 2,
+    "BertConfig.num_layers": 1,
+}
 CLOCK = ("seconds", "per_second", "input_wait", "memory", "mfu")
 """Parts of names of figures that the clock or the machine decides."""
 
@@ -157,6 +163,8 @@ def record(work: Path, found: dict[str, Any], output: Path) -> None:
     train(
         "encoder_gpu", "distil_encoder gpu", **labels, INITIAL_CHECKPOINT_PATH=start, BATCH_SIZE=8
     )
+    train("bert_random", "bert_gold", **BERT, VOCABULARY=start)
+    train("bert_svd", "bert_distil", **BERT, **labels, TEACHER_EMBEDDING=start)
     student = {**T5, **LENGTHS, "VOCABULARY": start}
     train("t5", "distil_t5", **student, **labels)
     train(
