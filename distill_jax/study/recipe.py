@@ -37,7 +37,8 @@ class Recipe:
     """What is trained in every cell.
 
     Attributes:
-        teacher: trained on the gold sentences.
+        teacher: trained on the gold sentences: a T5 in the SenT′ format, or a tagger of any kind that
+            students may be.
         students: BiLSTMs, trained together: one of gold alone, and of every silver size with every λ.
         others: students of any kind, each trained once for each λ on the largest silver set.
         silver: numbers of silver sentences, and `all`; 0 with a λ above 0 is the KL term on gold sentences
@@ -53,7 +54,7 @@ class Recipe:
         UserError: a value makes no sense, or belongs to the cells.
     """
 
-    teacher: TeacherRun = setting(scope="teacher")
+    teacher: TeacherRun | StudentRun = setting(part=(TeacherRun, StudentRun), scope="teacher")
     students: StudentRun = setting(scope="student")
     others: Sequence[StudentRun] = setting(())
     silver: Sequence[Silver] = setting((0, 250, 500, 2000), macro="SILVER")
@@ -71,7 +72,7 @@ class Recipe:
             check_positive("MAX_SILVER", self.max_silver)
         if self.label_normaliser is not None:
             DecoderSettings(normaliser=self.label_normaliser)  # checks it
-        _check_left_to_cells(self.teacher.data, "train_split", "eval_split")
+        _check_left_to_cells(self.teacher.data, "train_split", "eval_split", "teacher_labels")
         _check_left_to_cells(self.teacher.training, "seed")
         for run in (self.students, *self.others):
             _check_loss(run.loss)
@@ -100,15 +101,17 @@ class Recipe:
             return {0: 0} if 0 in self.silver else {}
         return silver_counts(self.silver, self.max_silver, pool, task)
 
-    def teacher_of(self, cell: Cell, folder: Path) -> TeacherRun:
+    def teacher_of(self, cell: Cell, folder: Path) -> TeacherRun | StudentRun:
         """The teacher of a cell, trained in a folder."""
         train, dev = cell.splits
-        data = dataclasses.replace(
-            self.teacher.data, mixture=cell.task, train_split=train, eval_split=dev
-        )
-        return dataclasses.replace(
-            self.teacher, data=data, training=_alone(self.teacher.training, cell, folder)
-        )
+        run, training = self.teacher, _alone(self.teacher.training, cell, folder)
+        if isinstance(run, TeacherRun):
+            text = dataclasses.replace(
+                run.data, mixture=cell.task, train_split=train, eval_split=dev
+            )
+            return dataclasses.replace(run, data=text, training=training)
+        data = dataclasses.replace(run.data, task=cell.task, train_split=train, eval_split=dev)
+        return dataclasses.replace(run, data=data, training=training)
 
     def training_of(self, cell: Cell, folder: Path) -> Training:
         """How a cell's BiLSTMs are trained."""

@@ -18,6 +18,7 @@ from distill_jax.errors import UserError
 from distill_jax.files import only_one
 from distill_jax.jobs.building import build_run
 from distill_jax.labels.record import TeacherLabel
+from distill_jax.labels.store import TeacherLabels
 from distill_jax.study.cell_data import CellData
 from distill_jax.study.grid import Cell, Size
 from distill_jax.study.run import StudyRun
@@ -350,6 +351,39 @@ def test_an_encoder_student_in_a_study(data: str, tmp_path: Path) -> None:
     card = json.loads((folder / "model" / "tagger.json").read_text())
     assert card["training"]["distillation"]["both_sides"] is False
     assert card["training"]["confidence_weighting"] == "top_posterior"
+
+
+def test_a_teacher_of_another_kind(data: str, tmp_path: Path) -> None:
+    changes = {"SIZES": ("8/4",), "LAMBDAS": (1.0,), "SILVER": (6,)}
+    more = {
+        "StudyRun.teacher": Reference("@StudentRun()"),
+        "teacher/StudentRun.student": Reference("@BiLSTMStudent()"),
+        "TEACHER_WARMUP_STEPS": 1,
+    }
+    assert study(tmp_path / "study", DATA_DIR=data, **changes, **more) == 0
+    names = [row["name"] for row in results(tmp_path / "study")]
+    assert names == ["teacher", "bilstm-gold", "bilstm-silver6-kl1"]
+    cell = tmp_path / "study/cells" / f"{TASK}_gold8_dev4_seed0"
+    card = json.loads((cell / "teacher" / "model" / "tagger.json").read_text())
+    assert card["training"]["recipe"] == "gold"
+    assert TeacherLabels(cell / "labels").header["decoder"] == {"algorithm": "viterbi"}
+
+
+def test_the_recipe_with_a_bert() -> None:
+    recipe = configured("fewshot_study_bert", INITIAL_CHECKPOINT_PATH="minilm", DATASETS=("snips",))
+    cell = Cell("snips", Size.parse("100/50"), 7)
+    run = recipe.teacher_of(cell, Path("folder"))
+    assert run.student.kind == "bert" and run.student.initial_checkpoint_path == "minilm"
+    assert (run.data.task, run.data.train_split) == (cell.task, cell.splits[0])
+    assert (run.training.seed, run.training.batch_size) == (7, 8)
+    assert recipe.students.student.kind == "bilstm"
+    with pytest.raises(UserError, match="TEACHER_LABELS is 'x', but every cell"):
+        configured(
+            "fewshot_study_bert",
+            INITIAL_CHECKPOINT_PATH="minilm",
+            DATASETS=("snips",),
+            TEACHER_TEACHER_LABELS="x",
+        )
 
 
 def test_bilstms_silver_sentences_are_weighted_with_every_lambda() -> None:
