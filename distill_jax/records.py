@@ -23,6 +23,9 @@ class Shard(TypedDict):
     sha256: str
 
 
+MOST_OPEN = 256
+"""Of the shards of one data set so many are open at a time: systems allow some thousand files."""
+
 SHARD_FIELDS: dict[str, type] = {"file": str, "examples": int, "bytes": int, "sha256": str}
 
 # What array_record raises on damaged files; it documents none of its errors.
@@ -120,6 +123,9 @@ class ShardedRecords:
     def _reader(self, shard: int) -> Any:
         with self._lock:
             if shard not in self._readers:
+                if len(self._readers) >= MOST_OPEN:
+                    # The oldest; who is reading from it holds it until that is done.
+                    del self._readers[next(iter(self._readers))]
                 self._readers[shard] = _open(self._paths[shard])
             return self._readers[shard]
 

@@ -28,6 +28,7 @@ from distill_jax.kinds.registry import kind_of
 from distill_jax.model_dir.directory import load_model, model_hash
 from distill_jax.models.partitioning import ANYWHERE, Place
 from distill_jax.parallel.mesh import make_mesh, place_on
+from distill_jax.sent.pieces import TruncatedWord
 from distill_jax.sentscore import DecoderSettings, Normaliser
 from distill_jax.tagging import LabelSet, Sentence
 
@@ -125,6 +126,8 @@ class Tagger:
     ) -> list[TaggedSentence]:
         """Tags sentences: lists of words, or strings that are split at blanks. Order is kept.
 
+        A word that is too long for the model is read in part, and named in `truncated_words`.
+
         Raises `UserError` for a word that is no string or empty.
         """
         if isinstance(sentences, str):
@@ -142,7 +145,12 @@ class Tagger:
                         f"sentence {number} has the word {word!r}; words are strings, and not empty"
                     )
         predictions = self.predict_ids(words, progress)
-        return [tagged(*pair, self.labels) for pair in zip(words, predictions, strict=True)]
+        return [
+            tagged(*pair, self.labels)._replace(
+                truncated_words=tuple(word.position for word in self.truncated_words(pair[0]))
+            )
+            for pair in zip(words, predictions, strict=True)
+        ]
 
     def predict_ids(
         self, sentences: Sequence[Sequence[str]], progress: Progress | None = None
@@ -174,6 +182,10 @@ class Tagger:
     def needs_windows(self, words: Sequence[str]) -> bool:
         """Whether the sentence is too long to be tagged in one piece."""
         return self._predictor.needs_windows(words)
+
+    def truncated_words(self, words: Sequence[str]) -> tuple[TruncatedWord, ...]:
+        """The words of a sentence that are too long for the model, which reads their beginning alone."""
+        return self._predictor.truncated_words(words)
 
     def warm_up(self, sentences: Sequence[Sequence[str]]) -> int:
         """Compiles what `predict` needs for these sentences, unless it is; returns how many programs.

@@ -1,6 +1,7 @@
 """Shards: equal bytes for equal records, random access, and every kind of damage."""
 
 import copy
+import os
 import pickle
 import random
 from collections.abc import Iterator
@@ -119,3 +120,25 @@ def test_a_malformed_manifest(tmp_path: Path, change: Any, reason: str) -> None:
     value = None if change is None else [shard, {**shard, **change}]
     with pytest.raises(UserError, match=rf"m\.json: .*{reason}; again"):
         read_shards(value, tmp_path / "m.json", "again")
+
+
+def test_shards_beyond_a_number_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand shards are more than a process may have open."""
+    monkeypatch.setattr("distill_jax.records.MOST_OPEN", 2)
+    shards = [write_shard(tmp_path / f"{i}.array_record", RECORDS[i : i + 1]) for i in range(9)]
+    records = ShardedRecords(tmp_path, shards)
+    order = [*range(9), *range(8, -1, -1), 3, 3]
+
+    def open_files() -> int:
+        return sum(
+            str(tmp_path) in os.path.realpath(file) for file in Path("/proc/self/fd").iterdir()
+        )
+
+    for number in order:
+        assert records[number] == RECORDS[number]
+        if Path("/proc/self/fd").exists():
+            assert open_files() <= 2
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(records.__getitem__, order * 20)) == [
+            RECORDS[number] for number in order * 20
+        ]

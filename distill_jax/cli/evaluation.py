@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,7 +102,13 @@ def _measured(
     options: argparse.Namespace, tagger: Any, sentences: Sequence[Any]
 ) -> tuple[list[Any], dict[str, Any]]:
     """What the decoder finds, before calibration, and all figures."""
+    from distill_jax.sent.truncation import TruncatedWords
+
     words = [sentence.words for sentence in sentences]
+    truncated = TruncatedWords(tagger.truncated_words)
+    for number, sentence in enumerate(words, 1):
+        truncated.add(sentence, f"{options.data}: sentence {number}")
+    print("".join(f"{line}\n" for line in truncated.lines()), end="", file=sys.stderr)
     compiling = warm_up(tagger, [words], say=options.warmup)
     with progress("evaluate", len(words)) as advance:
         start = time.monotonic()

@@ -29,6 +29,16 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_strict_option(parser: argparse.ArgumentParser) -> None:
+    """`--strict`."""
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse a word that is too long for the model; default: read its beginning, and say at the "
+        "end which ones",
+    )
+
+
 def read_options(options: argparse.Namespace) -> Any:
     """The `ReadOptions` of what was parsed. Raises `UserError` for columns or names that are none."""
     from distill_jax.data.readers import ReadOptions, load_label_names, parse_columns

@@ -1,13 +1,13 @@
 """`distill-jax label`: a teacher's tags and posteriors, kept for students."""
 
 import argparse
-import contextlib
-import itertools
+import dataclasses
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from distill_jax.cli.decoder_options import add_model_options, load_tagger, positive
-from distill_jax.cli.input_options import add_input_options, read_options
+from distill_jax.cli.input_options import add_input_options, add_strict_option, read_options
 from distill_jax.cli.output import check_local_options, progress
 from distill_jax.errors import UserError
 
@@ -23,7 +23,8 @@ def add_commands(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="columns, JSON or text; tags are ignored",
+        help="columns, JSON or text; - is standard input. Tags are ignored, and a sentence that occurs "
+        "again is left out: labels are looked up by words",
     )
     label.add_argument("--task", help="label a split of a SeqIO task instead of files")
     label.add_argument("--split", nargs="+", default=["silver"], help="default: silver")
@@ -61,6 +62,7 @@ def add_commands(commands: Any) -> None:
         metavar="DIR",
         help="label nothing; read a finished store and check counts, checksums and hashes",
     )
+    add_strict_option(label)
     add_input_options(label)
     label.set_defaults(run=_run)
 
@@ -85,7 +87,9 @@ def _verify(options: argparse.Namespace) -> None:
 
 def _label(options: argparse.Namespace) -> None:
     from distill_jax.jobs.labelling import label
+    from distill_jax.jobs.pool import TaskSplits, open_pool
     from distill_jax.labels.store import StoreOptions
+    from distill_jax.sent.truncation import TruncatedWords
 
     if options.model is None or options.output is None:
         raise UserError("label needs --model DIR and --output DIR (or --verify DIR alone)")
@@ -94,59 +98,43 @@ def _label(options: argparse.Namespace) -> None:
     if options.shard_size < 1:
         raise UserError("--shard_size must be at least 1")
     tagger = load_tagger(options, posteriors_for="a teacher-label store")
-    sentences, counts = _pool(options)
-    windowed = sum(tagger.needs_windows(sentence.words) for sentence in sentences)
     layout = StoreOptions(
         options.shard_size, options.top_k, (options.process_index, options.process_count)
     )
-    with progress("label", len(sentences)) as advance:
+    task = None
+    if options.task:
+        task = TaskSplits(options.task, options.split, options.data_dir)
+        if options.task_modules:
+            task = dataclasses.replace(task, modules=options.task_modules)
+    truncated = TruncatedWords(tagger.truncated_words, strict=options.strict)
+    windowed = 0
+
+    def look(shard: Sequence[Any]) -> None:
+        nonlocal windowed
+        for sentence in shard:
+            truncated.add(sentence.words, sentence.place)
+            windowed += tagger.needs_windows(sentence.words)
+
+    with (
+        open_pool(options.input, read_options(options), task) as pool,
+        progress("label", len(pool)) as advance,
+    ):
         store = label(
-            tagger, options.model, sentences, options.output, options=layout, progress=advance
+            tagger,
+            options.model,
+            pool,
+            options.output,
+            options=layout,
+            progress=advance,
+            reached=look,
         )
     done = "this process's share is labelled; other processes are not done yet"
     if store is not None:
         done = f"{len(store)} sentences labelled"
     print(
-        f"{options.output}: {done}; left out {counts['empty']} without words and "
-        f"{counts['duplicates']} that occur before; {windowed} too long for one pass, labelled in "
-        "windows",
+        f"{options.output}: {done}; left out {pool.empty} without words and {pool.duplicates} that "
+        f"occur before; {windowed} too long for one pass, labelled in windows",
+        *truncated.lines(),
+        sep="\n",
         file=sys.stderr,
     )
-
-
-def _pool(options: argparse.Namespace) -> tuple[list[Any], dict[str, int]]:
-    """The sentences to label, each once: a store is looked up by words."""
-    from distill_jax.data.prepared import PreparedDataset
-    from distill_jax.data.readers import read_sentences
-
-    pool: dict[tuple[str, ...], Any] = {}
-    counts = {"empty": 0, "duplicates": 0}
-    reading = read_options(options)
-    sources: list[Any] = [read_sentences(path, options=reading) for path in options.input]
-    with contextlib.ExitStack() as stack:
-        if options.task:
-            import tempfile
-
-            from distill_jax.data.prepare import TASK_MODULES, prepare
-
-            directory = stack.enter_context(tempfile.TemporaryDirectory())
-            for split in options.split:
-                parts = prepare(
-                    options.task,
-                    split,
-                    directory,
-                    data_dir=options.data_dir,
-                    modules=options.task_modules or TASK_MODULES,
-                )
-                datasets: list[PreparedDataset] = [part.dataset for part in parts]
-                sources += datasets
-        for sentence in itertools.chain.from_iterable(sources):
-            if not sentence.words:
-                counts["empty"] += 1
-            elif sentence.words in pool:
-                counts["duplicates"] += 1
-            else:
-                pool[sentence.words] = sentence
-    if not pool:
-        raise UserError("there are no sentences to label; check --input or --task and --split")
-    return list(pool.values()), counts

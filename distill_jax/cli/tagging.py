@@ -1,9 +1,9 @@
 """`distill-jax predict`: sentences tagged for users."""
 
 import argparse
-import itertools
 import json
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable
 from typing import Any
 
 from distill_jax.cli.decoder_options import (
@@ -12,7 +12,7 @@ from distill_jax.cli.decoder_options import (
     load_tagger,
     warm_up,
 )
-from distill_jax.cli.input_options import add_input_options, read_options
+from distill_jax.cli.input_options import add_input_options, add_strict_option, read_options
 from distill_jax.cli.output import (
     check_local_options,
     check_output_options,
@@ -22,7 +22,8 @@ from distill_jax.cli.output import (
 from distill_jax.errors import UserError
 
 CHUNK = 2048
-"""Sentences read, tagged and written together: enough to fill batches of similar length."""
+"""Sentences read, tagged and written together: enough to fill batches of similar length. Of a pipe fewer,
+if no more have come."""
 
 
 def add_commands(commands: Any) -> None:
@@ -45,12 +46,15 @@ def add_commands(commands: Any) -> None:
         metavar="K",
         help="write every word's K most probable tags too, and the mass of the others",
     )
+    add_strict_option(predict)
     add_input_options(predict)
     predict.set_defaults(run=_predict)
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from distill_jax.data.readers import read_sentences
+    from distill_jax.data.chunks import chunks, chunks_as_they_come
+    from distill_jax.data.readers import comes_bit_by_bit, read_located, source_name
+    from distill_jax.sent.truncation import TruncatedWords
 
     check_local_options(options, "model", "input", "output")
     if options.top_k is not None and options.top_k < 1:
@@ -59,18 +63,25 @@ def _predict(options: argparse.Namespace) -> None:
     check_output_options(options, "output", inputs=["input"])
     reading = read_options(options)
     tagger = load_tagger(options, posteriors_for=wanted[0] if wanted else None)
-    sentences = read_sentences(options.input, options=reading)
-    chunks: Iterable[list[tuple[str, ...]]] = _chunks(sentences)
+    located = read_located(options.input, options=reading)
+    split = chunks_as_they_come if comes_bit_by_bit(options.input) else chunks
+    parts: Iterable[list[Any]] = split(located, CHUNK)
     if options.warmup:
-        chunks = list(chunks)
-        warm_up(tagger, chunks, say=True)
+        parts = list(parts)
+        warm_up(tagger, [[one.sentence.words for one in part] for part in parts], say=True)
+    name = source_name(options.input)
+    truncated, empty = TruncatedWords(tagger.truncated_words, strict=options.strict), 0
     with text_output(options.output) as file, progress("predict") as advance:
-        for chunk in chunks:
-            for tagged in tagger.predict(chunk, advance):
+        for part in parts:
+            for line, sentence in part:
+                truncated.add(sentence.words, f"{name}:{line}")
+                empty += not sentence.words
+            for tagged in tagger.predict([one.sentence.words for one in part], advance):
                 record = tagged.to_json(posteriors=options.posteriors, top_k=options.top_k)
                 file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _chunks(sentences: Iterator[Any]) -> Iterator[list[tuple[str, ...]]]:
-    while chunk := [sentence.words for sentence in itertools.islice(sentences, CHUNK)]:
-        yield chunk
+            file.flush()  # somebody may wait for the answer before the next line is written
+    said = truncated.lines()
+    if empty:
+        said.insert(0, f"{name}: sentences without words: {empty}")
+    for text in said:
+        print(text, file=sys.stderr)

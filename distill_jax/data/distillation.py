@@ -15,6 +15,7 @@ from distill_jax.errors import UserError
 from distill_jax.integers import round_up
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.subwords import SubwordFormat
+from distill_jax.sent.truncation import log_truncated
 from distill_jax.sent.windows import windows
 from distill_jax.vocab import WordVocabulary
 
@@ -121,6 +122,8 @@ def encoder_batches(
     `teacher` is as in `word_batches`.
     """
     targets = _for_teacher(targets, teacher)
+    subwords = subwords.limited(max_input_tokens)
+    log_truncated((target.words for target in targets), subwords.truncated_words, "training")
     targets = [
         target.window(window.start, window.end)
         for target in targets
@@ -168,6 +171,8 @@ def sent_batches(
     `teacher` is as in `word_batches`.
     """
     targets = _for_teacher(targets, teacher)
+    sent_format = sent_format.limited(feature_lengths["inputs"])
+    log_truncated((target.words for target in targets), sent_format.truncated_words, "training")
     targets = [
         target.window(start, end)
         for target in targets
@@ -207,6 +212,8 @@ def _for_teacher(targets: Sequence[Target], teacher: SenTFormat | None) -> Seque
     """Cut into windows that a teacher can read."""
     if teacher is None:
         return targets
+    teacher = teacher.limited(MAX_TEACHER_TOKENS)
+    log_truncated((target.words for target in targets), teacher.truncated_words, "the teacher")
     # The teacher writes nothing here, so only its input and its sentinels are limits.
     room = {"inputs": MAX_TEACHER_TOKENS, "targets": 1 << 30}
     return [
@@ -278,6 +285,7 @@ def _with_teacher_inputs(
     collate: Callable[[Sequence[int], int], dict[str, np.ndarray]],
     teacher: SenTFormat,
 ) -> Callable[[Sequence[int], int], dict[str, np.ndarray]]:
+    teacher = teacher.limited(MAX_TEACHER_TOKENS)
     inputs = [teacher.encode_input(target.words) for target in targets]
     widths: dict[int, int] = {}
     for target, ids in zip(targets, inputs, strict=True):

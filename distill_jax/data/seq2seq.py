@@ -16,6 +16,7 @@ from distill_jax.data.span_corruption import corrupt_spans, corruption_lengths
 from distill_jax.errors import UserError
 from distill_jax.integers import ceil_divide
 from distill_jax.sent.format import SenTFormat
+from distill_jax.sent.truncation import TruncatedWords
 from distill_jax.sent.windows import windows
 from distill_jax.tagging import Sentence
 from distill_jax.vocab import Vocabulary
@@ -51,17 +52,21 @@ def tagging_part(
 ) -> Seq2SeqPart:
     """SenT′ examples of labelled sentences; those too long for a row become several windows.
 
-    Sentences without words are left out: they hold nothing to learn. Raises `UserError` if a
+    Sentences without words are left out: they hold nothing to learn. A word that alone is too long is
+    cut, and how many are is logged. Raises `UserError` if a
     sentence has no tags.
     """
     pairs: list[Pair] = []
     labels = sent_format.labels
+    sent_format = sent_format.limited(feature_lengths["inputs"])
+    truncated = TruncatedWords(sent_format.truncated_words)
     for number, sentence in enumerate(sentences):
         if sentence.tags is None:
             raise UserError(
                 f"sentence {number} ({' '.join(sentence.words[:8])}…) has no tags; "
                 "training a teacher needs labelled sentences"
             )
+        truncated.add(sentence.words, f"sentence {number + 1}")
         for start, end in training_windows(sentence.words, sent_format, feature_lengths):
             tags = labels.encode_iob2(sentence.tags[start:end])
             pairs.append(
@@ -70,13 +75,17 @@ def tagging_part(
                     sent_format.encode_target(tags),
                 )
             )
+    truncated.log("training")
     return _fixed_part(pairs, rate)
 
 
 def training_windows(
     words: Sequence[str], sent_format: SenTFormat, feature_lengths: Mapping[str, int]
 ) -> list[tuple[int, int]]:
-    """Where to split a sentence so that inputs and targets fit; no overlap, so no word twice."""
+    """Where to split a sentence so that inputs and targets fit; no overlap, so no word twice.
+
+    `sent_format` is `limited` to the inputs' length.
+    """
     if not words:
         return []
     longest_tag = max(map(len, sent_format.tag_token_ids))

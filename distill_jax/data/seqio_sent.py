@@ -23,6 +23,7 @@ def sent_preprocessor(
 
         sent_format = SenTFormat(wrapped.wrapped, labels())
         limits = _window_limits(sent_format, sequence_length or {})
+        sent_format = sent_format.limited(limits["max_tokens"])
 
         def bounds(words: Any) -> Any:
             parts = windows(

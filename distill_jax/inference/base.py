@@ -8,6 +8,7 @@ import numpy as np
 
 from distill_jax.errors import UserError
 from distill_jax.inference.prediction import Prediction
+from distill_jax.sent.pieces import TruncatedWord
 from distill_jax.tagging import LabelSet
 
 VITERBI: Mapping[str, Any] = {"algorithm": "viterbi"}
@@ -21,7 +22,7 @@ class InputLimits(NamedTuple):
     """How much of a sentence a model of subwords reads at a time.
 
     Sentences of more than `tokens` tokens are split into windows that share `overlap_words` words
-    (fewer where they do not fit).
+    (fewer where they do not fit). A word that alone has too many is cut to those that fit.
     """
 
     tokens: int = 512
@@ -39,6 +40,9 @@ class Predictor(Protocol):
 
     def needs_windows(self, words: Sequence[str]) -> bool:
         """Whether a sentence is too long to be tagged in one piece."""
+
+    def truncated_words(self, words: Sequence[str]) -> tuple[TruncatedWord, ...]:
+        """The words of a sentence that are too long for the model, which reads their beginning alone."""
 
     def predict(
         self, params: Any, sentences: Sequence[Sequence[str]], progress: Progress | None = None

@@ -11,6 +11,7 @@ from distill_jax.inference.base import VITERBI, InputLimits, Progress, check_num
 from distill_jax.inference.batches import batches_by_length, padded_batch_size, round_up
 from distill_jax.inference.prediction import Prediction
 from distill_jax.sent.format import check_vocabulary_fits
+from distill_jax.sent.pieces import TruncatedWord
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.sent.windows import Window, merge_windows, windows
 from distill_jax.tagging import LabelSet
@@ -65,7 +66,7 @@ class EncoderPredictor:
                 f"{labels.num_tags}; they do not belong together"
             )
         self.labels = labels
-        self._format = SubwordFormat(vocabulary)
+        self._format = SubwordFormat(vocabulary).limited(limits.tokens)
         self._batch_size = batch_size
         self._max_input_tokens = limits.tokens
         self._overlap_words = limits.overlap_words
@@ -105,6 +106,10 @@ class EncoderPredictor:
     def needs_windows(self, words: Sequence[str]) -> bool:
         """See `Predictor.needs_windows`."""
         return len(self.windows(words)) > 1
+
+    def truncated_words(self, words: Sequence[str]) -> tuple[TruncatedWord, ...]:
+        """See `Predictor.truncated_words`."""
+        return self._format.truncated_words(words)
 
     def warm_up(self, params: Any, sentences: Sequence[Sequence[str]]) -> int:
         """See `Predictor.warm_up`."""

@@ -14,6 +14,7 @@ from distill_jax.inference.prediction import Prediction, epsilon_at_temperature
 from distill_jax.models.partitioning import ANYWHERE, Place
 from distill_jax.models.t5 import T5
 from distill_jax.sent.format import SenTFormat, check_vocabulary_fits
+from distill_jax.sent.pieces import TruncatedWord
 from distill_jax.sent.windows import Window, windows
 from distill_jax.sentscore import (
     Decoded,
@@ -62,7 +63,8 @@ def algorithm_of(settings: DecoderSettings) -> dict[str, Any]:
 class SentPredictor:
     """A decoder over a model, a vocabulary and a label set.
 
-    Sentences beyond `limits`, or beyond the sentinels, are split into windows. With
+    Sentences beyond `limits`, or beyond the sentinels, are split into windows; a word that alone is
+    beyond `limits` is cut. With
     `limit_memory` a program that the device has too little memory for is refused before it is
     compiled; for parameters that lie on one device. `temperature` is that of the posteriors for which
     `pruned` is to keep its ε. With a mesh the model's activations are placed there; the parameters are to lie
@@ -85,7 +87,7 @@ class SentPredictor:
         self.labels: LabelSet = sent_format.labels
         self.decoder = decoder
         self.algorithm: Mapping[str, Any] = algorithm_of(decoder)
-        self._format = sent_format
+        self._format = sent_format.limited(limits.tokens)
         self._batch_size = batch_size
         self._max_input_tokens = limits.tokens
         self._overlap_words = limits.overlap_words
@@ -120,6 +122,10 @@ class SentPredictor:
     def needs_windows(self, words: Sequence[str]) -> bool:
         """See `Predictor.needs_windows`."""
         return len(self.windows(words)) > 1
+
+    def truncated_words(self, words: Sequence[str]) -> tuple[TruncatedWord, ...]:
+        """See `Predictor.truncated_words`."""
+        return self._format.truncated_words(words)
 
     def program(self, sentences: Sequence[Sequence[str]]) -> tuple[Any, SentScoreBatch]:
         """The jitted function of (params, batch) that tags these sentences at once, and their batch."""

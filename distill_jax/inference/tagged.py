@@ -41,9 +41,13 @@ class TaggedSentence(NamedTuple):
     look at, which stand as 0, can sum to."""
     malformed: tuple[str, ...] | None = None
     """Of the `free` decoder: what is wrong with what the model wrote; if anything, all tags are O."""
+    truncated_words: tuple[int, ...] = ()
+    """The words, from 0, that are too long for the model, which has read their beginning alone."""
 
     def to_json(self, *, posteriors: bool = False, top_k: int | None = None) -> dict[str, Any]:
         """The object that `distill-jax predict` writes; `null` stands for -inf.
+
+        `truncated_words` is there where there are some.
 
         Args:
             posteriors: with `labels`, `posteriors`, `log_likelihoods` and, of the `pruned` decoder,
@@ -62,6 +66,8 @@ class TaggedSentence(NamedTuple):
         }
         if self.malformed is not None:
             result["malformed"] = list(self.malformed)
+        if self.truncated_words:
+            result["truncated_words"] = list(self.truncated_words)
         if not posteriors and top_k is None:
             return result
         if self.posteriors is None or self.log_likelihoods is None:

@@ -11,6 +11,7 @@ from distill_jax.inference.base import VITERBI, Progress, check_numbers
 from distill_jax.inference.batches import batches_by_length, padded_batch_size
 from distill_jax.inference.prediction import Prediction
 from distill_jax.models.bilstm import BiLSTMTagger
+from distill_jax.sent.pieces import TruncatedWord
 from distill_jax.tagging import LabelSet
 from distill_jax.tagging.legal import constrained_tags_batch
 from distill_jax.vocab import WordVocabulary
@@ -118,6 +119,10 @@ class WordPredictor:
     def needs_windows(self, words: Sequence[str]) -> bool:
         """A BiLSTM reads any length."""
         return False
+
+    def truncated_words(self, words: Sequence[str]) -> tuple[TruncatedWord, ...]:
+        """None: of a long word its ends are read, as in training."""
+        return ()
 
     def warm_up(self, params: Any, sentences: Sequence[Sequence[str]]) -> int:
         """See `Predictor.warm_up`."""

@@ -8,6 +8,7 @@ import jax
 
 from distill_jax.errors import UserError
 from distill_jax.inference import Predictor, evaluate, scalars
+from distill_jax.sent.truncation import log_truncated
 from distill_jax.tagging import Sentence
 from distill_jax.train.selection import Evaluate
 
@@ -20,6 +21,7 @@ def dev_evaluation(predictor: Predictor, dev: Sequence[Sentence]) -> Evaluate:
     if not dev:
         raise UserError("the dev split is empty; check EVAL_SPLIT, its file and the few-shot sizes")
     words = [sentence.words for sentence in dev]
+    log_truncated(words, predictor.truncated_words, "the dev split")
 
     def score(params: Any) -> dict[str, float]:
         start = time.monotonic()

@@ -5,9 +5,12 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from distill_jax.configuration import setting
 from distill_jax.errors import UserError
 from distill_jax.kinds.t5_start import T5Start
+from distill_jax.labels.pool import Pool
 from distill_jax.labels.store import StoreOptions, TeacherLabels, write_store
 from distill_jax.model_dir.directory import model_hash
 from distill_jax.models.t5_config import T5Execution
@@ -20,11 +23,12 @@ from distill_jax.tagging import Sentence
 def label(
     tagger: Tagger,
     model_dir: str | os.PathLike[str],
-    sentences: Sequence[Sentence],
+    sentences: Sequence[Sentence] | Pool,
     directory: str | os.PathLike[str],
     *,
     options: StoreOptions = StoreOptions(),  # noqa: B008 (immutable)
     progress: Callable[[int], None] | None = None,
+    reached: Callable[[Sequence[Sentence]], None] | None = None,
 ) -> TeacherLabels | None:
     """Writes a teacher-label store, or what is missing of it.
 
@@ -35,6 +39,7 @@ def label(
         directory: of the store.
         options: how it is laid out, and this process's share.
         progress: hears the number of sentences of every shard done.
+        reached: hears the sentences of a shard before they are labelled.
 
     Returns:
         The store; None where other processes have not finished their share.
@@ -43,11 +48,17 @@ def label(
         UserError: as `labels.store.write_store`.
     """
     settings = {"teacher_sha256": model_hash(model_dir), "decoder": tagger.decoder}
+
+    def labelled(shard: Sequence[Sentence]) -> list[tuple[np.ndarray, np.ndarray]]:
+        if reached is not None:
+            reached(shard)
+        return tagger.label(shard)
+
     return write_store(
         Path(directory),
         sentences,
         tagger.labels,
-        tagger.label,
+        labelled,
         settings=settings,
         options=options,
         progress=progress,

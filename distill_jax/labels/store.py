@@ -10,8 +10,9 @@ Several processes may write one store: each makes its share of the shards, and w
 of them there writes the manifest, the same whoever it is.
 """
 
+import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ import numpy as np
 from distill_jax.errors import UserError
 from distill_jax.files import read_json_object, sha256_json, write_json
 from distill_jax.integers import ceil_divide
+from distill_jax.labels.pool import Pool, hash_of_ids
 from distill_jax.labels.record import TeacherLabel, decode_label, encode_label
 from distill_jax.records import Shard, ShardedRecords, check_shard, read_shards, write_shard
 from distill_jax.tagging import LabelSet, Sentence
@@ -50,7 +52,7 @@ class StoreOptions(NamedTuple):
 
 def write_store(
     directory: str | Path,
-    sentences: Sequence[Sentence],
+    sentences: Sequence[Sentence] | Pool,
     labels: LabelSet,
     label: Label,
     *,
@@ -60,6 +62,7 @@ def write_store(
 ) -> "TeacherLabels | None":
     """Labels a pool, shard by shard; shards already there are kept.
 
+    No more than a shard of a `Pool` is in memory.
     `settings` (JSON) must name everything the labels depend on besides the sentences: the teacher's
     hash and the decoder's options. `progress` hears the number of sentences of every shard done.
 
@@ -67,7 +70,7 @@ def write_store(
 
     Raises:
         UserError: the directory holds a store made with other settings or of other sentences, or
-            something else; or the teacher's scores are not finite.
+            something else; or the teacher's scores are not finite; or the pool has changed.
         ValueError: `label` returned arrays of other shapes than the sentences have.
     """
     shard_size, top_k, (index, processes) = options
@@ -81,21 +84,26 @@ def write_store(
     if not 0 <= index < processes:
         raise UserError(f"process {index} of {processes} does not exist; count from 0")
     directory = Path(directory)
+    pool = sentences if isinstance(sentences, Pool) else Pool(lambda: sentences, once=False)
     header = {
         **settings,
         "schema": SCHEMA,
         "labels_sha256": labels.content_hash(),
-        "sentences": len(sentences),
-        "pool_sha256": _pool_hash(sentence.example_id for sentence in sentences),
+        "sentences": len(pool),
+        "pool_sha256": pool.content_hash,
         "shard_size": shard_size,
         "top_k": top_k,
     }
     _claim(directory, header, labels)
-    count = max(1, ceil_divide(len(sentences), shard_size))
+    count = max(1, ceil_divide(len(pool), shard_size))
     paths = [directory / f"part-{n:05d}-of-{count:05d}.array_record" for n in range(count)]
+    remaining, position = iter(pool), 0
     for number in range(index, count, processes):
-        chunk = sentences[number * shard_size : (number + 1) * shard_size]
+        start = number * shard_size
+        end = min(start + shard_size, len(pool))
         if not _facts(paths[number]).exists():
+            chunk = list(itertools.islice(remaining, start - position, end - position))
+            position = end
             records = [
                 encode_label(sentence, tags, scores, labels.num_tags, top_k)
                 for sentence, (tags, scores) in zip(chunk, label(chunk), strict=True)
@@ -104,7 +112,7 @@ def write_store(
             (directory / MANIFEST).unlink(missing_ok=True)
             write_json(_facts(paths[number]), write_shard(paths[number], records), sort_keys=True)
         if progress is not None:
-            progress(len(chunk))
+            progress(end - start)
     if not all(_facts(path).exists() for path in paths):
         return None
     shards: list[Shard] = []
@@ -161,7 +169,7 @@ class TeacherLabels:
             check_shard(path, shard, _damaged(shard), checksum=True)
             if read_json_object(_facts(path), _damaged(shard)) != shard:
                 raise UserError(f"{_facts(path)}: not what {MANIFEST} says; {_damaged(shard)}")
-        pool_hash = _pool_hash(Sentence(label.words).example_id for label in self)
+        pool_hash = hash_of_ids(Sentence(label.words).example_id for label in self)
         if pool_hash != self.header.get("pool_sha256"):
             raise UserError(
                 f"{self.directory}: the sentences in the shards are not those of {STORE}; {_DAMAGED}"
@@ -198,10 +206,6 @@ class TeacherLabels:
 
 def _facts(shard: Path) -> Path:
     return shard.with_suffix(".json")
-
-
-def _pool_hash(example_ids: Iterable[str]) -> str:
-    return sha256_json(list(example_ids))
 
 
 def _damaged(shard: Shard) -> str:

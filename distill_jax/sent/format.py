@@ -5,15 +5,17 @@ trained to write. Each word and each tag's text is tokenised alone and put betwe
 no string holding `<extra_id_n>` is ever tokenised.
 """
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from distill_jax.errors import UserError
+from distill_jax.sent.pieces import TruncatedWord, WordPieces
 from distill_jax.tagging.labels import LabelSet
 from distill_jax.vocab import SENTINEL_PATTERN, Vocabulary
 
@@ -21,7 +23,6 @@ from distill_jax.vocab import SENTINEL_PATTERN, Vocabulary
 SEQUENCE_OVERHEAD = 2  # the first sentinel and the end-of-sequence
 WORD_OVERHEAD = 1  # the sentinel after each word
 
-_CACHED_WORDS = 1 << 18
 _O, _I = 0, 1  # the first two tags of every sBIO tag set
 
 
@@ -111,7 +112,21 @@ class SenTFormat:
         }
         self._sentinels: list[int] = self.sentinel_ids.tolist()
         self._is_sentinel = frozenset(self._sentinels)
-        self._words: dict[str, tuple[int, ...]] = {}
+        self._pieces = WordPieces(vocabulary)
+
+    def limited(self, max_tokens: int) -> Self:
+        """The same format for inputs of at most so many tokens.
+
+        A word that would not fit in one alone is cut to the first pieces that do: see `truncated_words`.
+        """
+        limited = copy.copy(self)
+        room = max_tokens - SEQUENCE_OVERHEAD - WORD_OVERHEAD
+        limited._pieces = WordPieces(self.vocabulary, room)
+        return limited
+
+    def truncated_words(self, words: Sequence[str]) -> tuple[TruncatedWord, ...]:
+        """The words of which only the first pieces are read; none, unless the format is `limited`."""
+        return self._pieces.truncated(words)
 
     def word_token_ids(self, word: str) -> tuple[int, ...]:
         """The ids of one word, encoded alone; never empty, and never holding pad, eos or a
@@ -123,13 +138,7 @@ class SenTFormat:
         `distill_jax.vocab`). Blanks inside a word, and control characters that the normaliser
         takes for blanks, separate pieces as they do in text.
         """
-        ids = self._words.get(word)
-        if ids is None:
-            ids = tuple(self.vocabulary.encode(word)) or (self.vocabulary.unk_id,)
-            if len(self._words) >= _CACHED_WORDS:
-                self._words.clear()  # rare, and simpler and faster than tracking what was used last
-            self._words[word] = ids
-        return ids
+        return self._pieces.of(word)
 
     def word_length(self, word: str) -> int:
         """The number of tokens of one word: the `token_length` that `windows` wants."""

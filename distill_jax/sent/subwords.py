@@ -1,15 +1,16 @@
 """Sentences as an encoder tagger reads them: the subwords of all words, one word behind the other."""
 
+import copy
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from distill_jax.errors import UserError
 from distill_jax.sent.format import SEQUENCE_OVERHEAD, WORD_OVERHEAD
+from distill_jax.sent.pieces import TruncatedWord, WordPieces
 from distill_jax.vocab import Vocabulary
-
-_CACHED_WORDS = 100_000
 
 
 class SubwordFormat:
@@ -35,17 +36,21 @@ class SubwordFormat:
             )
         self.vocabulary = vocabulary
         self.pad_id = vocabulary.pad_id
-        self._words: dict[str, tuple[int, ...]] = {}
+        self._pieces = WordPieces(vocabulary)
+
+    def limited(self, max_tokens: int) -> Self:
+        """See `SenTFormat.limited`."""
+        limited = copy.copy(self)
+        limited._pieces = WordPieces(self.vocabulary, max_tokens - SEQUENCE_OVERHEAD)
+        return limited
+
+    def truncated_words(self, words: Sequence[str]) -> tuple[TruncatedWord, ...]:
+        """See `SenTFormat.truncated_words`."""
+        return self._pieces.truncated(words)
 
     def word_token_ids(self, word: str) -> tuple[int, ...]:
         """The ids of one word; `(unk_id,)` for one that the vocabulary reduces to nothing."""
-        ids = self._words.get(word)
-        if ids is None:
-            ids = tuple(self.vocabulary.encode(word)) or (self.vocabulary.unk_id,)
-            if len(self._words) >= _CACHED_WORDS:
-                self._words.clear()
-            self._words[word] = ids
-        return ids
+        return self._pieces.of(word)
 
     def window_length(self, word: str) -> int:
         """The `token_length` that `windows` wants, which adds a sentinel of its own to each word."""

@@ -301,7 +301,8 @@ def predict_with_damaged_settings(world: World) -> CommandAndNamed:
 @case
 def predict_a_word_beyond_the_limit(world: World) -> CommandAndNamed:
     data = world.write("long.txt", "to " + "x" * 2000 + "\n")
-    return predict(world, model=world.model("t5"), input=data), ("word 2", "limit is 512")
+    command = [*predict(world, model=world.model("t5"), input=data), "--strict"]
+    return command, ("long.txt:1: word 2", "2000 tokens, of which the model reads 509", "--strict")
 
 
 # ---- evaluate ----------------------------------------------------------------------------------

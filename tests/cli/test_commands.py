@@ -166,8 +166,9 @@ def test_predict_the_best_tags_after_a_warm_up(
     command = ["predict", "--model", str(models[kind]), "--input", str(tmp_path / "in.txt")]
     assert main([*command, "--output", "-", "--top_k", "2", "--warmup"]) == 0
     shown = capsys.readouterr()
-    [line] = shown.err.splitlines()
+    line, empty = shown.err.splitlines()
     assert line.startswith("warm-up: 1 programs in ") and line.endswith(" s")
+    assert empty == f"{tmp_path / 'in.txt'}: sentences without words: 1"
     found = lines(shown.out)
     expected = Tagger.load(models[kind]).predict(["to berlin", "", "on may 4"])
     for record, wanted in zip(found, expected, strict=True):

@@ -48,6 +48,25 @@ def test_rows_are_whole_sentences() -> None:
     assert seen == {2, 5, 8, 3}
 
 
+def test_words_beyond_the_limit_are_cut_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    long = Target(("x" * 40,), np.zeros(1, np.int32), np.zeros((1, 3), np.float32))
+    [batch] = encoder_batches([long], SUBWORDS, 3, batch_size=1, seed=0, max_input_tokens=14)[0:1]
+    assert (batch["tokens"] != 0).sum() == 13  # 12 of the word, and the end
+    [batch] = word_batches(
+        [Target(("y" * 600,), np.zeros(1, np.int32), known=False)],
+        WordVocabulary.build([("y",)]),
+        3,
+        batch_size=1,
+        seed=0,
+        teacher=TEACHER,
+    )[0:1]
+    assert (batch["teacher_tokens"] != 0).sum() == 512
+    assert [": ".join(said.split(": ")[:2]) for said in caplog.messages] == [
+        f"{what}: words too long for the model, which reads their beginning alone"
+        for what in ("training", "the teacher")
+    ]
+
+
 def test_long_sentences_become_windows() -> None:
     [batch] = encoder_batches(
         [target(0, 8)], SUBWORDS, 3, batch_size=2, seed=0, max_input_tokens=14

@@ -280,8 +280,21 @@ def test_errors_of_tagging_examples() -> None:
     with pytest.raises(UserError, match=r"4 target tokens cannot hold .* raise 'targets' to .* 5"):
         tagging_part([sentence(2)], FORMAT, {"inputs": 24, "targets": 4})
     tagging_part([sentence(2)], FORMAT, {"inputs": 24, "targets": 5})
-    with pytest.raises(UserError, match=r"word 1 \('aaaaaaaaa'\) alone takes 12 input tokens"):
-        tagging_part([sentence(1, 9)], FORMAT, {"inputs": 11, "targets": 9})
+    with pytest.raises(UserError, match=r"word 1 .* alone takes 4 input tokens .* limit is 3"):
+        tagging_part([sentence(1)], FORMAT, {"inputs": 3, "targets": 9})
+
+
+def test_a_word_beyond_the_limit_is_cut_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    lengths = {"inputs": 11, "targets": 9}
+    data = tagging_part([sentence(1, 8), sentence(1, 9), sentence(1, 30)], FORMAT, lengths)
+    fitting, *others = (data.encode(index, np.random.default_rng(0))[0] for index in range(3))
+    assert len(fitting) == 11
+    for inputs in others:
+        np.testing.assert_array_equal(inputs, fitting)
+    [said] = caplog.messages
+    assert (
+        "too long for the model, which reads their beginning alone: 2 (sentence 2: word 1" in said
+    )
 
 
 def test_errors_of_span_corruption() -> None:

@@ -11,6 +11,7 @@ from distill_jax.errors import UserError
 from distill_jax.inference import EncoderPredictor
 from distill_jax.inference.base import InputLimits
 from distill_jax.models.encoder_tagger import EncoderTagger
+from distill_jax.sent.pieces import TruncatedWord
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.tagging import LabelSet
 from distill_jax.tagging.legal import constrained_tags
@@ -65,6 +66,15 @@ def test_long_sentences_are_tagged_in_windows() -> None:
         found.log_likelihoods[-1], by_itself(words[end:])[-1], rtol=1e-4, atol=1e-5
     )
     np.testing.assert_allclose(other.log_likelihoods, by_itself(("a",)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_word_beyond_the_limit_is_cut() -> None:
+    short = predictor(limits=InputLimits(16))
+    fitting, cut = short.predict(encoder_params(), [("to", "x" * 14), ("to", "x" * 40)])
+    assert short.truncated_words(("to", "x" * 14)) == ()
+    assert short.truncated_words(("to", "x" * 40)) == (TruncatedWord(1, 40, 14),)
+    np.testing.assert_array_equal(cut.tag_ids, fitting.tag_ids)
+    np.testing.assert_allclose(cut.log_likelihoods, fitting.log_likelihoods, rtol=1e-4, atol=1e-5)
 
 
 def test_warm_up_compiles_everything() -> None:

@@ -17,6 +17,7 @@ from distill_jax.inference.batches import batches_by_length, padded_batch_size, 
 from distill_jax.models.bilstm import BiLSTMTagger
 from distill_jax.models.t5 import T5
 from distill_jax.sent.format import SenTFormat
+from distill_jax.sent.pieces import TruncatedWord
 from distill_jax.sent.windows import owned_ranges, windows
 from distill_jax.sentscore import Decoded, DecoderSettings, SentScoreBatch
 from distill_jax.tagging import LabelSet
@@ -178,10 +179,14 @@ def test_more_words_than_sentinels(tmp_path: Path, length: int) -> None:
     np.testing.assert_allclose(found.posteriors.sum(-1), 1, rtol=1e-6)
 
 
-def test_a_word_beyond_the_limit_is_refused() -> None:
+def test_a_word_beyond_the_limit_is_cut() -> None:
     predictor, params = make_predictor("t5", 4, limits=InputLimits(16))
-    with pytest.raises(UserError, match=r"word 2 .* alone takes"):
-        predictor.predict(params, [("to", "x" * 40)])
+    sentences = [("to", "x" * length, "on") for length in (13, 14, 40)]
+    fitting, *others = predictor.predict(params, sentences)
+    assert predictor.truncated_words(sentences[0]) == ()
+    assert predictor.truncated_words(sentences[2]) == (TruncatedWord(1, 40, 13),)
+    for found in others:
+        assert_same(found, fitting)
 
 
 # ---- the word tagger ---------------------------------------------------------------------------

@@ -177,14 +177,6 @@ def test_a_vocabulary_without_sentinels_is_refused() -> None:
         SenTFormat(OneTokenVocabulary(sentinels=1), LABELS)
 
 
-def test_the_word_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distill_jax.sent.format._CACHED_WORDS", 3)
-    form = SenTFormat(OneTokenVocabulary(sentinels=4), LABELS)
-    expected = {word: form.word_token_ids(word) for word in "abcdefg"}
-    assert len(form._words) <= 3
-    assert {word: form.word_token_ids(word) for word in "abcdefg"} == expected
-
-
 def test_vocabulary_and_model_rows(t5: Vocabulary) -> None:
     check_vocabulary_fits(t5, 32_128)
     check_vocabulary_fits(t5, 32_100)

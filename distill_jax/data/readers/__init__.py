@@ -26,7 +26,6 @@ import functools
 import itertools
 import logging
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -46,9 +45,13 @@ from distill_jax.data.readers.source import (
     Line,
     Located,
     Source,
+    comes_bit_by_bit,
     is_blank,
+    is_stream,
     numbered_lines,
     open_source,
+    source_name,
+    standard_input,
 )
 from distill_jax.data.readers.tables import is_table, read_table, split_path, splits_of
 from distill_jax.data.readers.text import read_text, read_tsv
@@ -63,11 +66,14 @@ __all__ = [
     "ReadReport",
     "Remark",
     "collected_reports",
+    "comes_bit_by_bit",
+    "is_stream",
     "is_table",
     "load_label_names",
     "parse_columns",
     "read_located",
     "read_sentences",
+    "source_name",
     "split_path",
     "splits_of",
     "write_conll",
@@ -120,8 +126,8 @@ def read_located(
     if collected is not None:
         collected.append(report)
     source = open_source(path, options, report)
-    if source.is_stream:
-        located = _read(sys.stdin.buffer, source)
+    if os.fspath(path) == "-":
+        located = _read(standard_input(), source)
     elif options.format in (None, "datasets") and is_table(path):
         report.format = "datasets"
         located = read_table(path, source)

@@ -54,7 +54,7 @@ def detect(path: str | os.PathLike[str], peeked: Sequence[Line], *, is_stream: b
     Raises `UserError` naming the file, with what to do, if it is in none.
     """
     lines = [(number, line) for number, line in peeked if not is_blank(line)]
-    suffix = "" if is_stream else Path(path).suffix.lower()
+    suffix = Path(path).suffix.lower()
     if suffix in _UNREAD:
         raise UserError(f"{path}: {suffix} files are not read: {_UNREAD[suffix]}")
     if suffix in COLUMN_SUFFIXES:
@@ -75,7 +75,7 @@ def detect(path: str | os.PathLike[str], peeked: Sequence[Line], *, is_stream: b
         return "conll"
     if settled == "unclear":
         raise UserError(
-            f"{'<stdin>' if is_stream else path}:{lines[0][0]}: may be columns with tags, or text; say "
+            f"{path}:{lines[0][0]}: may be columns with tags, or text; say "
             "which: --format conll or --format text"
         )
     if settled is not None:
@@ -91,7 +91,7 @@ def detect(path: str | os.PathLike[str], peeked: Sequence[Line], *, is_stream: b
 
 def _refuse_tagged_text(path: str | os.PathLike[str], lines: Sequence[Line]) -> None:
     """Refuses lines whose words carry tags in ways that are not read: they are no plain text."""
-    name = "<stdin>" if os.fspath(path) == "-" else path
+    name = os.fspath(path)
     split = [line.split() for _, line in lines]
     joined = sum(_JOINED.fullmatch(word) is not None for words in split for word in words)
     if 2 * joined >= sum(map(len, split)):

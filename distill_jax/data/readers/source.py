@@ -1,14 +1,17 @@
 """Bytes to numbered lines, and what the parsers share."""
 
 import os
+import stat
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, NoReturn
+from typing import BinaryIO, NamedTuple, NoReturn
 
 from distill_jax.data.readers.options import ReadOptions
 from distill_jax.data.readers.report import ReadReport
 from distill_jax.data.readers.tags import TagReader
 from distill_jax.errors import UserError
+from distill_jax.files import is_special
 from distill_jax.tagging.sentence import Sentence
 
 BLANK = " \t\r"
@@ -53,10 +56,40 @@ class Source:
 
 def open_source(path: str | os.PathLike[str], options: ReadOptions, report: ReadReport) -> Source:
     """The source of a path; `-` is standard input."""
-    is_stream = os.fspath(path) == "-"
-    report.name = "<stdin>" if is_stream else os.fspath(path)
+    report.name = source_name(path)
     tags = TagReader(report.name, report, options.scheme)
-    return Source(report.name, options, report, tags, is_stream)
+    return Source(report.name, options, report, tags, is_stream(path))
+
+
+def source_name(path: str | os.PathLike[str]) -> str:
+    """What messages call a path."""
+    return "<stdin>" if os.fspath(path) == "-" else os.fspath(path)
+
+
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether a path can be read once alone: standard input, or a pipe."""
+    return os.fspath(path) == "-" or is_special(path)
+
+
+def standard_input() -> BinaryIO:
+    """The bytes of standard input.
+
+    Python ends in a crash where a thread still waits in `sys.stdin` itself, hence a reader of its own.
+    """
+    try:
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    except (OSError, ValueError):  # no file at all, but an object that stands for one
+        return sys.stdin.buffer
+
+
+def comes_bit_by_bit(path: str | os.PathLike[str]) -> bool:
+    """Whether to wait for more of a path may take long: for a pipe or a terminal."""
+    if os.fspath(path) != "-":
+        return is_special(path)
+    try:
+        return not stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def numbered_lines(file: Iterable[bytes], source: Source) -> Iterator[Line]:

@@ -1,0 +1,102 @@
+"""The pool that `distill-jax label` labels: files, standard input, splits of tasks."""
+
+import contextlib
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill_jax.data.prepare import TASK_MODULES, prepare
+from distill_jax.data.prepared import PreparedDataset
+from distill_jax.data.readers import ReadOptions, is_stream, read_located, source_name
+from distill_jax.errors import UserError
+from distill_jax.labels.pool import Pool
+from distill_jax.tagging import Sentence
+
+
+@dataclass(frozen=True)
+class PlacedSentence(Sentence):
+    """A sentence of a pool, which knows for messages where it stands."""
+
+    place: str = ""
+
+
+Source = Callable[[], Iterator[PlacedSentence]]
+"""Sentences that can be read again."""
+
+
+@dataclass(frozen=True)
+class TaskSplits:
+    """Splits of a SeqIO task, with what `data.prepare.prepare` needs besides."""
+
+    task: str
+    splits: Sequence[str]
+    data_dir: str | None = None
+    modules: Sequence[str] = TASK_MODULES
+
+
+@contextlib.contextmanager
+def open_pool(
+    files: Sequence[str], options: ReadOptions, task: TaskSplits | None = None
+) -> Iterator[Pool]:
+    """The sentences of files (`-`: standard input) and of a task, each once.
+
+    What cannot be read twice, a pipe or a task, is kept in a temporary folder within the block.
+
+    Raises:
+        UserError: as `read_located` and `prepare`, for all that there is; or there are no sentences.
+    """
+    with tempfile.TemporaryDirectory(prefix="distill_jax-") as folder:
+        sources = [
+            _of_file(path, options, Path(folder) / f"input-{number}.jsonl")
+            for number, path in enumerate(files)
+        ]
+        if task is not None:
+            sources += _of_task(task, folder)
+        pool = Pool(lambda: itertools.chain.from_iterable(source() for source in sources))
+        if not len(pool):
+            raise UserError("there are no sentences to label; check --input or --task and --split")
+        yield pool
+
+
+def _of_file(path: str | os.PathLike[str], options: ReadOptions, spool: Path) -> Source:
+    def read() -> Iterator[PlacedSentence]:
+        for line, sentence in read_located(path, options=options):
+            yield PlacedSentence(sentence.words, None, f"{name}:{line}")
+
+    name = source_name(path)
+    return _spooled(read(), spool) if is_stream(path) else read
+
+
+def _spooled(sentences: Iterator[PlacedSentence], spool: Path) -> Source:
+    """Sentences that can be read once alone, kept in a file."""
+    with spool.open("w") as file:
+        for sentence in sentences:
+            file.write(json.dumps([sentence.words, sentence.place]) + "\n")
+
+    def read() -> Iterator[PlacedSentence]:
+        with spool.open() as file:
+            for line in file:
+                words, place = json.loads(line)
+                yield PlacedSentence(tuple(words), None, place)
+
+    return read
+
+
+def _of_task(task: TaskSplits, folder: str) -> Iterator[Source]:
+    for split in task.splits:
+        parts = prepare(task.task, split, folder, data_dir=task.data_dir, modules=task.modules)
+        for part in parts:
+            yield _of_dataset(part.dataset)
+
+
+def _of_dataset(dataset: PreparedDataset) -> Source:
+    def read() -> Iterator[PlacedSentence]:
+        for number, sentence in enumerate(dataset, 1):
+            place = f"{dataset.task} ({dataset.split}), sentence {number}"
+            yield PlacedSentence(sentence.words, None, place)
+
+    return read
