@@ -128,9 +128,12 @@ def read_json_object(
         UserError: naming the file, and the line where it is not JSON.
     """
     try:
-        value = json.loads(Path(path).read_bytes().decode())
+        content = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {absent or remedy}") from None
+    check_no_pointer(path, content)
+    try:
+        value = json.loads(content.decode())
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text; {remedy}") from None
     except json.JSONDecodeError as error:
@@ -140,6 +143,15 @@ def read_json_object(
     if not isinstance(value, dict):
         raise UserError(f"{path}: not a JSON object; {remedy}")
     return value
+
+
+def check_no_pointer(path: str | os.PathLike[str], content: bytes) -> None:
+    """Raises `UserError` if a file begins with `content` as what Git LFS leaves in its place does."""
+    if content.startswith(b"version https://git-lfs"):
+        raise UserError(
+            f"{path}: a Git LFS pointer, not the file itself; run `git lfs pull` in the repository, or "
+            "download the file"
+        )
 
 
 def write_json(path: str | os.PathLike[str], value: Any, *, sort_keys: bool = False) -> None:

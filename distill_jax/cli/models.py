@@ -1,6 +1,7 @@
 """`distill-jax import`: models from elsewhere become model directories."""
 
 import argparse
+import sys
 from typing import Any
 
 from distill_jax.cli.output import check_local_options
@@ -27,7 +28,9 @@ def _import(options: argparse.Namespace) -> None:
     from distill_jax.model_dir.import_hf import import_hf
     from distill_jax.tagging import LabelSet
 
-    import_hf(
+    unused = import_hf(
         options.src, options.dst, LabelSet.load(options.labels), vocabulary=options.vocabulary
     )
+    for name, reason in unused.items():
+        print(f"{options.src}: tensor {name} is not used: {reason}", file=sys.stderr)
     print(f"{options.dst}: written")

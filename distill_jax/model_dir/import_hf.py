@@ -32,7 +32,7 @@ def import_hf(
     *,
     settings: TaggerSettings | None = None,
     name: str | None = None,
-) -> None:
+) -> dict[str, str]:
     """Writes the model directory of a T5 checkpoint, holding one tensor in memory at a time.
 
     Args:
@@ -43,6 +43,9 @@ def import_hf(
             vocabulary file and is recognised by its tokenizer's name or its 384 rows.
         settings: how the model tags.
         name: of the model; by default that of `src`.
+
+    Returns:
+        The tensors of the checkpoint that the model has no use for, with the reason of each.
 
     Raises:
         UserError: in one line, naming file and remedy; `dst` is then as it was.
@@ -71,6 +74,7 @@ def import_hf(
             for parameter, load in checkpoint.parameters()
         ],
     )
+    return checkpoint.unused
 
 
 def _vocabulary_of(src: Path, checkpoint: HfCheckpoint) -> Vocabulary:

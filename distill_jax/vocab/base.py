@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distill_jax.errors import UserError
-from distill_jax.files import sha256_json, write_json
+from distill_jax.files import check_no_pointer, sha256_json, write_json
 
 VOCABULARY_FILE = "vocabulary.json"
 SENTINEL_PATTERN = re.compile(r"<extra_id_\d+>")
@@ -156,11 +156,13 @@ def sentinels_by_name(id_of_piece: Callable[[str], int | None]) -> list[int]:
 def read_vocabulary_file(path: Path) -> bytes:
     """The bytes of a vocabulary's own file; `UserError` if it cannot be read."""
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(
             f"{path}: cannot read the vocabulary file ({error.strerror}); check the path"
         ) from error
+    check_no_pointer(path, content)
+    return content
 
 
 def hash_of_file(kind: str, file: bytes, extra_ids: int, added_tokens: Sequence[Any] = ()) -> str:

@@ -22,36 +22,33 @@ from distill_jax.interop.hf.config import (
     lm_head_is_scaled,
     scales_logits,
     t5_config_from_hf,
+    ties_embeddings,
+)
+from distill_jax.interop.hf.foreign import (
+    check_has_decoder,
+    check_is_checkpoint,
+    check_not_quantised,
 )
 from distill_jax.interop.hf.layout import (
     EMBEDDING,
-    EMBEDDING_ALIASES,
     LM_HEAD,
     UNUSED,
     Parameter,
     parameters_of,
 )
+from distill_jax.interop.hf.weights import WEIGHTS, find_entries, merge_aliases
 from distill_jax.models.stacking import unstack_layers
 from distill_jax.models.t5_config import T5Config
 from distill_jax.safetensors_io import (
     FloatArray,
-    TensorEntry,
     TensorSource,
     check_entries,
-    read_entries,
     read_tensor,
+    same_values,
     write_safetensors,
 )
 
 CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-_OTHER_FORMATS = (
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "tf_model.h5",
-    "flax_model.msgpack",
-)
 
 Params = dict[str, Any]
 """A nested dictionary of parameters, named as in t5x (no `params` level around it)."""
@@ -66,6 +63,7 @@ class HfCheckpoint:
     Attributes:
         fields: the content of `config.json`.
         config: what it describes, activations float32.
+        unused: names of tensors that it holds and the model has no use for, with the reason of each.
         shares_embedding: whether the output embedding is the token embedding, without a scale.
 
     Raises:
@@ -74,22 +72,28 @@ class HfCheckpoint:
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         directory = Path(directory)
-        if not directory.is_dir():
-            raise UserError(f"{directory}: no such directory; give that of a T5 checkpoint")
+        check_is_checkpoint(directory, CONFIG)
         where = str(directory / CONFIG)
         self.fields = read_json_object(directory / CONFIG, absent="give a complete directory")
         check_model_type(self.fields, where)
-        weights, entries = _find_entries(directory)
-        for alias in EMBEDDING_ALIASES:
-            duplicate = entries.pop(alias, None)
-            if duplicate is not None:
-                entries.setdefault(EMBEDDING, duplicate)
-        for name in UNUSED:
-            entries.pop(name, None)
+        check_not_quantised(self.fields, where)
+        weights, entries = find_entries(directory)
+        check_has_decoder(entries, str(weights))
+        merge_aliases(entries)
+        self.unused = {name: UNUSED[name] for name in UNUSED if entries.pop(name, None)}
 
         scaled = scales_logits(self.fields, has_lm_head=LM_HEAD in entries)
-        if scaled and LM_HEAD in entries and _same(entries.get(EMBEDDING), entries[LM_HEAD]):
-            del entries[LM_HEAD]  # a copy, as in checkpoints converted from pytorch_model.bin
+        if LM_HEAD in entries and EMBEDDING in entries and (scaled or ties_embeddings(self.fields)):
+            # A copy, as in checkpoints converted from pytorch_model.bin, or another embedding.
+            if same_values(entries[EMBEDDING], entries[LM_HEAD]):
+                del entries[LM_HEAD]
+                scaled = scales_logits(self.fields, has_lm_head=False)
+            elif ties_embeddings(self.fields):
+                raise UserError(
+                    f"{entries[LM_HEAD].file}: {LM_HEAD!r} differs from {EMBEDDING!r}, though the two "
+                    f'are one by {where} (tie_word_embeddings); put `"tie_word_embeddings": false` there '
+                    "if the model was trained with an output embedding of its own"
+                )
         tied = scaled and LM_HEAD not in entries
         self.config = t5_config_from_hf(self.fields, tied=tied, where=where)
         self._lm_head_factor = self.config.d_model**-0.5 if scaled and not tied else None
@@ -243,56 +247,3 @@ def check_replaceable(directory: Path, marker: str) -> None:
             f"{directory}: exists and is not a directory with a {marker}, so it is not replaced; "
             "give another place or remove it"
         )
-
-
-def _find_entries(directory: Path) -> tuple[Path, dict[str, TensorEntry]]:
-    """The file that lists the checkpoint's tensors, and these."""
-    single, index = directory / WEIGHTS, directory / INDEX
-    if single.exists():
-        return single, read_entries(single)
-    if index.exists():
-        return index, _sharded_entries(index)
-    for name in _OTHER_FORMATS:
-        if (directory / name).exists():
-            raise UserError(
-                f"{directory / name}: only safetensors are read, since this format can hold code "
-                "or needs another library; load the model in transformers and call "
-                "save_pretrained(directory, safe_serialization=True)"
-            )
-    raise UserError(
-        f"{single}: no such file, and no {INDEX} either; download the checkpoint's weights"
-    )
-
-
-def _sharded_entries(index: Path) -> dict[str, TensorEntry]:
-    weight_map = read_json_object(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(
-        isinstance(shard, str) and Path(shard).name == shard for shard in weight_map.values()
-    ):
-        raise UserError(
-            f"{index}: has no `weight_map` from tensors to files beside it; download it again"
-        )
-    shards: dict[str, dict[str, TensorEntry]] = {}
-    for shard in sorted(set(weight_map.values())):
-        if not (index.parent / shard).exists():
-            tensors = [name for name, file in weight_map.items() if file == shard]
-            raise UserError(
-                f"{index.parent / shard}: this shard is missing ({INDEX} puts {len(tensors)} "
-                f"tensors there, {tensors[0]!r} the first); download it"
-            )
-        shards[shard] = read_entries(index.parent / shard)
-    entries = {}
-    for name, shard in weight_map.items():
-        if name not in shards[shard]:
-            raise UserError(
-                f"{index.parent / shard}: tensor {name!r} is missing, though {INDEX} puts it "
-                "there; download both files again"
-            )
-        entries[name] = shards[shard][name]
-    return entries
-
-
-def _same(first: TensorEntry | None, second: TensorEntry) -> bool:
-    if first is None or first.shape != second.shape:
-        return False
-    return np.array_equal(read_tensor(first), read_tensor(second))
