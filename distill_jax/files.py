@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one, reading JSON, hashing what files hold."""
 
+import errno
 import hashlib
 import itertools
 import json
@@ -33,7 +34,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     # mkstemp makes files private to the user; the final file should follow the umask instead. Processes
     # of several hosts may share a folder, and their numbers.
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
-    with _folders_above(path):
+    with _folders_above(path), _named(path, temporary):
         try:
             yield temporary
             os.replace(temporary, path)
@@ -57,9 +58,10 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     with _folders_above(path):
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
-        temporary.chmod(0o755)
         try:
-            yield temporary
+            temporary.chmod(0o755)
+            with _named(path, temporary):
+                yield temporary
             if path.exists():
                 retired = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
                 os.replace(path, retired)
@@ -98,6 +100,37 @@ def only_one(directory: str | os.PathLike[str], *, wait: bool = False) -> Iterat
         raise
     finally:
         lock.release()
+
+
+_OF_THE_DISK = tuple(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "ESTALE")
+    if hasattr(errno, name)
+)
+
+
+def disk_fault(error: BaseException) -> str | None:
+    """What the system says is wrong with the disk, if that is what an error is about; else None.
+
+    Libraries in C++ raise errors of their own, with the system's words somewhere in the text.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno) if error.errno in _OF_THE_DISK else None
+    return next(
+        (os.strerror(code) for code in _OF_THE_DISK if os.strerror(code) in str(error)), None
+    )
+
+
+@contextmanager
+def _named(path: Path, temporary: Path) -> Iterator[None]:
+    """Puts the file that is wanted in errors that name none, or the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        inside = error.filename is not None and Path(error.filename).is_relative_to(temporary)
+        if inside or (error.filename is None and disk_fault(error)):
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
