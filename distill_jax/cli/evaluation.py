@@ -73,8 +73,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise UserError("--against is shown on the page of --html alone; add --html FILE")
     reading = read_options(options)
     tagger = load_tagger(options, posteriors_for=_needs_posteriors(options))
-    sentences = _gold(options.data, tagger.labels, reading)
-    other = _other(options, sentences)
+    sentences = _gold(options.data, reading)
+    other = _other(options)
     predictions, result = _measured(options, tagger, sentences)
     if options.fit_temperature:
         result |= _fit(options.model, tagger, sentences, predictions, result)
@@ -83,18 +83,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     _report(options, result)
 
 
-def _other(options: argparse.Namespace, sentences: Sequence[Any]) -> Any:
+def _other(options: argparse.Namespace) -> Any:
     """The tagger of `--against`, under the decoder it was saved with; None without the option."""
     if not options.against:
         return None
     from distill_jax.tagger import Tagger
 
-    tagger = Tagger.load(options.against, batch_size=options.batch_size)
-    try:
-        _check_tags(options.data, sentences, tagger.labels)
-    except UserError as error:
-        raise UserError(f"--against {options.against}: {error}") from None
-    return tagger
+    return Tagger.load(options.against, batch_size=options.batch_size)
 
 
 def _measured(
@@ -168,8 +163,8 @@ def _needs_posteriors(options: argparse.Namespace) -> str | None:
     return None
 
 
-def _gold(path: str, labels: Any, reading: Any) -> list[Any]:
-    """The sentences of a file, all of which have tags of the label set."""
+def _gold(path: str, reading: Any) -> list[Any]:
+    """The sentences of a file, all of which have tags."""
     from distill_jax.data.readers import read_sentences
 
     sentences = list(read_sentences(path, options=reading))
@@ -180,16 +175,7 @@ def _gold(path: str, labels: Any, reading: Any) -> list[Any]:
             raise UserError(
                 f"{path}: sentence {number} has no tags; evaluation needs tagged sentences"
             )
-    _check_tags(path, sentences, labels)
     return sentences
-
-
-def _check_tags(path: str, sentences: Sequence[Any], labels: Any) -> None:
-    for number, sentence in enumerate(sentences, 1):
-        try:
-            labels.encode_iob2(sentence.tags)
-        except UserError as error:
-            raise UserError(f"{path}: sentence {number}: {error}") from None
 
 
 def _figures(tagger: Any, sentences: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
@@ -228,10 +214,11 @@ def _fit(
     from distill_jax.tagging.temperature import concatenated
 
     old = tagger.settings.temperature
-    scores, gold = concatenated(
-        (one.log_likelihoods, tagger.labels.encode_iob2(sentence.tags))
-        for one, sentence in zip(predictions, sentences, strict=True)
-    )
+    pairs = []
+    for one, sentence in zip(predictions, sentences, strict=True):
+        ids, _ = tagger.labels.encode_known_iob2(sentence.tags)
+        pairs.append((one.log_likelihoods[ids >= 0], ids[ids >= 0]))
+    scores, gold = concatenated(pairs)
     tagger.set_temperature(fit_temperature(scores, gold, current=old))
     write_temperature(Path(model), tagger.settings.temperature)
     after = _figures(tagger, sentences, predictions)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from distill_jax.report.notes import unknown_labels_note
 from distill_jax.report.number_format import share
 
 _SHARES = (
@@ -34,6 +35,8 @@ def print_evaluation(result: Mapping[str, Any], console: Console | None = None) 
     if "warmup_seconds" in result:
         headline.add_row("warm-up s", f"{result['warmup_seconds']:,.1f}")
     console.print(headline)
+    if note := unknown_labels_note(result):
+        console.print(Text(note))  # as text, like the labels below
     labels = Table("label", "precision", "recall", "f1", "support", title="per label")
     for label, figures in sorted(result["per_label"].items()):
         shown = (f"{figures[name]:.4f}" for name in ("precision", "recall", "f1"))
