@@ -22,7 +22,12 @@ from distill_jax.errors import UserError
 def add_commands(commands: Any) -> None:
     """Adds the commands of this module to the parser."""
     evaluate = commands.add_parser("evaluate", help="all metrics of a model on tagged sentences")
-    add_model_options(evaluate)
+    add_model_options(evaluate, required=False)
+    evaluate.add_argument(
+        "--predictions",
+        metavar="FILE",
+        help="in place of --model: tags of the same sentences, such as predict has written",
+    )
     add_warmup_option(evaluate)
     evaluate.add_argument("--data", required=True, metavar="FILE", help="tagged sentences")
     evaluate.add_argument("--json", metavar="FILE", help="write the metrics as JSON as well")
@@ -61,8 +66,14 @@ def add_commands(commands: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    check_local_options(options, "model", "data", "json", "html", "reliability", "against")
-    check_output_options(options, "json", "html", "reliability", inputs=["data"])
+    paths = ("model", "data", "predictions", "json", "html", "reliability", "against")
+    check_local_options(options, *paths)
+    check_output_options(options, "json", "html", "reliability", inputs=["data", "predictions"])
+    if (options.model is None) == (options.predictions is None):
+        raise UserError("evaluate needs --model DIR, or --predictions FILE in its place")
+    if options.predictions is not None:
+        _evaluate_predictions(options)
+        return
     if options.reliability:
         from distill_jax.report.plots import check_plotting
 
@@ -81,6 +92,22 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.html:
         _write_page(options, sentences, (tagger, predictions, result), other)
     _report(options, result)
+
+
+def _evaluate_predictions(options: argparse.Namespace) -> None:
+    """The figures that tags alone have."""
+    from distill_jax.data.aligned import read_aligned
+    from distill_jax.inference.evaluation import evaluate_tags
+
+    needing = ("html", "reliability", "against", "fit_temperature", "warmup")
+    decoding = ("decoder", "beam", "normaliser", "epsilon", "dtype")
+    for name in (*needing, *decoding):
+        if getattr(options, name):
+            raise UserError(f"--{name} needs a model; give --model DIR in place of --predictions")
+    gold, predicted = read_aligned(options.data, options.predictions, read_options(options))
+    if not gold:
+        raise UserError(f"{options.data}: holds no sentences; give tagged sentences to evaluate on")
+    _report(options, evaluate_tags(gold, predicted))
 
 
 def _other(options: argparse.Namespace) -> Any:

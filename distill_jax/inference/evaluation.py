@@ -68,6 +68,14 @@ def evaluate(
     return result
 
 
+def evaluate_tags(sentences: Sequence[Sentence], predicted: Sequence[Sentence]) -> dict[str, Any]:
+    """Span metrics of tags, whoever predicted them, for the same sentences in the same order."""
+    spans = SpanCounts()
+    for gold, found in zip(sentences, predicted, strict=True):
+        spans.update(gold.tags or (), found.tags or ())
+    return spans.result()
+
+
 def check_labels(labels: LabelSet, sentences: Sequence[Sentence], what: str) -> None:
     """Raises `UserError` if a sentence has a label outside the set; `what` the sentences are."""
     for number, sentence in enumerate(sentences, 1):

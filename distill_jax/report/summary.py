@@ -21,8 +21,9 @@ _COUNTS = ("sentences", "words", "parameters")
 def print_evaluation(result: Mapping[str, Any], console: Console | None = None) -> None:
     """The metrics of one model: headline figures, then one line a label.
 
-    Figures that a decoder has none of are left out; those only some have follow in tables of their
-    own: the kinds of malformed outputs, and what fitting the temperature changed.
+    Figures that a decoder (or a file of predictions) has none of are left out; those only some have
+    follow in tables of their own: the kinds of malformed outputs, and what fitting the temperature
+    changed.
     """
     console = console or Console()
     headline = Table("metric", "value", title="all labels")
@@ -30,8 +31,10 @@ def print_evaluation(result: Mapping[str, Any], console: Console | None = None) 
         if name in result:
             headline.add_row(name, share(result[name]))
     for name in _COUNTS:
-        headline.add_row(name, f"{result[name]:,}")
-    headline.add_row("sentences/s", f"{result['sentences_per_second']:,.1f}")
+        if name in result:
+            headline.add_row(name, f"{result[name]:,}")
+    if "sentences_per_second" in result:
+        headline.add_row("sentences/s", f"{result['sentences_per_second']:,.1f}")
     if "warmup_seconds" in result:
         headline.add_row("warm-up s", f"{result['warmup_seconds']:,.1f}")
     console.print(headline)

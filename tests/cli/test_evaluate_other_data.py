@@ -1,4 +1,4 @@
-"""`distill-jax evaluate` on data of others: labels that the model lacks, other schemes."""
+"""`distill-jax evaluate` on data of others: labels that the model lacks, schemes, tokenisations."""
 
 import json
 from pathlib import Path
@@ -107,3 +107,74 @@ def test_sentences_without_a_label_of_the_model(model: Path, tmp_path: Path) -> 
     figures = run(model, tmp_path, "acme B-ORG\n\nbig B-ORG\n\n")
     assert figures["f1"] == figures["recall"] == 0 and figures["unknown_labels"] == {"ORG": 2}
     assert figures["nll"] == 0  # of no words
+
+
+GOLD = "to O\nnew B-city\nyork I-city\n\non O\nmay B-date_time\n\n"
+
+
+def predictions(folder: Path, text: str) -> list[str]:
+    (folder / "gold.conll").write_text(GOLD)
+    (folder / "found.conll").write_text(text)
+    files = ["--data", str(folder / "gold.conll"), "--predictions", str(folder / "found.conll")]
+    return ["evaluate", *files, "--json", str(folder / "figures.json")]
+
+
+def test_predictions_of_a_model_have_its_figures(model: Path, tmp_path: Path) -> None:
+    figures = run(model, tmp_path, GOLD)
+    written = str(tmp_path / "found.jsonl")
+    command = ["--model", str(model), "--input", str(tmp_path / "gold.conll"), "--output", written]
+    assert main(["predict", *command]) == 0
+    command = ["--data", str(tmp_path / "gold.conll"), "--json", str(tmp_path / "again.json")]
+    assert main(["evaluate", *command, "--predictions", written]) == 0
+    again = json.loads((tmp_path / "again.json").read_text())
+    assert "parameters" not in again and "ece" not in again
+    assert again == {name: figures[name] for name in again}
+
+
+@pytest.mark.parametrize(
+    ("found", "parts"),
+    [
+        (
+            "to O\nnew-york B-city\n\non O\nmay B-date_time\n\n",
+            ["found.conll:1", "has 2 words", "gold.conll:1 3", "word 2 is the first to differ"],
+        ),
+        (
+            GOLD.replace("may", "May"),
+            ["found.conll:5", "gold.conll:5 2", "word 2 is the first to differ"],
+        ),
+        (GOLD + "x O\n\n", ["found.conll:8", "more sentences than in", "gold.conll"]),
+        (GOLD[: GOLD.index("on O")], ["gold.conll:5", "more sentences than in", "found.conll"]),
+    ],
+)
+def test_other_tokenisations_are_refused(
+    tmp_path: Path, found: str, parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(predictions(tmp_path, found)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    for part in parts:
+        assert part in error
+    assert not (tmp_path / "figures.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "part"),
+    [
+        (["--model", "m"], "--predictions FILE in its place"),
+        (["--html", "page.html"], "--html needs a model"),
+        (["--decoder", "greedy"], "--decoder needs a model"),
+    ],
+)
+def test_predictions_in_place_of_a_model(
+    tmp_path: Path, more: list[str], part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*predictions(tmp_path, GOLD), *more]) == 2
+    assert part in capsys.readouterr().err
+
+
+def test_predictions_without_tags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = predictions(tmp_path, "")
+    (tmp_path / "found.txt").write_text("to new york\non may\n")
+    command[command.index("--predictions") + 1] = str(tmp_path / "found.txt")
+    assert main(command) == 2
+    assert "found.txt:1: the sentence has no tags" in capsys.readouterr().err
