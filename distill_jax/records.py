@@ -56,11 +56,13 @@ def write_shard(path: Path, records: Iterable[bytes]) -> Shard:
         with _writing_errors(path):
             # Groups of one record: any of them is read without its neighbours.
             writer = ArrayRecordWriter(str(temporary), "group_size:1")
-            try:
-                for record in records:
+        try:
+            for record in records:
+                with _writing_errors(path):
                     writer.write(record)
-                    count += 1
-            finally:
+                count += 1
+        finally:
+            with _writing_errors(path):
                 writer.close()
         if _readable_records(temporary) != count:
             raise OSError(errno.EIO, "not all that was written is there", str(path))

@@ -74,6 +74,7 @@ class Job:
             env={
                 **os.environ,
                 "JAX_PLATFORMS": "cpu",
+                "XLA_FLAGS": "--xla_backend_optimization_level=0",  # quick to compile
                 # Compiled once, by the run without faults; none is written under a full disk.
                 "JAX_COMPILATION_CACHE_DIR": str(self.files / "xla"),
                 "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
