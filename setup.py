@@ -92,6 +92,6 @@ setup(
     package_data={"distill_jax.gin": ["**/*.gin"], "distill_jax.report": ["templates/*"]},
     install_requires=CORE,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["distill-jax=distill_jax.cli:main"]},
+    entry_points={"console_scripts": ["distill-jax=distill_jax.__main__:run"]},
     zip_safe=False,
 )

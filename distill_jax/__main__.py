@@ -1,8 +1,18 @@
-"""`python -m distill_jax`: the same as the console script `distill-jax`."""
+"""The console script `distill-jax`, and the same as `python -m distill_jax`."""
 
+import signal
 import sys
 
-from distill_jax.cli import main
+
+def run() -> int:
+    """Runs the command line; the exit code."""
+    # Before a command runs and after it has, Ctrl-C leaves nothing to tidy up and no traceback.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from distill_jax.cli import main
+
+    return main()
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one, reading JSON, hashing what files hold."""
 
+import errno
 import hashlib
 import itertools
 import json
@@ -33,7 +34,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     # mkstemp makes files private to the user; the final file should follow the umask instead. Processes
     # of several hosts may share a folder, and their numbers.
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
-    with _folders_above(path):
+    with _folders_above(path), _named(path, temporary):
         try:
             yield temporary
             os.replace(temporary, path)
@@ -57,9 +58,10 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     with _folders_above(path):
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
-        temporary.chmod(0o755)
         try:
-            yield temporary
+            temporary.chmod(0o755)
+            with _named(path, temporary):
+                yield temporary
             if path.exists():
                 retired = Path(tempfile.mkdtemp(prefix=f".{path.name}.old-", dir=path.parent))
                 os.replace(path, retired)
@@ -100,6 +102,37 @@ def only_one(directory: str | os.PathLike[str], *, wait: bool = False) -> Iterat
         lock.release()
 
 
+_OF_THE_DISK = tuple(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "ESTALE")
+    if hasattr(errno, name)
+)
+
+
+def disk_fault(error: BaseException) -> str | None:
+    """What the system says is wrong with the disk, if that is what an error is about; else None.
+
+    Libraries in C++ raise errors of their own, with the system's words somewhere in the text.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno) if error.errno in _OF_THE_DISK else None
+    return next(
+        (os.strerror(code) for code in _OF_THE_DISK if os.strerror(code) in str(error)), None
+    )
+
+
+@contextmanager
+def _named(path: Path, temporary: Path) -> Iterator[None]:
+    """Puts the file that is wanted in errors that name none, or the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        inside = error.filename is not None and Path(error.filename).is_relative_to(temporary)
+        if inside or (error.filename is None and disk_fault(error)):
+            error.filename = str(path)
+        raise
+
+
 @contextmanager
 def _folders_above(path: Path) -> Iterator[None]:
     """Makes the folders that `path` lies in; removes those it made, while empty, on an exception."""
@@ -128,9 +161,12 @@ def read_json_object(
         UserError: naming the file, and the line where it is not JSON.
     """
     try:
-        value = json.loads(Path(path).read_bytes().decode())
+        content = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {absent or remedy}") from None
+    check_no_pointer(path, content)
+    try:
+        value = json.loads(content.decode())
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text; {remedy}") from None
     except json.JSONDecodeError as error:
@@ -140,6 +176,15 @@ def read_json_object(
     if not isinstance(value, dict):
         raise UserError(f"{path}: not a JSON object; {remedy}")
     return value
+
+
+def check_no_pointer(path: str | os.PathLike[str], content: bytes) -> None:
+    """Raises `UserError` if a file begins with `content` as what Git LFS leaves in its place does."""
+    if content.startswith(b"version https://git-lfs"):
+        raise UserError(
+            f"{path}: a Git LFS pointer, not the file itself; run `git lfs pull` in the repository, or "
+            "download the file"
+        )
 
 
 def write_json(path: str | os.PathLike[str], value: Any, *, sort_keys: bool = False) -> None:

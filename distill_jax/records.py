@@ -2,16 +2,17 @@
 
 import bisect
 import contextlib
+import errno
 import itertools
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from distill_jax.errors import UserError
-from distill_jax.files import atomic_write, sha256_file
+from distill_jax.files import atomic_write, disk_fault, sha256_file
 
 
 class Shard(TypedDict):
@@ -49,23 +50,36 @@ def read_shards(value: Any, path: Path, remedy: str) -> list[Shard]:
 
 
 def write_shard(path: Path, records: Iterable[bytes]) -> Shard:
-    """Writes records aside and renames; equal records give equal bytes."""
+    """Writes records aside and renames; equal records give equal bytes.
+
+    Raises `OSError` naming the file if it cannot be written, or is not whole once it is.
+    """
     count = 0
     with atomic_write(path) as temporary:
-        # Groups of one record: any of them is read without its neighbours.
-        writer = ArrayRecordWriter(str(temporary), "group_size:1")
+        with _writing_errors(path):
+            # Groups of one record: any of them is read without its neighbours.
+            writer = ArrayRecordWriter(str(temporary), "group_size:1")
         try:
             for record in records:
-                writer.write(record)
+                with _writing_errors(path):
+                    writer.write(record)
                 count += 1
         finally:
-            writer.close()
-    return {
-        "file": path.name,
-        "examples": count,
-        "bytes": path.stat().st_size,
-        "sha256": sha256_file(path),
-    }
+            with _writing_errors(path):
+                writer.close()
+        if _readable_records(temporary) != count:
+            raise OSError(errno.EIO, "not all that was written is there", str(path))
+        size, checksum = temporary.stat().st_size, sha256_file(temporary)
+    return {"file": path.name, "examples": count, "bytes": size, "sha256": checksum}
+
+
+@contextlib.contextmanager
+def _writing_errors(path: Path) -> Iterator[None]:
+    """Makes of array_record's errors, which know no class, the system's."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(errno.EIO, disk_fault(error) or str(error), str(path)) from error
 
 
 def check_shard(path: Path, shard: Shard, remedy: str, *, checksum: bool = False) -> None:
@@ -79,12 +93,7 @@ def check_shard(path: Path, shard: Shard, remedy: str, *, checksum: bool = False
         raise UserError(f"{path}: the shard is missing; {remedy}") from None
     if size != shard["bytes"]:
         raise UserError(f"{path}: the shard has {size} bytes instead of {shard['bytes']}; {remedy}")
-    count = None
-    # A damaged file makes the reader not `ok`, or raise on any call, opening and closing included.
-    with contextlib.suppress(*_READ_ERRORS):
-        reader = _open(path)
-        count = reader.num_records() if reader.ok() else None
-        reader.close()
+    count = _readable_records(path)
     if count != shard["examples"]:
         raise UserError(
             f"{path}: the shard has {'no readable' if count is None else count} records instead of "
@@ -92,6 +101,17 @@ def check_shard(path: Path, shard: Shard, remedy: str, *, checksum: bool = False
         )
     if checksum and sha256_file(path) != shard["sha256"]:
         raise UserError(f"{path}: the shard's bytes have changed; {remedy}")
+
+
+def _readable_records(path: Path) -> int | None:
+    """How many records a file holds; None if it is damaged."""
+    # A damaged file makes the reader not `ok`, or raise on any call, opening and closing included.
+    with contextlib.suppress(*_READ_ERRORS):
+        reader = _open(path)
+        count: int | None = reader.num_records() if reader.ok() else None
+        reader.close()
+        return count
+    return None
 
 
 class ShardedRecords:

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from distill_jax.errors import UserError
-from distill_jax.files import atomic_write
+from distill_jax.files import atomic_write, check_no_pointer
 
 FloatArray = NDArray[np.float32]
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
-_CHUNK = 1 << 20  # elements transposed at a time
+_CHUNK = 1 << 20  # elements transposed or compared at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +84,40 @@ def read_tensor(entry: TensorEntry) -> FloatArray:
     """A tensor as a new float32 array of its stored shape.
 
     Raises:
-        UserError: the file has become unreadable.
+        UserError: the file has become unreadable; or the tensor is stored as float16 or float64 and
+            has values that float32 has not.
     """
-    with _opened(entry.file) as file:
-        return np.asarray(file.get_tensor(entry.name), np.float32)
+    with _opened(entry.file) as file, np.errstate(over="ignore"):
+        array = np.asarray(file.get_tensor(entry.name), np.float32)
+    # A T5 overflows float16, and float64 overflows float32: no number is left of what was one.
+    if entry.dtype in ("F16", "F64") and not np.isfinite(array).all():
+        raise UserError(
+            f"{entry.file}: tensor {entry.name!r}, stored as {entry.dtype}, has values that float32 has "
+            "not (infinite, or no numbers); give the checkpoint before it was converted"
+        )
+    return array
+
+
+def same_values(first: TensorEntry, second: TensorEntry) -> bool:
+    """Whether two tensors have the same shape and values, as float32; a few rows are read at a time.
+
+    Raises:
+        UserError: a file has become unreadable.
+    """
+    if first.shape != second.shape:
+        return False
+    if not first.shape:
+        return bool(read_tensor(first) == read_tensor(second))
+    rows = max(1, _CHUNK // max(1, math.prod(first.shape[1:])))
+    with _opened(first.file) as one, _opened(second.file) as other:
+        slices = one.get_slice(first.name), other.get_slice(second.name)
+        for begin in range(0, first.shape[0], rows):
+            end = min(begin + rows, first.shape[0])
+            with np.errstate(over="ignore"):
+                here, there = (np.asarray(each[begin:end], np.float32) for each in slices)
+            if not np.array_equal(here, there, equal_nan=True):
+                return False
+    return True
 
 
 @contextmanager
@@ -97,6 +127,8 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="np", backend="pread") as file:
             yield file
     except SafetensorError as error:
+        with path.open("rb") as start:
+            check_no_pointer(path, start.read(64))
         again = "copy or download the file again"
         reason = str(error).rpartition("header: ")[2]
         if "not fully covered" in reason:

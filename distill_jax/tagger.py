@@ -8,7 +8,7 @@ tagged.tags, tagged.spans
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import jax
 import numpy as np
@@ -37,8 +37,29 @@ __all__ = ["TaggedSentence", "TaggedSpan", "Tagger", "model_hash"]
 Dtype = Literal["float32", "bfloat16"]
 
 
+_first_load: int | None = None
+"""The process in which this module first put a model on a device, which its children must not."""
+
+
+def _check_process(loaded_in: int | None) -> None:
+    """Refuses JAX in a child that `os.fork()` made of a process that has used it: it would hang.
+
+    The child has none of the threads that run JAX's programs.
+    """
+    if loaded_in not in (None, os.getpid()):
+        raise UserError(
+            f"a Tagger was loaded in process {loaded_in} and this is a fork of it ({os.getpid()}), where "
+            "JAX would hang; start processes by spawn (multiprocessing.get_context('spawn')), or fork "
+            "before anything is loaded, and call Tagger.load in the child"
+        )
+
+
 class Tagger:
-    """A trained tagger of any kind: a T5 under one of the decoders, or a student."""
+    """A trained tagger of any kind: a T5 under one of the decoders, or a student.
+
+    Threads may share one. Processes may not: one that was forked must load its own before its parent
+    has loaded any, and a tagger is not pickled.
+    """
 
     def __init__(
         self,
@@ -51,6 +72,8 @@ class Tagger:
         model_parallel: int = 1,
     ) -> None:
         """Use `load`."""
+        global _first_load
+        _check_process(_first_load)
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UserError(f"batch_size is {batch_size!r}; give a number from 1")
         kind = kind_of(model.config)
@@ -72,6 +95,13 @@ class Tagger:
             PredictorOptions(decoder, normaliser, batch_size, place),
         )
         self._params = jax.device_put(jax.tree.map(np.asarray, model.params), shardings)
+        self._process = _first_load = os.getpid()
+
+    def __reduce__(self) -> NoReturn:
+        raise UserError(
+            "a Tagger is not pickled or copied, for it lies on a device; send the path of its model "
+            "directory and call Tagger.load there"
+        )
 
     @property
     def decoder(self) -> dict[str, Any]:
@@ -162,6 +192,7 @@ class Tagger:
         self, sentences: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> list[Prediction]:
         """As `predict_ids`, before the model's temperature and thresholds: see `calibrated`."""
+        _check_process(self._process)
         return self._predictor.predict(self._params, sentences, progress)
 
     def calibrated(self, prediction: Prediction) -> Prediction:
@@ -193,6 +224,7 @@ class Tagger:
         Sentences given to one call of `predict` are put into batches together, so give `warm_up`
         the same.
         """
+        _check_process(self._process)
         return self._predictor.warm_up(self._params, sentences)
 
     def set_temperature(self, temperature: float) -> None:

@@ -23,7 +23,12 @@ from distill_jax.errors import UserError
 def add_commands(commands: Any) -> None:
     """Adds the commands of this module to the parser."""
     evaluate = commands.add_parser("evaluate", help="all metrics of a model on tagged sentences")
-    add_model_options(evaluate)
+    add_model_options(evaluate, required=False)
+    evaluate.add_argument(
+        "--predictions",
+        metavar="FILE",
+        help="in place of --model: tags of the same sentences, such as predict has written",
+    )
     add_warmup_option(evaluate)
     evaluate.add_argument("--data", required=True, metavar="FILE", help="tagged sentences")
     evaluate.add_argument("--json", metavar="FILE", help="write the metrics as JSON as well")
@@ -62,8 +67,14 @@ def add_commands(commands: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    check_local_options(options, "model", "data", "json", "html", "reliability", "against")
-    check_output_options(options, "json", "html", "reliability", inputs=["data"])
+    paths = ("model", "data", "predictions", "json", "html", "reliability", "against")
+    check_local_options(options, *paths)
+    check_output_options(options, "json", "html", "reliability", inputs=["data", "predictions"])
+    if (options.model is None) == (options.predictions is None):
+        raise UserError("evaluate needs --model DIR, or --predictions FILE in its place")
+    if options.predictions is not None:
+        _evaluate_predictions(options)
+        return
     if options.reliability:
         from distill_jax.report.plots import check_plotting
 
@@ -74,8 +85,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise UserError("--against is shown on the page of --html alone; add --html FILE")
     reading = read_options(options)
     tagger = load_tagger(options, posteriors_for=_needs_posteriors(options))
-    sentences = _gold(options.data, tagger.labels, reading)
-    other = _other(options, sentences)
+    sentences = _gold(options.data, reading)
+    other = _other(options)
     predictions, result = _measured(options, tagger, sentences)
     if options.fit_temperature:
         result |= _fit(options.model, tagger, sentences, predictions, result)
@@ -84,18 +95,29 @@ def _evaluate(options: argparse.Namespace) -> None:
     _report(options, result)
 
 
-def _other(options: argparse.Namespace, sentences: Sequence[Any]) -> Any:
+def _evaluate_predictions(options: argparse.Namespace) -> None:
+    """The figures that tags alone have."""
+    from distill_jax.data.aligned import read_aligned
+    from distill_jax.inference.evaluation import evaluate_tags
+
+    needing = ("html", "reliability", "against", "fit_temperature", "warmup")
+    decoding = ("decoder", "beam", "normaliser", "epsilon", "dtype")
+    for name in (*needing, *decoding):
+        if getattr(options, name):
+            raise UserError(f"--{name} needs a model; give --model DIR in place of --predictions")
+    gold, predicted = read_aligned(options.data, options.predictions, read_options(options))
+    if not gold:
+        raise UserError(f"{options.data}: holds no sentences; give tagged sentences to evaluate on")
+    _report(options, evaluate_tags(gold, predicted))
+
+
+def _other(options: argparse.Namespace) -> Any:
     """The tagger of `--against`, under the decoder it was saved with; None without the option."""
     if not options.against:
         return None
     from distill_jax.tagger import Tagger
 
-    tagger = Tagger.load(options.against, batch_size=options.batch_size)
-    try:
-        _check_tags(options.data, sentences, tagger.labels)
-    except UserError as error:
-        raise UserError(f"--against {options.against}: {error}") from None
-    return tagger
+    return Tagger.load(options.against, batch_size=options.batch_size)
 
 
 def _measured(
@@ -175,8 +197,8 @@ def _needs_posteriors(options: argparse.Namespace) -> str | None:
     return None
 
 
-def _gold(path: str, labels: Any, reading: Any) -> list[Any]:
-    """The sentences of a file, all of which have tags of the label set."""
+def _gold(path: str, reading: Any) -> list[Any]:
+    """The sentences of a file, all of which have tags."""
     from distill_jax.data.readers import read_sentences
 
     sentences = list(read_sentences(path, options=reading))
@@ -187,16 +209,7 @@ def _gold(path: str, labels: Any, reading: Any) -> list[Any]:
             raise UserError(
                 f"{path}: sentence {number} has no tags; evaluation needs tagged sentences"
             )
-    _check_tags(path, sentences, labels)
     return sentences
-
-
-def _check_tags(path: str, sentences: Sequence[Any], labels: Any) -> None:
-    for number, sentence in enumerate(sentences, 1):
-        try:
-            labels.encode_iob2(sentence.tags)
-        except UserError as error:
-            raise UserError(f"{path}: sentence {number}: {error}") from None
 
 
 def _figures(tagger: Any, sentences: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:
@@ -236,13 +249,14 @@ def _fit(
 
     old = tagger.settings.temperature
     pairs = [
-        (one.log_likelihoods, tagger.labels.encode_iob2(sentence.tags))
+        (one.log_likelihoods, tagger.labels.encode_known_iob2(sentence.tags)[0])
         for one, sentence in zip(predictions, sentences, strict=True)
     ]
     if any(one.words_alone for one in predictions):
         tagger.set_temperature(fit_marginal_temperature(pairs, current=old))
     else:
-        tagger.set_temperature(fit_temperature(*concatenated(pairs), current=old))
+        known = concatenated((scores[gold >= 0], gold[gold >= 0]) for scores, gold in pairs)
+        tagger.set_temperature(fit_temperature(*known, current=old))
     write_temperature(Path(model), tagger.settings.temperature)
     after = _figures(tagger, sentences, predictions)
     names = ("nll", "ece", "brier")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import distill_jax
+from distill_jax import signals
 from distill_jax.cli import compile as compile_command
 from distill_jax.cli import evaluation, inspection, labelling, models, study, tagging, training
 from distill_jax.cli.training import split_gin_bindings
@@ -44,7 +45,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; 0 on success, 2 after one line about bad usage or bad input."""
+    """Runs a command; 0 on success, 2 after one line about bad usage, bad input or a full disk.
+
+    130 and 143 say that SIGINT or SIGTERM ended it.
+    """
     parser = build_parser()
     others, bindings = split_gin_bindings(sys.argv[1:] if arguments is None else arguments)
     options = parser.parse_args(others)
@@ -52,8 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if bindings and options.command not in ("train", "study", "compile"):
         parser.error("--gin.NAME=VALUE is an option of train, study and compile")
     _use_compilation_cache()
+    with signals.stoppable():
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    """The exit code of a command."""
     try:
         options.run(options)
+        signals.check_stopped()
         sys.stdout.flush()  # here, where a reader that has gone is noticed below
     except UserError as error:
         return _fail(str(error))
@@ -65,11 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("distill-jax: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of our output has gone, as `head` does; Python would flush it again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except signals.Terminated as error:
+        print("distill-jax: terminated", file=sys.stderr)
+        return int(error.args[0])
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        _drop_output()
         return 141
     except OSError as error:
+        _drop_output()
         path = error.filename2 or error.filename
         if error.strerror is None:
             return _fail(str(error))
@@ -77,6 +91,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(f"{error.strerror}; check where the output goes, and the disk")
         return _fail(f"{path}: {error.strerror}; check the path, its permissions and the disk")
     return 0
+
+
+def _drop_output() -> None:
+    """Sends what standard output cannot take to nowhere; Python would flush it again at exit, in vain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 _LESS_MEMORY = (

@@ -1,6 +1,7 @@
 """`distill-jax import`: models from elsewhere become model directories."""
 
 import argparse
+import sys
 from typing import Any
 
 from distill_jax.cli.output import check_local_options
@@ -33,5 +34,5 @@ def _import(options: argparse.Namespace) -> None:
         options.src, options.dst, LabelSet.load(options.labels), vocabulary=options.vocabulary
     )
     for name, reason in unused.items():
-        print(f"{name}: not used ({reason})")
+        print(f"{options.src}: tensor {name} is not used: {reason}", file=sys.stderr)
     print(f"{options.dst}: written")

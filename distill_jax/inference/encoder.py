@@ -14,6 +14,7 @@ from distill_jax.sent.format import check_vocabulary_fits
 from distill_jax.sent.pieces import TruncatedWord
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.sent.windows import Window, merge_windows, windows
+from distill_jax.signals import check_stopped
 from distill_jax.tagging import LabelSet
 from distill_jax.tagging.legal import constrained_tags
 from distill_jax.vocab import Vocabulary
@@ -89,6 +90,7 @@ class EncoderPredictor:
         if progress is not None:
             progress(sum(not words for words in sentences))
         for shape, members in self._plan(pieces):
+            check_stopped()
             tokens, first = self._empty(shape)
             for row, index in enumerate(members):
                 ids, at = pieces[index]

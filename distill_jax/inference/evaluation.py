@@ -32,29 +32,57 @@ def evaluate(
     From `free` there are `malformed`, the share of sentences that are malformed in any way, and
     `malformations`, the share for each kind. A malformed sentence counts as tagged O throughout.
 
-    Raises `UserError` if a sentence has no tags or tags outside the label set.
+    Gold spans whose label the model does not have count as missed. Their words are left out of the
+    calibration figures and of `gold_unexplored`, for no distribution of the model has their tags. If
+    there are any, `unknown_labels` says how many spans of each label, and `words_left_out` how many
+    words.
+
+    Raises `UserError` if a sentence has no tags.
     """
     spans, calibration = SpanCounts(), CalibrationCounts()
     pruned = _PrunedCounts()
+    unknown: Counter[str] = Counter()
+    left_out = 0
     for sentence, prediction in zip(sentences, predictions, strict=True):
         if sentence.tags is None:
             raise UserError(
                 f"the sentence '{' '.join(sentence.words[:8])}…' has no tags; "
                 "evaluation needs labelled sentences"
             )
-        gold = labels.encode_iob2(sentence.tags)
+        gold, outside = labels.encode_known_iob2(sentence.tags)
+        unknown.update(span.label for span in outside)
+        left_out += int((gold < 0).sum())
         spans.update(sentence.tags, labels.decode_iob2(prediction.tag_ids))
         if len(gold) and prediction.log_likelihoods is not None:
             calibration.update(prediction.distributions, gold)
             pruned.update(prediction, gold)
     result = spans.result()
     if all(prediction.log_likelihoods is not None for prediction in predictions):
-        result |= calibration.result()
+        result |= {**calibration.result(), "words": result["words"]}
     if any(prediction.unexplored is not None for prediction in predictions):
         result |= pruned.result()
     if any(prediction.malformed is not None for prediction in predictions):
         result |= _malformations(predictions)
+    if unknown:
+        result |= {"unknown_labels": dict(sorted(unknown.items())), "words_left_out": left_out}
     return result
+
+
+def evaluate_tags(sentences: Sequence[Sentence], predicted: Sequence[Sentence]) -> dict[str, Any]:
+    """Span metrics of tags, whoever predicted them, for the same sentences in the same order."""
+    spans = SpanCounts()
+    for gold, found in zip(sentences, predicted, strict=True):
+        spans.update(gold.tags or (), found.tags or ())
+    return spans.result()
+
+
+def check_labels(labels: LabelSet, sentences: Sequence[Sentence], what: str) -> None:
+    """Raises `UserError` if a sentence has a label outside the set; `what` the sentences are."""
+    for number, sentence in enumerate(sentences, 1):
+        try:
+            labels.encode_iob2(sentence.tags or ())
+        except UserError as error:
+            raise UserError(f"{what}, sentence {number}: {error}") from None
 
 
 class _PrunedCounts:
@@ -69,9 +97,10 @@ class _PrunedCounts:
         mass = prediction.unexplored_mass
         if mass is None or prediction.unexplored is None:
             return
-        self.words += len(gold)
-        self.mass += float(mass.sum(dtype=np.float64))
-        self.gold += int(prediction.unexplored.tags[np.arange(len(gold)), gold].sum())
+        known = np.flatnonzero(gold >= 0)
+        self.words += len(known)
+        self.mass += float(mass[known].sum(dtype=np.float64))
+        self.gold += int(prediction.unexplored.tags[known, gold[known]].sum())
 
     def result(self) -> dict[str, float]:
         words = max(self.words, 1)

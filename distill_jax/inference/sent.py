@@ -25,6 +25,7 @@ from distill_jax.sentscore import (
     make_decoder,
 )
 from distill_jax.sentscore.memory import check_memory, memory_needed
+from distill_jax.signals import check_stopped
 from distill_jax.tagging import LabelSet
 
 WORD_BUCKETS = (4, 8, 12, 16, 24, 32, 48, 64, 80, 100)
@@ -226,6 +227,7 @@ class SentPredictor:
         plan = self._plan(pieces)
         self._check_memory({shape for shape, _ in plan} - self._warm)
         for shape, members in plan:
+            check_stopped()
             # Dispatched before the batch before it is read: the device works while the host copies.
             batch = self._batch(
                 shape,

@@ -12,6 +12,7 @@ from distill_jax.inference.batches import batches_by_length, padded_batch_size
 from distill_jax.inference.prediction import Prediction
 from distill_jax.models.bilstm import BiLSTMTagger
 from distill_jax.sent.pieces import TruncatedWord
+from distill_jax.signals import check_stopped
 from distill_jax.tagging import LabelSet
 from distill_jax.tagging.legal import constrained_tags_batch
 from distill_jax.vocab import WordVocabulary
@@ -101,6 +102,7 @@ class WordPredictor:
         if progress is not None:
             progress(lengths.count(0))
         for bucket, members in batches_by_length(lengths, self._batch_size, WORD_BUCKETS):
+            check_stopped()
             rows = padded_batch_size(len(members), self._batch_size)
             word_ids, char_ids = encode_batch(
                 self._vocabulary,

@@ -8,6 +8,7 @@ import jax
 
 from distill_jax.errors import UserError
 from distill_jax.inference import Predictor, evaluate, scalars
+from distill_jax.inference.evaluation import check_labels
 from distill_jax.sent.truncation import log_truncated
 from distill_jax.tagging import Sentence
 from distill_jax.train.selection import Evaluate
@@ -16,10 +17,11 @@ from distill_jax.train.selection import Evaluate
 def dev_evaluation(predictor: Predictor, dev: Sequence[Sentence]) -> Evaluate:
     """Scores parameters on the dev split; selection is by micro-F1, as in the paper.
 
-    Raises `UserError` if the split is empty.
+    Raises `UserError` if the split is empty, or has a label that the model will not have.
     """
     if not dev:
         raise UserError("the dev split is empty; check EVAL_SPLIT, its file and the few-shot sizes")
+    check_labels(predictor.labels, dev, "the dev split")
     words = [sentence.words for sentence in dev]
     log_truncated(words, predictor.truncated_words, "the dev split")
 

@@ -18,6 +18,7 @@ from distill_jax.distill.tags import TaggerDistillation, TagLoss
 from distill_jax.errors import UserError
 from distill_jax.inference import Prediction, evaluate, scalars
 from distill_jax.inference.batches import batches_by_length, padded_batch_size
+from distill_jax.inference.evaluation import check_labels
 from distill_jax.inference.words import (
     WORD_BUCKETS,
     best_sequences,
@@ -195,6 +196,7 @@ class StudentEvaluation:
         *,
         batch_size: int = 32,
     ) -> None:
+        check_labels(labels, sentences, "the dev split")
         self._labels = labels
         self._sentences = sentences
         self._members = len(vocabularies)

@@ -108,6 +108,7 @@ def write_store(
                 encode_label(sentence, tags, scores, labels.num_tags, top_k)
                 for sentence, (tags, scores) in zip(chunk, label(chunk), strict=True)
             ]
+            _check_still_there(directory)
             # A finished store of which a shard is made again is unfinished meanwhile.
             (directory / MANIFEST).unlink(missing_ok=True)
             write_json(_facts(paths[number]), write_shard(paths[number], records), sort_keys=True)
@@ -202,6 +203,14 @@ class TeacherLabels:
                 f"({len(self.labels.names)} and {len(labels.names)}, or other names, texts or order); "
                 "label the sentences with a teacher of the same task"
             )
+
+
+def _check_still_there(directory: Path) -> None:
+    """Refuses to write shards where the store has been removed: a new folder would lack those before."""
+    if not (directory / STORE).exists():
+        raise UserError(
+            f"{directory}: the store has been removed while sentences were labelled; {_AGAIN}"
+        )
 
 
 def _facts(shard: Path) -> Path:

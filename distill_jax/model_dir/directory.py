@@ -22,6 +22,7 @@ from distill_jax.files import (
 )
 from distill_jax.inference.settings import TaggerSettings
 from distill_jax.interop.hf.checkpoint import CONFIG, check_replaceable
+from distill_jax.interop.hf.foreign import check_is_checkpoint
 from distill_jax.kinds.base import Checkpoint, Model
 from distill_jax.kinds.registry import kind_of, kind_of_type
 from distill_jax.model_dir.card import model_card
@@ -124,8 +125,7 @@ def open_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
     Raises `UserError` as `load_model` does.
     """
     directory = Path(directory)
-    if not directory.is_dir():
-        raise UserError(f"{directory}: no such directory; give that of a checkpoint")
+    check_is_checkpoint(directory, CONFIG)
     path = directory / CONFIG
     fields = read_json_object(path, absent="give a complete directory")
     return kind_of_type(fields.get("model_type"), str(path)).open(directory)

@@ -58,7 +58,7 @@ def import_hf(
         name: of the model; by default that of `src`.
 
     Returns:
-        The tensors of `src` that the model does not need, each with the reason.
+        The tensors of `src` that the model has no use for, with the reason of each.
 
     Raises:
         UserError: in one line, naming file and remedy; `dst` is then as it was.
@@ -99,7 +99,7 @@ def _t5(src: Path, labels: LabelSet, vocabulary: _Place) -> _Found:
     loaded = load_vocabulary(vocabulary) if vocabulary else _vocabulary_of(src, checkpoint)
     SenTFormat(loaded, labels)  # a label whose text cannot be written is found now, not later
     sources = [as_written(config, parameter, load) for parameter, load in checkpoint.parameters()]
-    return _Found(config, sources, loaded, {})
+    return _Found(config, sources, loaded, checkpoint.unused)
 
 
 def _bert(src: Path, labels: LabelSet, vocabulary: _Place) -> _Found:

@@ -7,6 +7,7 @@ from distill_jax.report.confusion import Confusion
 from distill_jax.report.confusion_tables import confusion_tables
 from distill_jax.report.examples import different_sentences, wrong_sentences
 from distill_jax.report.metric_tables import headline, per_label, tiles
+from distill_jax.report.notes import unknown_labels_note
 from distill_jax.report.page import Section, page
 from distill_jax.report.reliability import reliability
 from distill_jax.report.table import Column, Table
@@ -51,7 +52,11 @@ def evaluation_page(
     lead = f"{first.model} on {len(sentences):,} sentences of {data}"
     if len(models) > 1:
         lead += f", beside {models[1].model}"
-    return page("Evaluation", lead + ".", tiles(first.result), sections)
+    lead += "."
+    for name, result in results.items():
+        if note := unknown_labels_note(result):
+            lead += f" Of {name}: {note}." if len(models) > 1 else f" Note: {note}."
+    return page("Evaluation", lead, tiles(first.result), sections)
 
 
 def _about(data: str, models: Sequence[Evaluated]) -> Table:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from distill_jax.report.notes import unknown_labels_note
 from distill_jax.report.number_format import share
 
 _SHARES = (
@@ -20,8 +21,9 @@ _COUNTS = ("sentences", "words", "parameters")
 def print_evaluation(result: Mapping[str, Any], console: Console | None = None) -> None:
     """The metrics of one model: headline figures, then one line a label.
 
-    Figures that a decoder has none of are left out; those only some have follow in tables of their
-    own: the kinds of malformed outputs, and what fitting the temperature changed.
+    Figures that a decoder (or a file of predictions) has none of are left out; those only some have
+    follow in tables of their own: the kinds of malformed outputs, and what fitting the temperature
+    changed.
     """
     console = console or Console()
     headline = Table("metric", "value", title="all labels")
@@ -29,11 +31,15 @@ def print_evaluation(result: Mapping[str, Any], console: Console | None = None) 
         if name in result:
             headline.add_row(name, share(result[name]))
     for name in _COUNTS:
-        headline.add_row(name, f"{result[name]:,}")
-    headline.add_row("sentences/s", f"{result['sentences_per_second']:,.1f}")
+        if name in result:
+            headline.add_row(name, f"{result[name]:,}")
+    if "sentences_per_second" in result:
+        headline.add_row("sentences/s", f"{result['sentences_per_second']:,.1f}")
     if "warmup_seconds" in result:
         headline.add_row("warm-up s", f"{result['warmup_seconds']:,.1f}")
     console.print(headline)
+    if note := unknown_labels_note(result):
+        console.print(Text(note))  # as text, like the labels below
     labels = Table("label", "precision", "recall", "f1", "support", title="per label")
     for label, figures in sorted(result["per_label"].items()):
         shown = (f"{figures[name]:.4f}" for name in ("precision", "recall", "f1"))

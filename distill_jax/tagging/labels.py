@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from distill_jax.errors import UserError
 from distill_jax.files import atomic_write, sha256_json
 from distill_jax.tagging.sentence import Sentence
-from distill_jax.tagging.spans import iob2_from_spans, spans_from_iob2, spans_from_sbio
+from distill_jax.tagging.spans import Span, iob2_from_spans, spans_from_iob2, spans_from_sbio
 
 _SPECIAL = ("O", "I")
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # control, lone surrogate, line and paragraph separator
@@ -95,6 +95,19 @@ class LabelSet:
             ids[start] = self._ids[label]
             ids[start + 1 : end] = 1
         return ids
+
+    def encode_known_iob2(self, tags: Sequence[str]) -> tuple[NDArray[np.int32], list[Span]]:
+        """As `encode_iob2`, for tags of which some may be of labels outside the set.
+
+        Returns the ids, -1 for every word of a span whose label is outside, and these spans.
+        """
+        spans = spans_from_iob2(tags)
+        unknown = [span for span in spans if span.label not in self.names]
+        known = [span for span in spans if span.label in self.names]
+        ids = self.encode_iob2(iob2_from_spans(known, len(tags)))
+        for start, end, _ in unknown:
+            ids[start:end] = -1
+        return ids, unknown
 
     def decode_iob2(self, ids: Sequence[int] | NDArray[np.integer]) -> list[str]:
         """The IOB2 tags of the sBIO ids of L words; an `I` with nothing to continue becomes `O`.

@@ -76,14 +76,16 @@ def marginal_nll(
     """Mean of -ln p(gold) over words, in nats, with p their marginals over legal sequences.
 
     Args:
-        sentences: scores [L, K] of words tagged alone, and gold ids [L], of each sentence.
+        sentences: scores [L, K] of words tagged alone, and gold ids [L], of each sentence; words of a
+            negative id are left out.
         temperature: divides the scores.
     """
     total, words = 0.0, 0
     for scores, gold in sentences:
         log_p = LegalMarginals(np.asarray(scores, np.float64) / temperature).log_tags()
-        total -= float(np.take_along_axis(log_p, np.asarray(gold)[:, None], axis=-1).sum())
-        words += len(gold)
+        known = np.flatnonzero(np.asarray(gold) >= 0)
+        total -= float(log_p[known, np.asarray(gold)[known]].sum())
+        words += len(known)
     return total / max(words, 1)
 
 
@@ -95,8 +97,11 @@ def fit_marginal_temperature(
     It need not be convex, so the best of a grid of log T is refined by golden sections. Raises
     `UserError` as `fit_temperature`.
     """
-    if not any(len(gold) for _, gold in sentences):
-        raise UserError("the temperature cannot be fitted: there is no word; give tagged sentences")
+    if not any((np.asarray(gold) >= 0).any() for _, gold in sentences):
+        raise UserError(
+            "the temperature cannot be fitted: there is no word with a tag of the model's; give tagged "
+            "sentences of its own task"
+        )
     grid = np.linspace(np.log(LOWEST), np.log(HIGHEST), _GRID)
     losses = [marginal_nll(sentences, float(np.exp(log_t))) for log_t in grid]
     best = int(np.argmin(losses))

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from distill_jax.parallel import processes
 from distill_jax.parallel.mesh import batch_sharding, check_batch_size
+from distill_jax.signals import check_stopped
 from distill_jax.train.checkpoints import RunCheckpoints
 from distill_jax.train.feed import Batches, Feed
 from distill_jax.train.objective import Objective
@@ -184,6 +185,7 @@ def fit(
                 break
             if watch.reached(done):
                 preempted()
+            check_stopped()
             profile.before(done + 1)
             state, metrics = step_fn(state, next(feed), key)
             done += 1

@@ -31,6 +31,7 @@ from jax.sharding import Mesh, PartitionSpec
 from distill_jax.errors import UserError
 from distill_jax.integers import round_up
 from distill_jax.parallel.mesh import batch_axes, batch_sharding
+from distill_jax.signals import check_stopped
 from distill_jax.train.feed import Feed
 from distill_jax.train.objective import Batch, Objective, Sums
 from distill_jax.train.selection import Outcome, Selection
@@ -193,6 +194,7 @@ def fit_many(
     done, pending = 0, None
     with contextlib.closing(Feed(batches, 0, schedule.train_steps, sharding)) as feed:
         while done < schedule.train_steps and not all(t.stopped for t in tracks):
+            check_stopped()
             state, metrics = step_fn(state, next(feed), keys, settings)
             if pending is not None:
                 _check_finite(done, pending, members)  # a step late, while this one runs

@@ -6,8 +6,9 @@ sentinels in a sequence are those put there on purpose. Each kind says in its mo
 that promise.
 
 A directory written by `Vocabulary.save` holds, beside the vocabulary's own file, `vocabulary.json`:
-`{"kind": …, "file": …, "extra_ids": …}`, which records the number of sentinels appended to a
-SentencePiece model so that the directory loads as it was.
+`{"kind": …, "file": …, "extra_ids": …, "added_tokens": […]}`, which records the number of sentinels
+appended to a SentencePiece model and the tokens added to it (if any), so that the directory loads as it
+was.
 """
 
 import abc
@@ -22,13 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from distill_jax.errors import UserError
-from distill_jax.files import sha256_json, write_json
+from distill_jax.files import check_no_pointer, sha256_json, write_json
 
 VOCABULARY_FILE = "vocabulary.json"
 SENTINEL_PATTERN = re.compile(r"<extra_id_\d+>")
 SPACE_MARK = "▁"  # U+2581, how SentencePiece writes a space inside a piece
 
-_UNKNOWN_TEXT = "⁇"
+UNKNOWN_TEXT = "⁇"
 
 
 def sentinel_name(n: int) -> str:
@@ -109,7 +110,7 @@ class Vocabulary(abc.ABC):
             if self.is_sentinel(i):
                 parts.append(sentinel_name(self._sentinel_of_id[i]))
             elif i not in (self.pad_id, self.eos_id):
-                parts.append(_UNKNOWN_TEXT)
+                parts.append(UNKNOWN_TEXT)
         parts += [self._decode_text(run)] if run else []
         return " ".join(part for part in parts if part)
 
@@ -162,15 +163,23 @@ def sentinels_by_name(id_of_piece: Callable[[str], int | None]) -> list[int]:
 def read_vocabulary_file(path: Path) -> bytes:
     """The bytes of a vocabulary's own file; `UserError` if it cannot be read."""
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(
             f"{path}: cannot read the vocabulary file ({error.strerror}); check the path"
         ) from error
+    check_no_pointer(path, content)
+    return content
 
 
-def hash_of_file(kind: str, file: bytes, extra_ids: int) -> str:
-    """The `content_hash` of a vocabulary that the bytes of one file and its sentinels decide."""
-    return sha256_json(
-        {"kind": kind, "file": hashlib.sha256(file).hexdigest(), "extra_ids": extra_ids}
-    )
+def hash_of_file(kind: str, file: bytes, extra_ids: int, added_tokens: Sequence[Any] = ()) -> str:
+    """The `content_hash` of a vocabulary that the bytes of one file, its sentinels and added tokens
+    decide."""
+    facts: dict[str, Any] = {
+        "kind": kind,
+        "file": hashlib.sha256(file).hexdigest(),
+        "extra_ids": extra_ids,
+    }
+    if added_tokens:
+        facts["added_tokens"] = sorted(map(list, added_tokens))
+    return sha256_json(facts)

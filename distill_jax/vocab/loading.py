@@ -1,11 +1,18 @@
 """Which kind of vocabulary is at a path, and that vocabulary."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from distill_jax.errors import UserError
 from distill_jax.files import read_json_object
+from distill_jax.vocab.added_tokens import (
+    TOKENIZER_CONFIG,
+    AddedToken,
+    added_tokens_beside,
+    tokens_of_json,
+)
 from distill_jax.vocab.base import VOCABULARY_FILE, Vocabulary
 from distill_jax.vocab.byte import ByteVocabulary
 from distill_jax.vocab.huggingface import HUGGINGFACE_FILE, HuggingFaceVocabulary
@@ -24,7 +31,8 @@ def load_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
         path: `"byte"`; a `*.model` or `*.json` file; or a directory, in which `vocabulary.json`
             decides if there, else `spiece.model` is taken, else `tokenizer.json`, else BERT's
             `vocab.txt`, else the byte vocabulary if `tokenizer_config.json` names ByT5's tokenizer.
-            Beside a `spiece.model`, `extra_ids` in `tokenizer_config.json` is respected.
+            Beside a `spiece.model`, `extra_ids` in `tokenizer_config.json` and the tokens that
+            transformers' files add (`distill_jax.vocab.added_tokens`) are respected.
 
     Raises:
         UserError: nothing of the kind is there, or it cannot be read.
@@ -37,7 +45,7 @@ def load_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
     if not path.exists():
         raise UserError(f"{path}: no such vocabulary; give a directory, a *.model file or 'byte'")
     if path.suffix == ".model":
-        return SentencePieceVocabulary(path, _extra_ids_beside(path))
+        return _sentencepiece(path)
     if path.suffix == ".json":
         return HuggingFaceVocabulary(path)
     raise UserError(
@@ -56,15 +64,13 @@ def _load_directory(directory: Path) -> Vocabulary:
             case HuggingFaceVocabulary.kind:
                 return HuggingFaceVocabulary(directory / fields.get("file", HUGGINGFACE_FILE))
             case SentencePieceVocabulary.kind:
-                file = directory / fields.get("file", SENTENCEPIECE_FILE)
-                return SentencePieceVocabulary(file, _extra_ids_beside(file))
+                return _sentencepiece(directory / fields.get("file", SENTENCEPIECE_FILE))
         raise UserError(
             f"{sidecar}: unknown kind {fields.get('kind')!r}; "
             "expected sentencepiece, huggingface or byte"
         )
     if (directory / SENTENCEPIECE_FILE).exists():
-        file = directory / SENTENCEPIECE_FILE
-        return SentencePieceVocabulary(file, _extra_ids_beside(file))
+        return _sentencepiece(directory / SENTENCEPIECE_FILE)
     if (directory / HUGGINGFACE_FILE).exists():
         return HuggingFaceVocabulary(directory)
     if (directory / WORDPIECE_FILE).exists():
@@ -78,25 +84,29 @@ def _load_directory(directory: Path) -> Vocabulary:
     )
 
 
-def _extra_ids_beside(model: Path) -> int:
-    """The number of sentinels that the files beside a SentencePiece model state, or T5's."""
-    sidecar, config = model.with_name(VOCABULARY_FILE), model.with_name("tokenizer_config.json")
-    extra_ids: Any = None
-    if sidecar.exists():
-        fields = _read_facts(sidecar)
-        # A sidecar speaks for one file; others in the folder are none of its business.
-        if fields.get("file") == model.name:
-            extra_ids = fields.get("extra_ids")
+def _sentencepiece(model: Path) -> SentencePieceVocabulary:
+    """A SentencePiece model with the sentinels and added tokens that the files beside it state."""
+    sidecar, config = model.with_name(VOCABULARY_FILE), model.with_name(TOKENIZER_CONFIG)
+    fields = _read_facts(sidecar) if sidecar.exists() else {}
+    added: Sequence[AddedToken] = ()
+    # A sidecar speaks for one file, and for all of it; others in the folder are none of its business.
+    if fields.get("file") == model.name:
+        added = tokens_of_json(fields.get("added_tokens", []), sidecar)
+    else:
+        fields = {}
+        if model.name == SENTENCEPIECE_FILE:
+            added = added_tokens_beside(model)
+    extra_ids = fields.get("extra_ids")
     if extra_ids is None and model.name == SENTENCEPIECE_FILE and config.exists():
         extra_ids = _read_facts(config).get("extra_ids")
     if extra_ids is None:
-        return DEFAULT_EXTRA_IDS
+        extra_ids = DEFAULT_EXTRA_IDS
     if not isinstance(extra_ids, int) or isinstance(extra_ids, bool) or extra_ids < 0:
         raise UserError(
             f"{model.parent}: extra_ids is {extra_ids!r} in {VOCABULARY_FILE} or {config.name}; "
             "it must be a number of sentinels"
         )
-    return extra_ids
+    return SentencePieceVocabulary(model, extra_ids, added)
 
 
 def _read_facts(path: Path) -> dict[str, Any]:

@@ -5,25 +5,30 @@ ordinary pieces. If a model holds its sentinels as ordinary or user-defined piec
 one that stands in text is replaced with `unk_id`.
 """
 
+import itertools
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import sentencepiece
 
 from distill_jax.errors import UserError
-from distill_jax.files import atomic_write
+from distill_jax.files import atomic_write, write_json
+from distill_jax.vocab.added_tokens import TOKENIZER_CONFIG, AddedToken, Matcher, config_with
 from distill_jax.vocab.base import (
     SENTINEL_PATTERN,
+    SPACE_MARK,
+    UNKNOWN_TEXT,
     VOCABULARY_FILE,
     Vocabulary,
     hash_of_file,
     read_vocabulary_file,
+    sentinel_name,
     sentinels_by_name,
     without_surrogates,
 )
@@ -40,14 +45,26 @@ class SentencePieceVocabulary(Vocabulary):
         extra_ids: how many sentinels follow the model's pieces: as in T5 `<extra_id_0>` has the
             highest id and the others descend from it. Not used if the model has pieces named
             `<extra_id_n>` (with or without a leading `▁`), which then are the sentinels.
+        added_tokens: tokens with ids of their own, which go before what `extra_ids` says: see
+            `distill_jax.vocab.added_tokens`.
+
+    Attributes:
+        added_tokens: those of them that are no pieces of the model and no sentinels where
+            `extra_ids` has them.
 
     Raises:
-        UserError: the file is missing, is no SentencePiece model, or lacks pad, eos or unk.
+        UserError: the file is missing, is no SentencePiece model, or lacks pad, eos or unk; an
+            added token has the id of another.
     """
 
     kind = "sentencepiece"
 
-    def __init__(self, path: str | os.PathLike[str], extra_ids: int = DEFAULT_EXTRA_IDS) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        extra_ids: int = DEFAULT_EXTRA_IDS,
+        added_tokens: Sequence[AddedToken] = (),
+    ) -> None:
         path = Path(path)
         if path.is_dir():
             path = path / SENTENCEPIECE_FILE
@@ -75,14 +92,62 @@ class SentencePieceVocabulary(Vocabulary):
             raise UserError(f"{path}: extra_ids is {extra_ids}; it must be 0 or more")
         named = sentinels_by_name(self._piece_id)
         self.extra_ids = 0 if named else extra_ids
-        size = pieces + self.extra_ids
+        behind = range(pieces + self.extra_ids - 1, pieces - 1, -1)
+        ids = {sentinel_name(n): i for n, i in enumerate(named or behind)}
+        self.added_tokens = tuple(
+            token
+            for token in added_tokens
+            if token.id != ids.get(token.content)
+            and not (token.id < pieces and self._processor.id_to_piece(token.id) == token.content)
+        )
+        ids |= {token.content: token.id for token in self.added_tokens}
         super().__init__(
-            size=size,
-            sentinel_ids=named or range(size - 1, pieces - 1, -1),
+            size=max(pieces, *(i + 1 for i in ids.values())) if ids else pieces,
+            sentinel_ids=sentinels_by_name(ids.get),
             pad_id=control["pad"],
             eos_id=control["eos"],
             unk_id=control["unk"],
+            other_special_ids=[token.id for token in self.added_tokens if token.special],
         )
+        self._check_ids(ids, pieces, path)
+        self._prepare_matching()
+
+    def _check_ids(self, ids: dict[str, int], pieces: int, path: Path) -> None:
+        """Refuses an added token with the id of a piece or of another token, or with a piece's name."""
+        remedy = "save the tokenizer again from transformers, beside the model it belongs to"
+        taken = {i: name for name, i in ids.items()}
+        control = {
+            i: self._processor.id_to_piece(i) for i in (self.pad_id, self.eos_id, self.unk_id)
+        }
+        for content, i, *_ in self.added_tokens:
+            other = self._processor.id_to_piece(i) if i < pieces else taken[i]
+            if other != content:
+                reason = f"is that of {other!r}"
+            elif content in control.values():
+                reason = "is another than the model's"
+            else:
+                continue
+            raise UserError(
+                f"{path}: the files beside it give {content!r} the id {i}, which {reason}; {remedy}"
+            )
+
+    def _prepare_matching(self) -> None:
+        """Sets what finds added tokens: first in text as it stands, then in normalised text."""
+        self._content = {token.id: token.content for token in self.added_tokens}
+        found: tuple[dict[str, int], dict[str, int]] = ({}, {})
+        for content, i, special, normalized in self.added_tokens:
+            if special or SENTINEL_PATTERN.fullmatch(content):
+                continue
+            normal: str = self._processor.normalize(content)
+            if not content.startswith((" ", SPACE_MARK)):
+                normal = normal.removeprefix(SPACE_MARK)
+            # Nothing is left of a line feed, say: it can only be found as it stands.
+            if normalized and normal.strip(SPACE_MARK):
+                found[1][normal] = i
+            else:
+                found[0][content] = i
+        self._as_it_stands, self._normalised = Matcher(found[0]), Matcher(found[1])
+        self._has_tokens = bool(found[0] or found[1])
 
     def _piece_id(self, name: str) -> int | None:
         i: int = self._processor.piece_to_id(name)
@@ -90,10 +155,11 @@ class SentencePieceVocabulary(Vocabulary):
 
     @property
     def files(self) -> tuple[str, ...]:
-        return (SENTENCEPIECE_FILE, VOCABULARY_FILE)
+        config = (TOKENIZER_CONFIG,) if self.added_tokens else ()
+        return (SENTENCEPIECE_FILE, VOCABULARY_FILE, *config)
 
     def content_hash(self) -> str:
-        return hash_of_file(self.kind, self._model, self.extra_ids)
+        return hash_of_file(self.kind, self._model, self.extra_ids, self.added_tokens)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         path = Path(directory) / SENTENCEPIECE_FILE
@@ -102,15 +168,38 @@ class SentencePieceVocabulary(Vocabulary):
         self._describe(path)
 
     def _describe(self, path: Path) -> None:
-        self._save_sidecar(path.parent, file=path.name, extra_ids=self.extra_ids)
+        more: dict[str, Any] = {}
+        if self.added_tokens:
+            more["added_tokens"] = [token._asdict() for token in self.added_tokens]
+            config = config_with(self.added_tokens, self.extra_ids)
+            write_json(path.with_name(TOKENIZER_CONFIG), config)
+        self._save_sidecar(path.parent, file=path.name, extra_ids=self.extra_ids, **more)
 
     def _encode_text(self, text: str) -> list[int]:
-        ids: list[int] = self._processor.encode(text)
+        ids: list[int] = []
+        if not self._has_tokens:
+            ids = self._processor.encode(text)
+            return ids
+        for part in self._as_it_stands.split(text):
+            if isinstance(part, int):
+                ids.append(part)
+                continue
+            for piece in self._normalised.split(self._processor.normalize(part)):
+                ids += [piece] if isinstance(piece, int) else self._processor.encode(piece)
         return ids
 
     def _decode_text(self, ids: list[int]) -> str:
-        text: str = self._processor.decode(ids)
-        return text
+        if not self.added_tokens:
+            text: str = self._processor.decode(ids)
+            return text
+        pieces = self._processor.get_piece_size()
+        parts = [
+            self._processor.decode(list(run))
+            if ordinary
+            else " ".join(self._content.get(i, UNKNOWN_TEXT) for i in run)
+            for ordinary, run in itertools.groupby(ids, lambda i: i < pieces)
+        ]
+        return " ".join(part for part in parts if part)
 
 
 class Sample(NamedTuple):

@@ -313,12 +313,6 @@ def evaluate(world: World, data: str, *more: str) -> list[str]:
 
 
 @case
-def evaluate_other_labels(world: World) -> CommandAndNamed:
-    data = world.write("data.conll", GOOD + "jazz\tB-genre\n\n")
-    return evaluate(world, data), ("data.conll: sentence 3", "'B-genre' of word 1", "label set")
-
-
-@case
 def evaluate_untagged(world: World) -> CommandAndNamed:
     return evaluate(world, world.write("data.txt", "to berlin\n")), ("sentence 1 has no tags",)
 

@@ -7,6 +7,7 @@ import pytest
 
 from distill_jax.errors import UserError
 from distill_jax.inference import Prediction, Unexplored, evaluate
+from distill_jax.inference.evaluation import check_labels
 from distill_jax.tagging import Sentence
 from tests.tiny import LABELS
 
@@ -48,11 +49,31 @@ def test_figures_by_hand() -> None:
     assert result["nll"] == pytest.approx(-(4 * np.log(0.7) + np.log(0.1)) / 5, rel=1e-5)
 
 
-def test_untagged_sentences_and_unknown_labels_are_refused() -> None:
+def test_untagged_sentences_are_refused() -> None:
     with pytest.raises(UserError, match="'to berlin…' has no tags"):
         evaluate(LABELS, [Sentence(("to", "berlin"))], [prediction(("O", "O"), 0.5)])
-    with pytest.raises(UserError, match="'genre' is not in the label set"):
-        evaluate(LABELS, [Sentence(("jazz",), ("B-genre",))], [prediction(("O",), 0.5)])
+
+
+def test_unknown_labels_are_misses_and_their_words_left_out() -> None:
+    words = ("to", "york", "jazz", "trio", "4")
+    sentence = Sentence(words, ("O", "B-city", "B-genre", "I-genre", "O"))
+    found = prediction(("O", "B-city", "O", "B-city", "O"), 0.7)
+    result = evaluate(LABELS, [sentence], [found])
+    assert (result["precision"], result["recall"]) == (1 / 2, 1 / 2)
+    assert result["per_label"]["genre"] == {"precision": 0, "recall": 0, "f1": 0, "support": 1}
+    assert (result["unknown_labels"], result["words_left_out"]) == ({"genre": 1}, 2)
+    # The three other words are right at a confidence of 0.7.
+    assert (result["words"], sum(each["count"] for each in result["bins"])) == (5, 3)
+    assert result["accuracy"] == 1 and result["ece"] == pytest.approx(0.3, abs=1e-6)
+    assert result["nll"] == pytest.approx(-np.log(0.7), rel=1e-5)
+
+
+def test_a_run_refuses_labels_that_its_model_will_not_have() -> None:
+    sentences = [Sentence(("to",), ("O",)), Sentence(("jazz",), ("B-genre",))]
+    with pytest.raises(
+        UserError, match=r"the dev split, sentence 2: .*'genre' is not in the label"
+    ):
+        check_labels(LABELS, sentences, "the dev split")
 
 
 SENTENCES = [

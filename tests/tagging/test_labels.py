@@ -209,3 +209,14 @@ def test_real_data_makes_valid_label_sets(shared_dir: Path) -> None:
         tags = tuple(line.rsplit("\t", 1)[-1] for line in lines if line)
         labels = LabelSet.from_sentences([Sentence(tags, tags)])
         assert labels.decode_iob2(labels.encode_iob2(tags)) == list(tags)
+
+
+def test_tags_of_labels_outside_the_set() -> None:
+    labels = LabelSet(("city", "day"))
+    tags = ("B-city", "I-city", "B-x", "I-x", "O", "I-day", "B-y")
+    ids, unknown = labels.encode_known_iob2(tags)
+    assert ids.tolist() == [2, 1, -1, -1, 0, 3, -1]
+    assert [(span.start, span.end, span.label) for span in unknown] == [(2, 4, "x"), (6, 7, "y")]
+    known = ("B-city", "I-city", "O", "I-day")
+    assert labels.encode_known_iob2(known)[0].tolist() == labels.encode_iob2(known).tolist()
+    assert labels.encode_known_iob2(())[0].shape == (0,)

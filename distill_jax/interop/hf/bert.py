@@ -24,8 +24,9 @@ from distill_jax.interop.hf.bert_layout import (
     parameters_of_bert,
     why_unused,
 )
-from distill_jax.interop.hf.files import CONFIG, WEIGHTS, find_entries, flatten
+from distill_jax.interop.hf.files import CONFIG, flatten
 from distill_jax.interop.hf.layout import Parameter
+from distill_jax.interop.hf.weights import WEIGHTS, find_entries
 from distill_jax.models.bert_config import BertConfig
 from distill_jax.safetensors_io import (
     FloatArray,

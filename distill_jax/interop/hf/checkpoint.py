@@ -22,24 +22,30 @@ from distill_jax.interop.hf.config import (
     lm_head_is_scaled,
     scales_logits,
     t5_config_from_hf,
+    ties_embeddings,
 )
-from distill_jax.interop.hf.files import CONFIG, WEIGHTS, check_replaceable, find_entries, flatten
+from distill_jax.interop.hf.files import CONFIG, check_replaceable, flatten
+from distill_jax.interop.hf.foreign import (
+    check_has_decoder,
+    check_is_checkpoint,
+    check_not_quantised,
+)
 from distill_jax.interop.hf.layout import (
     EMBEDDING,
-    EMBEDDING_ALIASES,
     LM_HEAD,
     UNUSED,
     Parameter,
     parameters_of,
 )
+from distill_jax.interop.hf.weights import WEIGHTS, find_entries, merge_aliases
 from distill_jax.models.stacking import unstack_layers
 from distill_jax.models.t5_config import T5Config
 from distill_jax.safetensors_io import (
     FloatArray,
-    TensorEntry,
     TensorSource,
     check_entries,
     read_tensor,
+    same_values,
     write_safetensors,
 )
 
@@ -56,6 +62,7 @@ class HfCheckpoint:
     Attributes:
         fields: the content of `config.json`.
         config: what it describes, activations float32.
+        unused: names of tensors that it holds and the model has no use for, with the reason of each.
         shares_embedding: whether the output embedding is the token embedding, without a scale.
 
     Raises:
@@ -64,22 +71,28 @@ class HfCheckpoint:
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         directory = Path(directory)
-        if not directory.is_dir():
-            raise UserError(f"{directory}: no such directory; give that of a T5 checkpoint")
+        check_is_checkpoint(directory, CONFIG)
         where = str(directory / CONFIG)
         self.fields = read_json_object(directory / CONFIG, absent="give a complete directory")
         check_model_type(self.fields, where)
+        check_not_quantised(self.fields, where)
         weights, entries = find_entries(directory)
-        for alias in EMBEDDING_ALIASES:
-            duplicate = entries.pop(alias, None)
-            if duplicate is not None:
-                entries.setdefault(EMBEDDING, duplicate)
-        for name in UNUSED:
-            entries.pop(name, None)
+        check_has_decoder(entries, str(weights))
+        merge_aliases(entries)
+        self.unused = {name: UNUSED[name] for name in UNUSED if entries.pop(name, None)}
 
         scaled = scales_logits(self.fields, has_lm_head=LM_HEAD in entries)
-        if scaled and LM_HEAD in entries and _same(entries.get(EMBEDDING), entries[LM_HEAD]):
-            del entries[LM_HEAD]  # a copy, as in checkpoints converted from pytorch_model.bin
+        if LM_HEAD in entries and EMBEDDING in entries and (scaled or ties_embeddings(self.fields)):
+            # A copy, as in checkpoints converted from pytorch_model.bin, or another embedding.
+            if same_values(entries[EMBEDDING], entries[LM_HEAD]):
+                del entries[LM_HEAD]
+                scaled = scales_logits(self.fields, has_lm_head=False)
+            elif ties_embeddings(self.fields):
+                raise UserError(
+                    f"{entries[LM_HEAD].file}: {LM_HEAD!r} differs from {EMBEDDING!r}, though the two "
+                    f'are one by {where} (tie_word_embeddings); put `"tie_word_embeddings": false` there '
+                    "if the model was trained with an output embedding of its own"
+                )
         tied = scaled and LM_HEAD not in entries
         self.config = t5_config_from_hf(self.fields, tied=tied, where=where)
         self._lm_head_factor = self.config.d_model**-0.5 if scaled and not tied else None
@@ -208,9 +221,3 @@ def write_hf_files(
     """Writes `config.json`, with more fields if given, and `model.safetensors`."""
     write_json(directory / CONFIG, {**hf_config_fields(config), **more_fields})
     write_safetensors(directory / WEIGHTS, sources)
-
-
-def _same(first: TensorEntry | None, second: TensorEntry) -> bool:
-    if first is None or first.shape != second.shape:
-        return False
-    return np.array_equal(read_tensor(first), read_tensor(second))

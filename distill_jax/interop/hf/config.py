@@ -109,6 +109,19 @@ def check_model_type(fields: dict[str, Any], where: str) -> str:
     return str(model_type)
 
 
+def ties_embeddings(fields: dict[str, Any]) -> bool:
+    """Whether a file says that the output embedding is the token embedding, whatever tensors there are.
+
+    What transformers 5 writes does not (see the head of this module).
+    """
+    default = fields.get("model_type") != "mt5"
+    return (
+        fields.get("tie_word_embeddings", default) is not False
+        and not isinstance(fields.get("scale_decoder_outputs"), bool)
+        and _major_version(fields) < 5
+    )
+
+
 def scales_logits(fields: dict[str, Any], *, has_lm_head: bool) -> bool:
     """Whether the model multiplies the decoder's states by d_model ** -0.5 before its logits."""
     if isinstance(fields.get("scale_decoder_outputs"), bool):
@@ -169,17 +182,39 @@ def _feed_forward(
     fields: dict[str, Any], model_type: str, where: str
 ) -> tuple[MlpActivation, bool]:
     default = "relu" if model_type == "t5" else "gated-gelu"
-    projection = str(fields.get("feed_forward_proj", default))
+    said = fields.get("feed_forward_proj")
+    projection = str(default if said is None else said)
     *prefix, name = projection.split("-")
     # As in transformers: only behind "gated" does "gelu" mean the approximation.
     name = "gelu_new" if projection == "gated-gelu" else name
-    name = str(fields.get("dense_act_fn") or name)
     if prefix not in ([], ["gated"]) or name not in _ACTIVATION_OF:
         raise UserError(
-            f"{where}: feed_forward_proj {projection!r} with activation {name!r} is not supported; "
-            "relu, gated-gelu and gated-silu are"
+            f"{where}: feed_forward_proj is {projection!r}, which is not supported; relu, gated-gelu and "
+            "gated-silu are"
         )
-    return _ACTIVATION_OF[name], bool(prefix)
+    gated = bool(prefix)
+    # Derived from it when a file is written; whoever edits one of them leaves the others behind.
+    dense, is_gated = fields.get("dense_act_fn"), fields.get("is_gated_act")
+    if said is None:
+        name = str(dense or name)
+        gated = is_gated if isinstance(is_gated, bool) else gated
+        if name not in _ACTIVATION_OF:
+            raise UserError(
+                f"{where}: dense_act_fn is {name!r}, which is not supported; "
+                f"{', '.join(_ACTIVATION_OF)} are"
+            )
+    elif dense is not None and _ACTIVATION_OF.get(str(dense)) != _ACTIVATION_OF[name]:
+        raise UserError(
+            f"{where}: dense_act_fn is {dense!r}, but feed_forward_proj is {projection!r}, which means "
+            f"{name!r}; remove dense_act_fn if feed_forward_proj is what the model was trained with, "
+            "as with every published T5"
+        )
+    elif is_gated is not None and is_gated is not gated:
+        raise UserError(
+            f"{where}: is_gated_act is {is_gated!r}, but feed_forward_proj is {projection!r}; correct "
+            "the one that is not what the model was trained with"
+        )
+    return _ACTIVATION_OF[name], gated
 
 
 def _integer(fields: dict[str, Any], name: str, where: str, default: int | None = None) -> int:

@@ -14,8 +14,12 @@ LM_HEAD = "lm_head.weight"
 
 # Other names under which older checkpoints hold the token embedding, mostly beside `shared.weight`.
 EMBEDDING_ALIASES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
-# Written by early versions of transformers and never used.
-UNUSED = ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",)
+UNUSED = {
+    "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight": (
+        "early versions of transformers wrote it, and no T5 has such a bias"
+    )
+}
+"""Tensors that no model uses, with the reason."""
 
 
 class Parameter(NamedTuple):

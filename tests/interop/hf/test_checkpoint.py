@@ -304,7 +304,10 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
         (truncated(WEIGHTS, -5), ["model.safetensors", "truncated", "again"]),
         (truncated(WEIGHTS, 50), ["model.safetensors", "truncated"]),
         (truncated(WEIGHTS, 3), ["model.safetensors", "damaged"]),
-        (written(WEIGHTS, b"version https://git-lfs"), ["model.safetensors", "damaged"]),
+        (
+            written(WEIGHTS, b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+            ["model.safetensors", "Git LFS pointer", "git lfs pull"],
+        ),
         (written(WEIGHTS, (4).to_bytes(8, "little") + b"{,,}"), ["model.safetensors", "damaged"]),
         (replaced(lm_head__weight=None), ["'lm_head.weight' is missing"]),
         (replaced(classifier=np.ones(2, np.float32)), ["'classifier' has no place"]),
