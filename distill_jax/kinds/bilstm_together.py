@@ -5,6 +5,7 @@ architecture and schedule, and one compiled program.
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,16 +28,17 @@ from distill_jax.inference.words import (
 )
 from distill_jax.integers import round_up
 from distill_jax.kinds.base import Lesson, Student
-from distill_jax.kinds.bilstm import BiLSTMStudent
+from distill_jax.kinds.bilstm import BiLSTMStudent, said_coverage
+from distill_jax.kinds.word_vectors import NO_FROZEN_WORDS, FrozenWords
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger, with_word_embeddings
 from distill_jax.parallel.mesh import Placement, batch_sharding
 from distill_jax.tagging import LabelSet, Sentence
 from distill_jax.train.many import Member, fit_many, map_members, members_on_mesh, stack_padded
 from distill_jax.train.selection import Outcome
 from distill_jax.train.training import Training
-from distill_jax.vocab import WordVocabulary
+from distill_jax.vocab import WordTable, WordVocabulary
 
-WORD_ROWS, CHAR_ROWS = 1024, 32
+WORD_ROWS, CHAR_ROWS, FROZEN_ROWS = 1024, 32, 256
 """Embeddings of the program have a multiple of so many rows: groups of students whose vocabularies
 differ little then share a compiled program."""
 
@@ -50,7 +52,8 @@ _EMBEDDINGS = {"word_embedding": "num_words", "char_embedding": "num_chars"}
 class TrainedStudent:
     """A student with its own vocabulary; parameters are host arrays of the configuration's shapes.
 
-    `varied` are λ and τ of its loss, by the names of their fields.
+    `varied` are λ and τ of its loss, by the names of their fields. The parameters of `outcome` are those that
+    were trained; students share their `frozen` words.
     """
 
     name: str
@@ -59,11 +62,17 @@ class TrainedStudent:
     config: BiLSTMConfig
     vocabulary: WordVocabulary
     outcome: Outcome
+    frozen: FrozenWords = NO_FROZEN_WORDS
 
     @property
     def parameters(self) -> int:
-        """How many numbers it consists of."""
+        """How many numbers of it were trained."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.outcome.params))
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Those of the model that predicts, its frozen words' vectors among them."""
+        return self.frozen.added(self.outcome.params)
 
 
 def as_bilstm(student: Student) -> BiLSTMStudent:
@@ -103,7 +112,14 @@ def train_together(
     if not dev:
         raise UserError("the dev split is empty; give the few-shot task dev sentences")
     labels, loss = _shared(list(lessons.values()))
-    vocabularies = {name: architecture.vocabulary(lesson) for name, lesson in lessons.items()}
+    own = {name: architecture.vocabulary(lesson) for name, lesson in lessons.items()}
+    resources = next(iter(lessons.values())).resources
+    table = architecture.vectors.table(list(own.values()), architecture.model.word_dim, resources)
+    frozen = architecture.vectors.frozen(table)
+    vocabularies = {name: each.with_frozen(frozen.rows) for name, each in own.items()}
+    if table is not None:
+        for name, each in vocabularies.items():
+            (say or _to_stderr)(f"{name}: {said_coverage(table, each, dev)}")
     program = architecture.model.replace(
         num_words=round_up(max(v.num_words for v in vocabularies.values()), WORD_ROWS),
         num_chars=round_up(max(v.num_chars for v in vocabularies.values()), CHAR_ROWS),
@@ -117,19 +133,20 @@ def train_together(
             lesson.training.seed,
             word_batches(
                 lesson.targets,
-                vocabularies[name],
+                own[name],
                 labels.num_tags,
                 batch_size=training.batch_size,
                 seed=lesson.training.seed,
             ),
             _varied(lesson.loss),
-            _start(architecture, module, lesson, vocabularies[name]),
+            _start(architecture, module, lesson, own[name], table),
         )
         for name, lesson in lessons.items()
     ]
     evaluation = StudentEvaluation(
-        module,
+        program,
         list(vocabularies.values()),
+        frozen,
         labels,
         dev,
         mesh,
@@ -147,11 +164,21 @@ def train_together(
     trained = []
     for (name, lesson), outcome in zip(lessons.items(), outcomes, strict=True):
         vocabulary = vocabularies[name]
-        config = program.replace(num_words=vocabulary.num_words, num_chars=vocabulary.num_chars)
-        own = dataclasses.replace(outcome, params=_own_rows(outcome.params, config))
+        config = program.replace(
+            num_words=vocabulary.num_words,
+            num_chars=vocabulary.num_chars,
+            num_frozen_words=vocabulary.num_frozen_words,
+        )
+        kept = dataclasses.replace(outcome, params=_own_rows(outcome.params, config))
         trained.append(
             TrainedStudent(
-                name, lesson.training.seed, _varied(lesson.loss), config, vocabulary, own
+                name,
+                lesson.training.seed,
+                _varied(lesson.loss),
+                config,
+                vocabulary,
+                kept,
+                frozen,
             )
         )
     return trained
@@ -163,32 +190,34 @@ def predict_together(
     sentences: Sequence[Sentence],
     placement: Placement = Placement(),
 ) -> list[list[Prediction]]:
-    """The predictions of students of the same architecture for the same sentences, student by student."""
+    """The predictions of students that were trained together for the same sentences, student by student."""
     mesh = placement.mesh()
     config = trained[0].config.replace(
         num_words=round_up(max(one.config.num_words for one in trained), WORD_ROWS),
         num_chars=round_up(max(one.config.num_chars for one in trained), CHAR_ROWS),
+        num_frozen_words=0,
     )
     stacked = stack_padded(
         [_with_rows(one.outcome.params, config) for one in trained],
         members_on_mesh(len(trained), mesh),
     )
-    evaluation = StudentEvaluation(
-        BiLSTMTagger(config), [one.vocabulary for one in trained], labels, sentences, mesh
-    )
+    vocabularies = [one.vocabulary for one in trained]
+    evaluation = StudentEvaluation(config, vocabularies, trained[0].frozen, labels, sentences, mesh)
     return evaluation.predict(jax.device_put(stacked, batch_sharding(mesh)))
 
 
 class StudentEvaluation:
     """Tags the same sentences with all members of stacked parameters, in one program.
 
-    Vocabularies are the members' own, in their order; the model's embeddings hold the largest.
+    Vocabularies are the members' own, in their order; the embeddings of the trained model hold the
+    largest. Of the frozen words' vectors, which all members share, those of the sentences are on the device.
     """
 
     def __init__(
         self,
-        module: BiLSTMTagger,
+        trained: BiLSTMConfig,
         vocabularies: Sequence[WordVocabulary],
+        frozen: FrozenWords,
         labels: LabelSet,
         sentences: Sequence[Sentence],
         mesh: Mesh,
@@ -199,20 +228,34 @@ class StudentEvaluation:
         self._sentences = sentences
         self._members = len(vocabularies)
         self._batches: list[tuple[np.ndarray, jax.Array, jax.Array]] = []
-        surplus = members_on_mesh(len(vocabularies), mesh) - len(vocabularies)
+        frozen = frozen.of(
+            {vocabularies[0].normalised(word) for sentence in sentences for word in sentence.words}
+        )
+        config = trained.replace(num_frozen_words=round_up(len(frozen.rows), FROZEN_ROWS))
+        members = members_on_mesh(len(vocabularies), mesh)
+        self._frozen: FrozenWords = NO_FROZEN_WORDS
+        if frozen.rows:
+            table = np.zeros((members, config.num_frozen_words, config.word_dim), np.float32)
+            table[:, : len(frozen.rows)] = frozen.vectors
+            placed = jax.device_put(table, batch_sharding(mesh))
+            self._frozen = dataclasses.replace(frozen, vectors=placed)
+        vocabularies = [vocabulary.with_frozen(frozen.rows) for vocabulary in vocabularies]
+        surplus = members - len(vocabularies)
         lengths = [len(sentence.words) for sentence in sentences]
         for length, indices in batches_by_length(lengths, batch_size, WORD_BUCKETS):
             words = [sentences[index].words for index in indices]
             shape = (padded_batch_size(len(indices), batch_size), length, MAX_CHARS)
-            encoded = [encode_batch(vocabulary, words, shape) for vocabulary in vocabularies]
+            encoded = [_encoded(each, words, shape, config.num_words) for each in vocabularies]
             nothing = encode_batch(vocabularies[0], [], shape)
             word_ids, char_ids = zip(*encoded, *[nothing] * surplus, strict=True)
-            placed = jax.device_put((np.stack(word_ids), np.stack(char_ids)), batch_sharding(mesh))
-            self._batches.append((indices, *placed))
-        self._log_probabilities = jax.jit(map_members(log_probabilities_of(module), mesh))
+            both = jax.device_put((np.stack(word_ids), np.stack(char_ids)), batch_sharding(mesh))
+            self._batches.append((indices, *both))
+        model = BiLSTMTagger(config)
+        self._log_probabilities = jax.jit(map_members(log_probabilities_of(model), mesh))
 
     def predict(self, params: Any) -> list[list[Prediction]]:
         """Each member's predictions for the sentences, as `WordPredictor` makes them of one."""
+        params = self._frozen.added(params)
         nothing = without_words(self._labels)
         predictions = [[nothing] * len(self._sentences) for _ in range(self._members)]
         for indices, word_ids, char_ids in self._batches:
@@ -234,6 +277,22 @@ class StudentEvaluation:
             for predictions in self.predict(params)
         )
         return [{"selection": result["f1"], **result} for result in results]
+
+
+def _encoded(
+    vocabulary: WordVocabulary,
+    sentences: Sequence[Sequence[str]],
+    shape: tuple[int, int, int],
+    num_words: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `encode_batch`, where the trained embedding has `num_words` rows before the frozen ones."""
+    word_ids, char_ids = encode_batch(vocabulary, sentences, shape)
+    word_ids[word_ids >= vocabulary.num_words] += num_words - vocabulary.num_words
+    return word_ids, char_ids
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _varied(loss: TagLoss) -> dict[str, float]:
@@ -264,11 +323,16 @@ def _shared(lessons: Sequence[Lesson]) -> tuple[LabelSet, TagLoss]:
 
 
 def _start(
-    architecture: BiLSTMStudent, module: BiLSTMTagger, lesson: Lesson, vocabulary: WordVocabulary
+    architecture: BiLSTMStudent,
+    module: BiLSTMTagger,
+    lesson: Lesson,
+    vocabulary: WordVocabulary,
+    table: WordTable | None,
 ) -> dict[str, Any] | None:
     """What the seed gives, with the student's word embeddings in the first rows; None without any."""
     seed = lesson.training.seed
-    make = architecture.vectors.start(vocabulary, module.config.word_dim, lesson.resources, seed)
+    dim = module.config.word_dim
+    make = architecture.vectors.start(vocabulary, dim, lesson.resources, seed, table)
     if make is None:
         return None
     embeddings_VxE = make()

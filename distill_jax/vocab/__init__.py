@@ -13,7 +13,7 @@ from distill_jax.vocab.sentencepiece import (
     SentencePieceVocabulary,
     train_sentencepiece,
 )
-from distill_jax.vocab.vectors import load_glove
+from distill_jax.vocab.vectors import WordTable, coverage, read_word_vectors
 from distill_jax.vocab.words import (
     NUM_SPECIAL_IDS,
     WORD_VOCABULARY_FILE,
@@ -32,8 +32,10 @@ __all__ = [
     "HuggingFaceVocabulary",
     "SentencePieceVocabulary",
     "Vocabulary",
+    "WordTable",
     "WordVocabulary",
-    "load_glove",
+    "coverage",
     "load_vocabulary",
+    "read_word_vectors",
     "train_sentencepiece",
 ]
