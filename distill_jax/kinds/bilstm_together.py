@@ -12,33 +12,25 @@ from typing import Any
 import jax
 import numpy as np
 from flax import linen as nn
-from jax.sharding import Mesh
 
-from distill_jax.data.distillation import MAX_CHARS, word_batches
+from distill_jax.data.distillation import word_batches
 from distill_jax.distill.tags import TaggerDistillation, TagLoss
 from distill_jax.errors import UserError
-from distill_jax.inference import Prediction, evaluate, scalars
-from distill_jax.inference.batches import batches_by_length, padded_batch_size
-from distill_jax.inference.words import (
-    WORD_BUCKETS,
-    best_sequences,
-    encode_batch,
-    log_probabilities_of,
-    without_words,
-)
+from distill_jax.inference import Prediction
 from distill_jax.integers import round_up
 from distill_jax.kinds.base import Lesson, Student
 from distill_jax.kinds.bilstm import BiLSTMStudent, said_coverage
+from distill_jax.kinds.bilstm_evaluation import StudentEvaluation
 from distill_jax.kinds.word_vectors import NO_FROZEN_WORDS, FrozenWords
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger, with_word_embeddings
 from distill_jax.parallel.mesh import Placement, batch_sharding
 from distill_jax.tagging import LabelSet, Sentence
-from distill_jax.train.many import Member, fit_many, map_members, members_on_mesh, stack_padded
+from distill_jax.train.many import Member, fit_many, members_on_mesh, stack_padded
 from distill_jax.train.selection import Outcome
 from distill_jax.train.training import Training
 from distill_jax.vocab import WordTable, WordVocabulary
 
-WORD_ROWS, CHAR_ROWS, FROZEN_ROWS = 1024, 32, 256
+WORD_ROWS, CHAR_ROWS = 1024, 32
 """Embeddings of the program have a multiple of so many rows: groups of students whose vocabularies
 differ little then share a compiled program."""
 
@@ -204,91 +196,6 @@ def predict_together(
     vocabularies = [one.vocabulary for one in trained]
     evaluation = StudentEvaluation(config, vocabularies, trained[0].frozen, labels, sentences, mesh)
     return evaluation.predict(jax.device_put(stacked, batch_sharding(mesh)))
-
-
-class StudentEvaluation:
-    """Tags the same sentences with all members of stacked parameters, in one program.
-
-    Vocabularies are the members' own, in their order; the embeddings of the trained model hold the
-    largest. Of the frozen words' vectors, which all members share, those of the sentences are on the device.
-    """
-
-    def __init__(
-        self,
-        trained: BiLSTMConfig,
-        vocabularies: Sequence[WordVocabulary],
-        frozen: FrozenWords,
-        labels: LabelSet,
-        sentences: Sequence[Sentence],
-        mesh: Mesh,
-        *,
-        batch_size: int = 32,
-    ) -> None:
-        self._labels = labels
-        self._sentences = sentences
-        self._members = len(vocabularies)
-        self._batches: list[tuple[np.ndarray, jax.Array, jax.Array]] = []
-        frozen = frozen.of(
-            {vocabularies[0].normalised(word) for sentence in sentences for word in sentence.words}
-        )
-        config = trained.replace(num_frozen_words=round_up(len(frozen.rows), FROZEN_ROWS))
-        members = members_on_mesh(len(vocabularies), mesh)
-        self._frozen: FrozenWords = NO_FROZEN_WORDS
-        if frozen.rows:
-            table = np.zeros((members, config.num_frozen_words, config.word_dim), np.float32)
-            table[:, : len(frozen.rows)] = frozen.vectors
-            placed = jax.device_put(table, batch_sharding(mesh))
-            self._frozen = dataclasses.replace(frozen, vectors=placed)
-        vocabularies = [vocabulary.with_frozen(frozen.rows) for vocabulary in vocabularies]
-        surplus = members - len(vocabularies)
-        lengths = [len(sentence.words) for sentence in sentences]
-        for length, indices in batches_by_length(lengths, batch_size, WORD_BUCKETS):
-            words = [sentences[index].words for index in indices]
-            shape = (padded_batch_size(len(indices), batch_size), length, MAX_CHARS)
-            encoded = [_encoded(each, words, shape, config.num_words) for each in vocabularies]
-            nothing = encode_batch(vocabularies[0], [], shape)
-            word_ids, char_ids = zip(*encoded, *[nothing] * surplus, strict=True)
-            both = jax.device_put((np.stack(word_ids), np.stack(char_ids)), batch_sharding(mesh))
-            self._batches.append((indices, *both))
-        model = BiLSTMTagger(config)
-        self._log_probabilities = jax.jit(map_members(log_probabilities_of(model), mesh))
-
-    def predict(self, params: Any) -> list[list[Prediction]]:
-        """Each member's predictions for the sentences, as `WordPredictor` makes them of one."""
-        params = self._frozen.added(params)
-        nothing = without_words(self._labels)
-        predictions = [[nothing] * len(self._sentences) for _ in range(self._members)]
-        for indices, word_ids, char_ids in self._batches:
-            scores_MxBxLxK = np.asarray(self._log_probabilities(params, word_ids, char_ids))
-            scores_MxBxLxK = scores_MxBxLxK[: self._members, : len(indices)]
-            lengths = [len(self._sentences[index].words) for index in indices]
-            # All members' sentences as one batch: a loop over the words of each would take longer.
-            flat = scores_MxBxLxK.reshape(-1, *scores_MxBxLxK.shape[2:])
-            best = iter(best_sequences(flat, lengths * self._members))
-            for of_member in predictions:
-                for index in indices:
-                    of_member[index] = next(best)
-        return predictions
-
-    def score(self, params: Any) -> list[dict[str, float]]:
-        """Each member's metrics; selection is by micro-F1."""
-        results = (
-            scalars(evaluate(self._labels, self._sentences, predictions))
-            for predictions in self.predict(params)
-        )
-        return [{"selection": result["f1"], **result} for result in results]
-
-
-def _encoded(
-    vocabulary: WordVocabulary,
-    sentences: Sequence[Sequence[str]],
-    shape: tuple[int, int, int],
-    num_words: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """As `encode_batch`, where the trained embedding has `num_words` rows before the frozen ones."""
-    word_ids, char_ids = encode_batch(vocabulary, sentences, shape)
-    word_ids[word_ids >= vocabulary.num_words] += num_words - vocabulary.num_words
-    return word_ids, char_ids
 
 
 def _to_stderr(text: str) -> None:

@@ -14,7 +14,7 @@ _SHARES = (
     *("f1", "precision", "recall", "f1_strict", "perfect", "illegal", "malformed"),
     *("ece", "brier", "nll", "unexplored", "gold_unexplored"),
 )
-_COUNTS = ("sentences", "words", "parameters")
+_COUNTS = ("sentences", "words", "parameters", "frozen_parameters")
 
 
 def print_evaluation(result: Mapping[str, Any], console: Console | None = None) -> None:
@@ -29,7 +29,8 @@ def print_evaluation(result: Mapping[str, Any], console: Console | None = None) 
         if name in result:
             headline.add_row(name, share(result[name]))
     for name in _COUNTS:
-        headline.add_row(name, f"{result[name]:,}")
+        if name in result:
+            headline.add_row(name, f"{result[name]:,}")
     headline.add_row("sentences/s", f"{result['sentences_per_second']:,.1f}")
     if "warmup_seconds" in result:
         headline.add_row("warm-up s", f"{result['warmup_seconds']:,.1f}")
