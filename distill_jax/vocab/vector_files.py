@@ -13,15 +13,15 @@ the word), wherever it stands: no file is half read in silence.
 import gzip
 import hashlib
 import os
-import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, NoReturn, cast
+from typing import BinaryIO, NamedTuple, NoReturn, cast
 
 import numpy as np
 
 from distill_jax.errors import UserError
+from distill_jax.vocab.decimals import parse_decimals
 
 _CHUNK = 1 << 22
 _LONGEST_WORD = 1 << 12
@@ -137,7 +137,9 @@ class VectorFile:
             words = b"\n".join([word for word, _ in split]).decode().split("\n")[: len(split)]
         except UnicodeDecodeError:
             self._decode_each([word for word, _ in split], before)
-        vectors = _numbers(b" ".join([numbers for _, numbers in split]), len(split) * self._dim)
+        vectors = parse_decimals(
+            b" ".join([numbers for _, numbers in split]), len(split) * self._dim
+        )
         if vectors is None or not np.isfinite(vectors).all():
             vectors = np.array(
                 [self._vector(each, before + i) for i, (_, each) in enumerate(split, 1)]
@@ -150,7 +152,7 @@ class VectorFile:
         """A line's word, and its numbers, between which there are single blanks."""
         line = line.rstrip(b"\r ")
         word, _, numbers = line.partition(b" ")
-        if numbers.count(b" ") != self._dim - 1 or not numbers or not word or b"  " in numbers:
+        if numbers.count(b" ") != self._dim - 1 or not numbers or not word:
             word, *fields = line.rsplit(b" ", self._dim)
             # A number left over in front means that the file has more dimensions than asked for.
             extra = word.rpartition(b" ")[2] if b" " in word else b""
@@ -258,17 +260,6 @@ class VectorFile:
 
     def _refuse_word(self, number: int, why: str) -> NoReturn:
         raise UserError(f"{self._path}: word {number + 1} {why}")
-
-
-def _numbers(text: bytes, count: int) -> np.ndarray | None:
-    """So many numbers of a text that has as many fields; None if some of them are no numbers."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # of NumPy, where it stops at what is no number
-        try:
-            values = np.fromstring(cast(Any, text), np.float32, sep=" ")
-        except (DeprecationWarning, ValueError):
-            return None
-    return values if len(values) == count else None
 
 
 def _is_number(field: bytes) -> bool:
