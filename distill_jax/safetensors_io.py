@@ -6,7 +6,7 @@ which widened a million elements at a time, a T5 of 115 million parameters needs
 peak if it is stored in float32 (609 MiB to read, 270 MiB to import) and one tensor more if in bfloat16
 (660 MiB against 611 and 317 against 272). On a busy host float32 took less time than before, bfloat16
 from 0.85 to 1.4 times as much. The library writes only what is all in memory, so writing is done
-here: always float32, one tensor after the other.
+here: float32, or float16 where that is asked for, one tensor after the other.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
 import ml_dtypes  # noqa: F401  (teaches NumPy bfloat16, by which name the library asks for it)
 import numpy as np
@@ -28,6 +28,7 @@ from distill_jax.files import atomic_write, check_no_pointer
 
 FloatArray = NDArray[np.float32]
 
+_STORED = {"F32": "<f4", "F16": "<f2"}
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _CHUNK = 1 << 20  # elements transposed or compared at a time
 
@@ -47,7 +48,8 @@ class TensorSource(NamedTuple):
 
     name: str
     shape: tuple[int, ...]
-    load: Callable[[], FloatArray]
+    load: Callable[[], np.ndarray]
+    dtype: Literal["F32", "F16"] = "F32"
 
 
 def read_entries(
@@ -80,15 +82,17 @@ def read_entries(
     return entries
 
 
-def read_tensor(entry: TensorEntry) -> FloatArray:
-    """A tensor as a new float32 array of its stored shape.
+def read_tensor(entry: TensorEntry, *, keep_half: bool = False) -> NDArray[np.floating]:
+    """A tensor as a new float32 array of its stored shape; with `keep_half` float16 stays what it is.
 
     Raises:
         UserError: the file has become unreadable; or the tensor is stored as float16 or float64 and
             has values that float32 has not.
     """
     with _opened(entry.file) as file, np.errstate(over="ignore"):
-        array = np.asarray(file.get_tensor(entry.name), np.float32)
+        half = keep_half and entry.dtype == "F16"
+        dtype = np.float16 if half else np.float32
+        array: NDArray[np.floating] = np.asarray(file.get_tensor(entry.name), dtype)
     # A T5 overflows float16, and float64 overflows float32: no number is left of what was one.
     if entry.dtype in ("F16", "F64") and not np.isfinite(array).all():
         raise UserError(
@@ -183,18 +187,18 @@ def _more(names: list[str]) -> str:
 
 
 def write_safetensors(path: str | os.PathLike[str], sources: Iterable[TensorSource]) -> None:
-    """Writes tensors as float32, holding one of them at a time.
+    """Writes tensors, holding one of them at a time; those of float16 last, so that all are aligned.
 
     Raises:
         ValueError: a loaded tensor does not have the shape announced.
     """
-    sources = list(sources)
+    sources = sorted(sources, key=lambda source: source.dtype == "F16")
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}  # transformers insists on it
     offset = 0
     for source in sources:
-        end = offset + 4 * math.prod(source.shape)
+        end = offset + np.dtype(_STORED[source.dtype]).itemsize * math.prod(source.shape)
         header[source.name] = {
-            "dtype": "F32",
+            "dtype": source.dtype,
             "shape": list(source.shape),
             "data_offsets": [offset, end],
         }
@@ -208,14 +212,14 @@ def write_safetensors(path: str | os.PathLike[str], sources: Iterable[TensorSour
             array = source.load()
             if array.shape != source.shape:
                 raise ValueError(f"{source.name}: shape {array.shape}, announced {source.shape}")
-            _write_array(file, array)
+            _write_array(file, array, _STORED[source.dtype])
 
 
-def _write_array(file: BinaryIO, array: FloatArray) -> None:
+def _write_array(file: BinaryIO, array: np.ndarray, dtype: str) -> None:
     """Writes an array in C order; one that lies otherwise is copied a few rows at a time."""
     if array.flags.c_contiguous:
-        file.write(cast(Any, np.asarray(array, "<f4").reshape(-1)))
+        file.write(cast(Any, np.asarray(array, dtype).reshape(-1)))
         return
     rows = max(1, _CHUNK // math.prod(array.shape[1:]))
     for begin in range(0, array.shape[0], rows):
-        file.write(np.ascontiguousarray(array[begin : begin + rows], "<f4").tobytes())
+        file.write(np.ascontiguousarray(array[begin : begin + rows], dtype).tobytes())

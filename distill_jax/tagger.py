@@ -83,7 +83,11 @@ class Tagger:
         self.labels: LabelSet = model.labels
         self.settings = model.settings or TaggerSettings(format=kind.format)
         self.metadata = model.metadata
-        self.parameters = sum(array.size for array in jax.tree.leaves(model.params))
+        self.frozen_parameters = kind.frozen_parameters(model.config)
+        """Vectors of words that were not in training, which `parameters` does not count."""
+        self.parameters = (
+            sum(array.size for array in jax.tree.leaves(model.params)) - self.frozen_parameters
+        )
         place = _place(model_parallel)
         shardings = (
             None

@@ -143,6 +143,8 @@ def _measured(
         "decoder": tagger.decoder,
         "temperature": tagger.settings.temperature,
     }
+    if tagger.frozen_parameters:
+        result["frozen_parameters"] = tagger.frozen_parameters
     if options.warmup:
         result["warmup_seconds"] = compiling
     return predictions, result

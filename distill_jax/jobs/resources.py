@@ -1,7 +1,7 @@
 """What models start from: checkpoints, vocabularies and text, for `kinds.base.Resources`."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,14 @@ from distill_jax.kinds.t5_start import NewVocabulary
 from distill_jax.model_dir.directory import open_checkpoint
 from distill_jax.parallel.processes import first_goes_ahead
 from distill_jax.tagging import Sentence
-from distill_jax.vocab import SENTENCEPIECE_FILE, Vocabulary, load_vocabulary, train_sentencepiece
+from distill_jax.vocab import (
+    SENTENCEPIECE_FILE,
+    Vocabulary,
+    WordTable,
+    load_vocabulary,
+    read_word_vectors,
+    train_sentencepiece,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +39,18 @@ class RunResources:
     def sentences(self, tasks: TaskNames) -> Iterable[Sentence]:
         """See `Resources.sentences`."""
         return self.sources.sentences(tasks)
+
+    def word_vectors(
+        self,
+        path: str,
+        dim: int,
+        *,
+        lowercase: bool,
+        first: int | None,
+        wanted: Collection[str],
+    ) -> WordTable:
+        """See `Resources.word_vectors`."""
+        return read_word_vectors(path, dim, lowercase=lowercase, first=first, wanted=wanted)
 
     def new_vocabulary(self, wanted: NewVocabulary) -> Vocabulary:
         """See `Resources.new_vocabulary`; it is kept in `MODEL_DIR/vocabulary`.

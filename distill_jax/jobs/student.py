@@ -1,6 +1,7 @@
 """Training a student of any kind, from gold sentences and a teacher's labels."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,8 @@ def train_student(
     material = read_material(data)
     learner = run.learner(material, RunResources(data.sources, data.task))
     assert learner.predictor is not None, "a student tags"
+    if learner.coverage is not None and is_first():
+        print(learner.coverage(material.dev), file=sys.stderr, flush=True)
     outcome = fit(
         learner.objective,
         learner.batches,
@@ -136,7 +139,7 @@ def train_student(
         training,
         initial_params=learner.initial_params,
         frozen=None if material.teacher is None else material.teacher.params(),
-        origin=Origin(run, material.inputs),
+        origin=Origin(run, {**material.inputs, **learner.inputs}),
     )
     if is_first():
         model = Model(

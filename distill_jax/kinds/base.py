@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -22,6 +22,7 @@ from distill_jax.train.feed import Batches
 from distill_jax.train.objective import Objective
 from distill_jax.train.selection import Evaluate
 from distill_jax.train.training import Training
+from distill_jax.vocab import WordTable
 
 Params = dict[str, Any]
 """A nested dictionary of parameters, named as in t5x (no `params` level around it)."""
@@ -36,7 +37,8 @@ class Model:
 
     Attributes:
         config: of the model; its type tells the kind.
-        params: arrays of any kind without a `params` level; as loaded, NumPy float32.
+        params: arrays of any kind without a `params` level; as loaded, NumPy float32 (word vectors of a
+            frozen table may be float16).
         vocabulary: that it was trained with.
         labels: whose sBIO tags it predicts.
         settings: how it tags; None: the defaults of its kind.
@@ -90,6 +92,17 @@ class Resources(Protocol):
 
     def sentences(self, tasks: TaskNames) -> Iterable[Sentence]:
         """The training sentences of tasks."""
+
+    def word_vectors(
+        self,
+        path: str,
+        dim: int,
+        *,
+        lowercase: bool,
+        first: int | None,
+        wanted: Collection[str],
+    ) -> WordTable:
+        """See `vocab.read_word_vectors`."""
 
 
 class StepTeacher(Protocol):
@@ -156,6 +169,8 @@ class Learner:
         plain: the objective without rematerialisation, whose FLOPs are those of the model; None: the same.
         execution: options of memory and time that are on, by name, for advice.
         held_out: the evaluation of trained parameters where there is no predictor.
+        inputs: hashes of what it reads beside the lesson's material, by role.
+        coverage: says how many words of the dev sentences the model knows, where that is known.
     """
 
     config: Any
@@ -170,6 +185,8 @@ class Learner:
     plain: Objective | None = None
     execution: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     held_out: Callable[[], Evaluate] | None = None
+    inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    coverage: Callable[[Sequence[Sentence]], str] | None = None
 
 
 class Student(Protocol):
@@ -208,6 +225,10 @@ class Kind(abc.ABC):
     @abc.abstractmethod
     def describe(self, config: Any) -> str:
         """The architecture in a few words, for the model card."""
+
+    def frozen_parameters(self, config: Any) -> int:
+        """How many of the model's parameters were never trained, as word vectors of a file."""
+        return 0
 
     @abc.abstractmethod
     def load_vocabulary(self, directory: Path) -> Any:

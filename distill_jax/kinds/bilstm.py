@@ -1,6 +1,8 @@
 """The BiLSTM student: words and characters in, tags out."""
 
 import dataclasses
+import functools
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -16,11 +18,14 @@ from distill_jax.kinds.registry import register
 from distill_jax.kinds.word_tagger import WordTaggerKind
 from distill_jax.kinds.word_vectors import WordVectors
 from distill_jax.models.bilstm import (
+    FROZEN_EMBEDDING,
     BiLSTMConfig,
     BiLSTMTagger,
     with_word_embeddings,
 )
-from distill_jax.vocab import WordVocabulary
+from distill_jax.tagging import Sentence
+from distill_jax.train.selection import Evaluate
+from distill_jax.vocab import WordTable, WordVocabulary, coverage
 
 NAME = "bilstm"
 
@@ -42,16 +47,18 @@ class BiLSTMStudent:
 
     def learner(self, lesson: Lesson) -> Learner:
         """See `kinds.base.Student`."""
-        vocabulary = self.vocabulary(lesson)
+        own = self.vocabulary(lesson)
         labels, training = lesson.labels, lesson.training
-        config = self.model.replace(
-            num_words=vocabulary.num_words,
-            num_chars=vocabulary.num_chars,
-            num_tags=labels.num_tags,
+        table = self.vectors.table([own], self.model.word_dim, lesson.resources)
+        frozen = self.vectors.frozen(table)
+        vocabulary = own.with_frozen(frozen.rows)
+        trained = self.model.replace(
+            num_words=own.num_words, num_chars=own.num_chars, num_tags=labels.num_tags
         )
-        module = BiLSTMTagger(config)
+        config = trained.replace(num_frozen_words=vocabulary.num_frozen_words)
+        module = BiLSTMTagger(trained)
         student = TaggerDistillation(module, lesson.loss)
-        start = self.vectors.start(vocabulary, config.word_dim, lesson.resources, training.seed)
+        start = self.vectors.start(own, config.word_dim, lesson.resources, training.seed, table)
 
         def initial_params() -> Any:
             assert start is not None
@@ -59,20 +66,30 @@ class BiLSTMStudent:
                 nn.unbox(module.initial(jax.random.key(training.seed))), start()
             )
 
+        def evaluation(evaluate: Evaluate) -> Evaluate:
+            placed = frozen.on_device()
+            return lambda params: evaluate(placed.added(params))
+
         return Learner(
             config,
             vocabulary,
             student if lesson.teacher is None else lesson.teacher.online(student),
             word_batches(
                 lesson.targets,
-                vocabulary,
+                own,  # a word too rare for a row of its own is trained as unknown, whatever the file has
                 labels.num_tags,
                 batch_size=training.batch_size,
                 seed=training.seed,
                 teacher=lesson.reader,
             ),
-            WordPredictor(module, vocabulary, labels, batch_size=training.eval_batch_size),
+            WordPredictor(
+                BiLSTMTagger(config), vocabulary, labels, batch_size=training.eval_batch_size
+            ),
             None if start is None else initial_params,
+            evaluation=evaluation,
+            final=frozen.added,
+            inputs={} if table is None else {"word vectors": table.content_hash},
+            coverage=None if table is None else functools.partial(said_coverage, table, vocabulary),
         )
 
     def vocabulary(self, lesson: Lesson) -> WordVocabulary:
@@ -82,6 +99,11 @@ class BiLSTMStudent:
         )
 
 
+def said_coverage(table: WordTable, vocabulary: WordVocabulary, dev: Sequence[Sentence]) -> str:
+    """How many words the model knows."""
+    return str(coverage(table, vocabulary, (sentence.words for sentence in dev)))
+
+
 class BiLSTMKind(WordTaggerKind):
     """BiLSTMs over words and characters."""
 
@@ -89,10 +111,15 @@ class BiLSTMKind(WordTaggerKind):
     config_type = BiLSTMConfig
     settings = (BiLSTMStudent, BiLSTMConfig, WordVectors)
     embedding_path = ("word_embedding", "embedding")
+    may_be_half = (f"{FROZEN_EMBEDDING}/embedding",)
 
     def describe(self, config: BiLSTMConfig) -> str:
         """See `Kind.describe`."""
         return f"BiLSTM ({config.num_layers} x {config.hidden} units each way, with characters)"
+
+    def frozen_parameters(self, config: BiLSTMConfig) -> int:
+        """See `Kind.frozen_parameters`."""
+        return config.num_frozen_words * config.word_dim
 
     def module(self, config: BiLSTMConfig) -> BiLSTMTagger:
         """See `WordTaggerKind.module`."""

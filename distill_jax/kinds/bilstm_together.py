@@ -5,37 +5,30 @@ architecture and schedule, and one compiled program.
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from flax import linen as nn
-from jax.sharding import Mesh
 
-from distill_jax.data.distillation import MAX_CHARS, word_batches
+from distill_jax.data.distillation import word_batches
 from distill_jax.distill.tags import TaggerDistillation, TagLoss
 from distill_jax.errors import UserError
-from distill_jax.inference import Prediction, evaluate, scalars
-from distill_jax.inference.batches import batches_by_length, padded_batch_size
-from distill_jax.inference.evaluation import check_labels
-from distill_jax.inference.words import (
-    WORD_BUCKETS,
-    best_sequences,
-    encode_batch,
-    log_probabilities_of,
-    without_words,
-)
+from distill_jax.inference import Prediction
 from distill_jax.integers import round_up
 from distill_jax.kinds.base import Lesson, Student
-from distill_jax.kinds.bilstm import BiLSTMStudent
+from distill_jax.kinds.bilstm import BiLSTMStudent, said_coverage
+from distill_jax.kinds.bilstm_evaluation import StudentEvaluation
+from distill_jax.kinds.word_vectors import NO_FROZEN_WORDS, FrozenWords
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger, with_word_embeddings
 from distill_jax.parallel.mesh import Placement, batch_sharding
 from distill_jax.tagging import LabelSet, Sentence
-from distill_jax.train.many import Member, fit_many, map_members, members_on_mesh, stack_padded
+from distill_jax.train.many import Member, fit_many, members_on_mesh, stack_padded
 from distill_jax.train.selection import Outcome
 from distill_jax.train.training import Training
-from distill_jax.vocab import WordVocabulary
+from distill_jax.vocab import WordTable, WordVocabulary
 
 WORD_ROWS, CHAR_ROWS = 1024, 32
 """Embeddings of the program have a multiple of so many rows: groups of students whose vocabularies
@@ -51,7 +44,8 @@ _EMBEDDINGS = {"word_embedding": "num_words", "char_embedding": "num_chars"}
 class TrainedStudent:
     """A student with its own vocabulary; parameters are host arrays of the configuration's shapes.
 
-    `varied` are λ and τ of its loss, by the names of their fields.
+    `varied` are λ and τ of its loss, by the names of their fields. The parameters of `outcome` are those that
+    were trained; students share their `frozen` words.
     """
 
     name: str
@@ -60,11 +54,17 @@ class TrainedStudent:
     config: BiLSTMConfig
     vocabulary: WordVocabulary
     outcome: Outcome
+    frozen: FrozenWords = NO_FROZEN_WORDS
 
     @property
     def parameters(self) -> int:
-        """How many numbers it consists of."""
+        """How many numbers of it were trained."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.outcome.params))
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Those of the model that predicts, its frozen words' vectors among them."""
+        return self.frozen.added(self.outcome.params)
 
 
 def as_bilstm(student: Student) -> BiLSTMStudent:
@@ -104,7 +104,14 @@ def train_together(
     if not dev:
         raise UserError("the dev split is empty; give the few-shot task dev sentences")
     labels, loss = _shared(list(lessons.values()))
-    vocabularies = {name: architecture.vocabulary(lesson) for name, lesson in lessons.items()}
+    own = {name: architecture.vocabulary(lesson) for name, lesson in lessons.items()}
+    resources = next(iter(lessons.values())).resources
+    table = architecture.vectors.table(list(own.values()), architecture.model.word_dim, resources)
+    frozen = architecture.vectors.frozen(table)
+    vocabularies = {name: each.with_frozen(frozen.rows) for name, each in own.items()}
+    if table is not None:
+        for name, each in vocabularies.items():
+            (say or _to_stderr)(f"{name}: {said_coverage(table, each, dev)}")
     program = architecture.model.replace(
         num_words=round_up(max(v.num_words for v in vocabularies.values()), WORD_ROWS),
         num_chars=round_up(max(v.num_chars for v in vocabularies.values()), CHAR_ROWS),
@@ -118,19 +125,20 @@ def train_together(
             lesson.training.seed,
             word_batches(
                 lesson.targets,
-                vocabularies[name],
+                own[name],
                 labels.num_tags,
                 batch_size=training.batch_size,
                 seed=lesson.training.seed,
             ),
             _varied(lesson.loss),
-            _start(architecture, module, lesson, vocabularies[name]),
+            _start(architecture, module, lesson, own[name], table),
         )
         for name, lesson in lessons.items()
     ]
     evaluation = StudentEvaluation(
-        module,
+        program,
         list(vocabularies.values()),
+        frozen,
         labels,
         dev,
         mesh,
@@ -148,11 +156,21 @@ def train_together(
     trained = []
     for (name, lesson), outcome in zip(lessons.items(), outcomes, strict=True):
         vocabulary = vocabularies[name]
-        config = program.replace(num_words=vocabulary.num_words, num_chars=vocabulary.num_chars)
-        own = dataclasses.replace(outcome, params=_own_rows(outcome.params, config))
+        config = program.replace(
+            num_words=vocabulary.num_words,
+            num_chars=vocabulary.num_chars,
+            num_frozen_words=vocabulary.num_frozen_words,
+        )
+        kept = dataclasses.replace(outcome, params=_own_rows(outcome.params, config))
         trained.append(
             TrainedStudent(
-                name, lesson.training.seed, _varied(lesson.loss), config, vocabulary, own
+                name,
+                lesson.training.seed,
+                _varied(lesson.loss),
+                config,
+                vocabulary,
+                kept,
+                frozen,
             )
         )
     return trained
@@ -164,78 +182,24 @@ def predict_together(
     sentences: Sequence[Sentence],
     placement: Placement = Placement(),
 ) -> list[list[Prediction]]:
-    """The predictions of students of the same architecture for the same sentences, student by student."""
+    """The predictions of students that were trained together for the same sentences, student by student."""
     mesh = placement.mesh()
     config = trained[0].config.replace(
         num_words=round_up(max(one.config.num_words for one in trained), WORD_ROWS),
         num_chars=round_up(max(one.config.num_chars for one in trained), CHAR_ROWS),
+        num_frozen_words=0,
     )
     stacked = stack_padded(
         [_with_rows(one.outcome.params, config) for one in trained],
         members_on_mesh(len(trained), mesh),
     )
-    evaluation = StudentEvaluation(
-        BiLSTMTagger(config), [one.vocabulary for one in trained], labels, sentences, mesh
-    )
+    vocabularies = [one.vocabulary for one in trained]
+    evaluation = StudentEvaluation(config, vocabularies, trained[0].frozen, labels, sentences, mesh)
     return evaluation.predict(jax.device_put(stacked, batch_sharding(mesh)))
 
 
-class StudentEvaluation:
-    """Tags the same sentences with all members of stacked parameters, in one program.
-
-    Vocabularies are the members' own, in their order; the model's embeddings hold the largest.
-    """
-
-    def __init__(
-        self,
-        module: BiLSTMTagger,
-        vocabularies: Sequence[WordVocabulary],
-        labels: LabelSet,
-        sentences: Sequence[Sentence],
-        mesh: Mesh,
-        *,
-        batch_size: int = 32,
-    ) -> None:
-        check_labels(labels, sentences, "the dev split")
-        self._labels = labels
-        self._sentences = sentences
-        self._members = len(vocabularies)
-        self._batches: list[tuple[np.ndarray, jax.Array, jax.Array]] = []
-        surplus = members_on_mesh(len(vocabularies), mesh) - len(vocabularies)
-        lengths = [len(sentence.words) for sentence in sentences]
-        for length, indices in batches_by_length(lengths, batch_size, WORD_BUCKETS):
-            words = [sentences[index].words for index in indices]
-            shape = (padded_batch_size(len(indices), batch_size), length, MAX_CHARS)
-            encoded = [encode_batch(vocabulary, words, shape) for vocabulary in vocabularies]
-            nothing = encode_batch(vocabularies[0], [], shape)
-            word_ids, char_ids = zip(*encoded, *[nothing] * surplus, strict=True)
-            placed = jax.device_put((np.stack(word_ids), np.stack(char_ids)), batch_sharding(mesh))
-            self._batches.append((indices, *placed))
-        self._log_probabilities = jax.jit(map_members(log_probabilities_of(module), mesh))
-
-    def predict(self, params: Any) -> list[list[Prediction]]:
-        """Each member's predictions for the sentences, as `WordPredictor` makes them of one."""
-        nothing = without_words(self._labels)
-        predictions = [[nothing] * len(self._sentences) for _ in range(self._members)]
-        for indices, word_ids, char_ids in self._batches:
-            scores_MxBxLxK = np.asarray(self._log_probabilities(params, word_ids, char_ids))
-            scores_MxBxLxK = scores_MxBxLxK[: self._members, : len(indices)]
-            lengths = [len(self._sentences[index].words) for index in indices]
-            # All members' sentences as one batch: a loop over the words of each would take longer.
-            flat = scores_MxBxLxK.reshape(-1, *scores_MxBxLxK.shape[2:])
-            best = iter(best_sequences(flat, lengths * self._members))
-            for of_member in predictions:
-                for index in indices:
-                    of_member[index] = next(best)
-        return predictions
-
-    def score(self, params: Any) -> list[dict[str, float]]:
-        """Each member's metrics; selection is by micro-F1."""
-        results = (
-            scalars(evaluate(self._labels, self._sentences, predictions))
-            for predictions in self.predict(params)
-        )
-        return [{"selection": result["f1"], **result} for result in results]
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _varied(loss: TagLoss) -> dict[str, float]:
@@ -266,11 +230,16 @@ def _shared(lessons: Sequence[Lesson]) -> tuple[LabelSet, TagLoss]:
 
 
 def _start(
-    architecture: BiLSTMStudent, module: BiLSTMTagger, lesson: Lesson, vocabulary: WordVocabulary
+    architecture: BiLSTMStudent,
+    module: BiLSTMTagger,
+    lesson: Lesson,
+    vocabulary: WordVocabulary,
+    table: WordTable | None,
 ) -> dict[str, Any] | None:
     """What the seed gives, with the student's word embeddings in the first rows; None without any."""
     seed = lesson.training.seed
-    make = architecture.vectors.start(vocabulary, module.config.word_dim, lesson.resources, seed)
+    dim = module.config.word_dim
+    make = architecture.vectors.start(vocabulary, dim, lesson.resources, seed, table)
     if make is None:
         return None
     embeddings_VxE = make()

@@ -45,6 +45,8 @@ class WordTaggerKind(Kind):
     config_type: ClassVar[type[JsonConfig]]
     embedding_path: ClassVar[tuple[str, ...]]
     """Where the token embedding is among the parameters."""
+    may_be_half: ClassVar[tuple[str, ...]] = ()
+    """The tensors that stay float16 if they are, in memory as in files."""
 
     @property
     def model_types(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -77,6 +79,17 @@ class WordTaggerKind(Kind):
                     f"{where}: the vocabulary has {size} {things}, the model only {rows} "
                     f"embedding rows for them; {remedy}"
                 )
+        frozen = getattr(config, "num_frozen_words", 0)
+        if vocabulary.num_frozen_words != frozen:
+            raise UserError(
+                f"{where}: the vocabulary has {vocabulary.num_frozen_words} frozen words, the model's "
+                f"frozen table {frozen}; {remedy}"
+            )
+        if frozen and vocabulary.num_words != config.num_words:
+            raise UserError(
+                f"{where}: the ids of frozen words begin at {vocabulary.num_words} in the vocabulary and at "
+                f"{config.num_words} in the model; {remedy}"
+            )
 
     def predictor(self, model: Model, options: PredictorOptions) -> Predictor:
         """See `Kind.predictor`."""
@@ -107,10 +120,14 @@ class WordTaggerKind(Kind):
             raise ValueError(
                 f"parameters of the model and those given differ: {', '.join(different)}"
             )
-        return [
-            TensorSource(name, shape, functools.partial(np.asarray, flat[name], np.float32))
-            for name, shape in shapes.items()
-        ]
+
+        def source(name: str, shape: tuple[int, ...]) -> TensorSource:
+            half = name in self.may_be_half and flat[name].dtype == np.float16
+            dtype = np.float16 if half else np.float32
+            load = functools.partial(np.asarray, flat[name], dtype)
+            return TensorSource(name, shape, load, "F16" if half else "F32")
+
+        return [source(name, shape) for name, shape in shapes.items()]
 
     def write_files(self, directory: Path, model: Model, sources: list[TensorSource]) -> None:
         """See `Kind.write_files`."""
@@ -140,7 +157,7 @@ class WordTaggerKind(Kind):
                 level = params
                 for parent in parents:
                     level = level.setdefault(parent, {})
-                level[last] = read_tensor(entries[name])
+                level[last] = read_tensor(entries[name], keep_half=name in self.may_be_half)
             return params
 
         return Checkpoint(

@@ -7,21 +7,32 @@ from distill_jax.tagging.labels import LabelSet
 
 
 def model_card(
-    *, labels: LabelSet, architecture: str, parameters: int, metadata: Mapping[str, Any]
+    *,
+    labels: LabelSet,
+    architecture: str,
+    parameters: int,
+    frozen_parameters: int,
+    metadata: Mapping[str, Any],
 ) -> str:
     """A short text in Markdown: what the model is, its labels, its scores and how to load it.
 
     Args:
         labels: of the model.
         architecture: in a few words.
-        parameters: how many.
+        parameters: how many, without
+        frozen_parameters: those that were never trained.
         metadata: `name`, `role`, `metrics` (names to numbers) and `training` (anything), where
             there are any.
     """
     name = str(metadata.get("name") or "sequence tagger")
     lines = [f"# {name}", ""]
     role = f"A {metadata['role']}: a" if metadata.get("role") else "A"
-    lines += [f"{role} sequence tagger of the kind {architecture}, {parameters:,} parameters.", ""]
+    count = f"{parameters:,} parameters"
+    if frozen_parameters:
+        count += (
+            f", and {frozen_parameters:,} frozen ones (vectors of words that were not in training)"
+        )
+    lines += [f"{role} sequence tagger of the kind {architecture}, {count}.", ""]
     lines += ["## Labels", "", "| label | text |", "|---|---|"]
     lines += [
         f"| {_cell(label)} | {_cell(text)} |"

@@ -1,7 +1,8 @@
 """Model directories: what leaves training and what `Tagger.load` reads.
 
-A directory holds `config.json`, `model.safetensors` (float32), the vocabulary's files,
-`tagger.json` (`distill_jax.model_dir.settings`) and a model card. No file in it can hold code. What
+A directory holds `config.json`, `model.safetensors` (float32; a BiLSTM's frozen word vectors may be
+float16), the vocabulary's files, `tagger.json` (`distill_jax.model_dir.settings`) and a model card. No file
+in it can hold code. What
 `config.json` says, and how tensors are named, is its kind's business (`distill_jax.kinds`): the
 directory of a T5 is also a Hugging Face checkpoint.
 """
@@ -36,7 +37,8 @@ def save_model(directory: str | os.PathLike[str], model: Model) -> None:
     Args:
         directory: made, or replaced if it is a model directory.
         model: its parameters may be arrays of any kind, fully addressable from this process,
-            with or without boxes of logical axis names; they are stored as float32.
+            with or without boxes of logical axis names; they are stored as float32, a BiLSTM's frozen
+            word vectors as float16 if they are.
 
     Raises:
         UserError: the vocabulary or the labels do not fit the model, or `directory` is something
@@ -69,6 +71,7 @@ def write_model(
         lowercase_words=getattr(vocabulary, "lowercase", False),
         metadata={key: value for key, value in model.metadata.items() if value is not None},
     )
+    frozen = kind.frozen_parameters(config)
     with atomic_directory(directory) as temporary:
         kind.write_files(temporary, model, sources)
         vocabulary.save(temporary)
@@ -76,7 +79,8 @@ def write_model(
         card = model_card(
             labels=model.labels,
             architecture=kind.describe(config),
-            parameters=sum(math.prod(source.shape) for source in sources),
+            parameters=sum(math.prod(source.shape) for source in sources) - frozen,
+            frozen_parameters=frozen,
             metadata=tagger.metadata,
         )
         (temporary / "README.md").write_text(card, "utf-8")

@@ -4,7 +4,10 @@ Word embeddings ⊕ the last states of a character BiLSTM → word BiLSTM → on
 tags. Decoding to legal tags is not the model's business (`distill_jax.tagging.legal`).
 
 Not stated in the paper and chosen here: dropout on the input and output of each word layer, and
-`word_dropout`, which trains the vector of unknown words by putting it in the place of known ones.
+`word_dropout`, which trains the vector of unknown words by putting it in the place of known ones; and a
+frozen table of words that were not in training, whose vectors are of the space that the trained ones
+started in. It is there at prediction alone: training meets no word of it, and trains the same model
+without (`num_frozen_words` 0), so that a step neither reads nor carries it.
 """
 
 import dataclasses
@@ -25,13 +28,17 @@ from distill_jax.models.lstm import BidirectionalLSTM
 PAD_ID = 0
 UNK_ID = 1
 
+FROZEN_EMBEDDING = "frozen_embedding"
+"""The name of the frozen table's module among the parameters."""
+
 
 @dataclasses.dataclass(frozen=True)
 class BiLSTMConfig(JsonConfig):
     """Describes a BiLSTM tagger; the defaults are the paper's student.
 
     `num_words` and `num_chars` count embedding rows, those of padding (0) and unknown (1) included;
-    `num_tags` counts the sBIO tags; 0 is what the data of a run will decide. `char_hidden` and
+    `num_tags` counts the sBIO tags; 0 is what the data of a run will decide. `num_frozen_words` counts
+    the rows of the frozen table, whose ids follow `num_words`. `char_hidden` and
     `hidden` are widths of one direction. `dropout` and `word_dropout` are probabilities. `dtype` is
     that of activations; parameters, the LSTM's states and the logits are float32 always.
     """
@@ -41,6 +48,7 @@ class BiLSTMConfig(JsonConfig):
     num_words: int = 0
     num_chars: int = 0
     num_tags: int = 0
+    num_frozen_words: int = 0
     word_dim: int = 100
     char_dim: int = 25
     char_hidden: int = 25
@@ -62,6 +70,10 @@ class BiLSTMConfig(JsonConfig):
                     f"BiLSTMConfig: {name} is {getattr(self, name)}; it must be at least 2, as ids 0"
                     " and 1 stand for padding and unknown"
                 )
+        if self.num_frozen_words < 0:
+            raise UserError(
+                f"BiLSTMConfig: num_frozen_words is {self.num_frozen_words}; it must be at least 0"
+            )
         if self.num_tags < 0:
             raise UserError(f"BiLSTMConfig: num_tags is {self.num_tags}; it must be at least 1")
         for name in ("dropout", "word_dropout"):
@@ -122,9 +134,18 @@ class BiLSTMTagger(nn.Module):
             )
             return jnp.swapaxes(steps_first, 0, 1)
 
+        trained_BxL = word_ids_BxL
+        if config.num_frozen_words:
+            is_frozen_BxL = word_ids_BxL >= config.num_words
+            trained_BxL = jnp.where(is_frozen_BxL, UNK_ID, word_ids_BxL)
         words_BxLxE = embedding(config.num_words, config.word_dim, dtype, "word_embedding")(
-            word_ids_BxL
+            trained_BxL
         )
+        if config.num_frozen_words:
+            frozen_BxLxE = FrozenEmbedding(
+                config.num_frozen_words, config.word_dim, name=FROZEN_EMBEDDING
+            )(jnp.maximum(word_ids_BxL - config.num_words, 0)).astype(dtype)
+            words_BxLxE = jnp.where(is_frozen_BxL[..., None], frozen_BxLxE, words_BxLxE)
         chars_BxLxCxE = embedding(config.num_chars, config.char_dim, dtype, "char_embedding")(
             char_ids_BxLxC
         )
@@ -174,6 +195,31 @@ def embedding(rows: int, features: int, dtype: Any, name: str) -> nn.Embed:
     )
 
 
+class FrozenEmbedding(nn.Module):
+    """Rows of a table that is not trained, in the table's own type, float32 or float16.
+
+    The rows are looked up before they are widened: `nn.Embed` would widen all of the table.
+    """
+
+    rows: int
+    features: int
+
+    @nn.compact
+    def __call__(self, ids: Int[Array, "..."]) -> Float[Array, "... features"]:
+        """Looks up."""
+        table_FxE = self.param(
+            "embedding",
+            nn.with_logical_partitioning(nn.initializers.zeros, ("vocab", "embed")),
+            (self.rows, self.features),
+        )
+        return jnp.take(table_FxE, ids, axis=0)
+
+
+def with_frozen_embedding(params: Mapping[str, Any], table_FxE: Any) -> dict[str, Any]:
+    """The parameters of a trained tagger with a frozen table: those of the model that predicts."""
+    return {**params, FROZEN_EMBEDDING: {"embedding": table_FxE}}
+
+
 def with_word_embeddings(
     params: Mapping[str, Any], embeddings_VxE: Float[Any, "words features"]
 ) -> dict[str, Any]:
@@ -181,7 +227,7 @@ def with_word_embeddings(
 
     Args:
         params: of `BiLSTMTagger`, with or without boxes that hold logical axis names.
-        embeddings_VxE: `[num_words, word_dim]`, as `distill_jax.vocab.load_glove` returns.
+        embeddings_VxE: `[num_words, word_dim]`, as `distill_jax.vocab.WordTable.embeddings` gives them.
 
     Raises:
         UserError: if the shape is not that of the model's word embeddings.

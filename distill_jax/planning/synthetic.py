@@ -27,7 +27,7 @@ from distill_jax.kinds.t5_teacher import TextPart
 from distill_jax.model_dir.directory import open_checkpoint
 from distill_jax.model_dir.settings import read_tagger_file
 from distill_jax.tagging import LabelSet, Sentence
-from distill_jax.vocab import DEFAULT_EXTRA_IDS, NUM_SPECIAL_IDS, Vocabulary
+from distill_jax.vocab import DEFAULT_EXTRA_IDS, NUM_SPECIAL_IDS, Vocabulary, WordTable
 
 TEACHER_STAND_IN = "(what teacher/T5Config describes)"
 """The path of a teacher within the step that Gin files describe."""
@@ -185,6 +185,10 @@ class SyntheticResources:
     def sentences(self, tasks: TaskNames) -> Iterable[Sentence]:
         """The synthetic ones."""
         return self.shapes.sentences
+
+    def word_vectors(self, path: str, dim: int, **options: Any) -> WordTable:
+        """None: a step does not depend on them."""
+        return WordTable({}, np.zeros((0, dim), np.float32), 0, "none")
 
 
 def _unread() -> Any:

@@ -27,6 +27,7 @@ _COUNTS = {
     "sentences": "in the data",
     "words": "in the data",
     "parameters": "in the model",
+    "frozen_parameters": "of word vectors that were not trained",
 }
 _NOTHING = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
 """The figures of a label that a model has no spans of."""

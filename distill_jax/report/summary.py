@@ -15,7 +15,7 @@ _SHARES = (
     *("f1", "precision", "recall", "f1_strict", "perfect", "illegal", "malformed"),
     *("ece", "brier", "nll", "unexplored", "gold_unexplored"),
 )
-_COUNTS = ("sentences", "words", "parameters")
+_COUNTS = ("sentences", "words", "parameters", "frozen_parameters")
 
 
 def print_evaluation(result: Mapping[str, Any], console: Console | None = None) -> None:

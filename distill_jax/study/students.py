@@ -100,7 +100,7 @@ def bilstm_rows(
     rate = None
     if measure_speed:
         last = tagged[-1].student
-        tagger = Tagger(Model(last.config, last.outcome.params, last.vocabulary, data.labels))
+        tagger = Tagger(Model(last.config, last.params, last.vocabulary, data.labels))
         _, rate = timed_predictions(tagger, data.test)
     return [
         row_of(
@@ -144,7 +144,7 @@ def save_bilstms(
         about = {"role": "student", "metrics": student.outcome.metrics, "training": training}
         model = Model(
             student.config,
-            student.outcome.params,
+            student.params,
             student.vocabulary,
             labels,
             metadata=about,

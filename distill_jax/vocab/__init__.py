@@ -13,7 +13,7 @@ from distill_jax.vocab.sentencepiece import (
     SentencePieceVocabulary,
     train_sentencepiece,
 )
-from distill_jax.vocab.vectors import load_glove
+from distill_jax.vocab.vectors import WordTable, coverage, read_word_vectors
 from distill_jax.vocab.wordpiece import WORDPIECE_FILE
 from distill_jax.vocab.words import (
     NUM_SPECIAL_IDS,
@@ -34,8 +34,10 @@ __all__ = [
     "HuggingFaceVocabulary",
     "SentencePieceVocabulary",
     "Vocabulary",
+    "WordTable",
     "WordVocabulary",
-    "load_glove",
+    "coverage",
     "load_vocabulary",
+    "read_word_vectors",
     "train_sentencepiece",
 ]

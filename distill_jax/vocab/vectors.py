@@ -1,106 +1,167 @@
-"""Word embeddings made elsewhere: text files in GloVe's format."""
+"""Word embeddings made elsewhere: what of a file's vectors a tagger starts from and looks words up in."""
 
+import dataclasses
 import math
 import os
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from distill_jax.errors import UserError
+from distill_jax.vocab.vector_files import VectorBlock, VectorFile
 from distill_jax.vocab.words import NUM_SPECIAL_IDS, PAD_ID, WordVocabulary
 
 
-def load_glove(
-    path: str | os.PathLike[str],
-    vocabulary: WordVocabulary,
-    dim: int,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Word embeddings from a text file in GloVe's format: a word and `dim` numbers on each line.
+@dataclasses.dataclass(frozen=True)
+class WordTable:
+    """Words and their vectors.
 
-    A word2vec header (two integers on the first line) is skipped. Words of the file may hold spaces,
-    as some of GloVe 840B's do. A word of the vocabulary that the file lacks takes the vector of its
-    lower-case form; if that is missing too, it is drawn from U(-√(3/dim), √(3/dim)), as is the
-    unknown word. If the file holds a word twice, the first vector counts. Padding is zero.
+    Attributes:
+        rows: word → row of `vectors`, in the order of the rows.
+        vectors: float32[len(rows), dim].
+        num_first: how many of the rows are of a file's first words, however many were asked for; those of
+            other words, which were wanted by name, follow.
+        content_hash: of the file.
+    """
+
+    rows: Mapping[str, int]
+    vectors: np.ndarray
+    num_first: int
+    content_hash: str
+
+    @property
+    def first(self) -> Mapping[str, int]:
+        """The first words, with their rows."""
+        if self.num_first == len(self.rows):
+            return self.rows
+        return dict(list(self.rows.items())[: self.num_first])
+
+    def embeddings(self, vocabulary: WordVocabulary, rng: np.random.Generator) -> np.ndarray:
+        """The rows that a vocabulary's own words start from, float32[vocabulary.num_words, dim].
+
+        A word of a cased vocabulary that the table lacks takes the vector of its lower-case form. What is
+        missing then too, and the unknown word, is drawn from U(-√(3/dim), √(3/dim)); the draw
+        does not depend on the table. Padding is zero.
+        """
+        dim = self.vectors.shape[1]
+        bound = math.sqrt(3 / dim)
+        embeddings = rng.uniform(-bound, bound, (vocabulary.num_words, dim)).astype(np.float32)
+        embeddings[PAD_ID] = 0
+        for word_id, word in enumerate(vocabulary.words, start=NUM_SPECIAL_IDS):
+            row = self.rows.get(word, self.rows.get(word.lower()))
+            if row is not None:
+                embeddings[word_id] = self.vectors[row]
+        return embeddings
+
+
+def read_word_vectors(
+    path: str | os.PathLike[str],
+    dim: int,
+    *,
+    lowercase: bool = True,
+    first: int | None = None,
+    wanted: Collection[str] = (),
+) -> WordTable:
+    """Reads a file of word vectors (`vector_files` has the formats), keeping no more of it than is asked for.
+
+    If a word is there twice, its first vector counts. In lower case a vector spelt so goes before one of
+    another spelling (`us` before `US`), wherever both stand; of several other spellings the first counts.
 
     Args:
-        path: the file, in UTF-8.
-        vocabulary: whose words get a row each.
-        dim: numbers a line.
-        rng: for the rows the file does not fill. The draw does not depend on the file.
-
-    Returns:
-        float32[vocabulary.num_words, dim].
+        path: the file.
+        dim: numbers a word.
+        lowercase: put the file's words in lower case.
+        first: keep so many of the file's words, from the first on; None: all.
+        wanted: words, as they are looked up, that are kept wherever they stand.
 
     Raises:
-        UserError: naming file and line, if a line is not a word and `dim` finite numbers.
+        UserError: naming file and line, if any of the file is malformed, wanted or not.
     """
-    if dim < 1:
-        raise UserError(f"the dimension of word embeddings is {dim}; it must be at least 1")
-    path = Path(path)
-    bound = math.sqrt(3 / dim)
-    embeddings = rng.uniform(-bound, bound, (vocabulary.num_words, dim)).astype(np.float32)
-    embeddings[PAD_ID] = 0
-    exact = {word: NUM_SPECIAL_IDS + i for i, word in enumerate(vocabulary.words)}
-    by_lower: dict[str, list[int]] = {}
-    for word, word_id in exact.items():
-        if word.lower() != word:
-            by_lower.setdefault(word.lower(), []).append(word_id)
-    filled: set[int] = set()
-    fallback: dict[int, np.ndarray] = {}
-    try:
-        # In binary, because only \n ends a line: words may hold other characters that end lines.
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                if number == 1 and dim != 1 and _is_word2vec_header(line):
+    file = VectorFile(path, dim)
+    keeper = _Keeper(dim, lowercase, wanted)
+    for block in file:
+        keeper.add(block, first)
+    return WordTable(keeper.rows, keeper.vectors(), keeper.num_first, file.content_hash)
+
+
+class _Keeper:
+    """Collects the vectors that are kept."""
+
+    def __init__(self, dim: int, lowercase: bool, wanted: Collection[str]) -> None:
+        self.rows: dict[str, int] = {}
+        self.num_first = 0
+        self._lowercase = lowercase
+        self._wanted = frozenset(wanted)
+        self._respelt: set[str] = set()  # words whose vector is that of another spelling
+        self._vectors = np.empty((1024, dim), np.float32)
+        self._read = 0
+
+    def add(self, block: VectorBlock, first: int | None) -> None:
+        """Takes what is to be kept of a block."""
+        chosen: list[int] = []
+        targets: list[int] = []
+        for place, (word, key) in enumerate(self._keys(block.words)):
+            row = self.rows.get(key)
+            if row is None:
+                among_first = first is None or self._read + place < first
+                if not among_first and key not in self._wanted:
                     continue
-                word, vector = _parse_glove_line(line, dim, f"{path}:{number}")
-                row = exact.get(word)
-                if row is not None and row not in filled:
-                    embeddings[row] = vector
-                    filled.add(row)
-                for row in by_lower.get(word, ()):
-                    fallback.setdefault(row, vector)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    for row, vector in fallback.items():
-        if row not in filled:
-            embeddings[row] = vector
-    return embeddings
+                row = self.rows[key] = len(self.rows)
+                self.num_first += among_first
+                if word != key:
+                    self._respelt.add(key)
+            elif word == key and key in self._respelt:
+                self._respelt.discard(key)
+            else:
+                continue
+            chosen.append(place)
+            targets.append(row)
+        self._read += len(block.words)
+        if len(self.rows) > len(self._vectors):
+            size = max(len(self.rows), len(self._vectors) * 3 // 2)
+            self._vectors.resize((size, self._vectors.shape[1]), refcheck=False)
+        # Of two vectors for one row the later is assigned last.
+        self._vectors[targets] = block.vectors[chosen]
+
+    def _keys(self, words: Iterable[str]) -> Iterator[tuple[str, str]]:
+        for word in words:
+            yield word, word.lower() if self._lowercase else word
+
+    def vectors(self) -> np.ndarray:
+        """Those kept, without copying them."""
+        self._vectors.resize((len(self.rows), self._vectors.shape[1]), refcheck=False)
+        return self._vectors
 
 
-def _parse_glove_line(content: bytes, dim: int, place: str) -> tuple[str, np.ndarray]:
-    try:
-        line = content.decode()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{place}: not UTF-8 ({error.reason}); convert it to UTF-8") from error
-    word, *fields = line.rstrip("\r\n ").rsplit(" ", dim)
-    # A number left over in front means that the file has more dimensions than asked for.
-    extra = word.rpartition(" ")[2] if " " in word else ""
-    if len(fields) != dim or (extra and _is_number(extra)):
-        num_fields = max(len(line.split()) - 1, 0)
-        raise UserError(
-            f"{place}: expected a word and {dim} numbers, found {num_fields} fields after the"
-            " word; correct the line, or set the dimension that the file has"
+class Coverage(NamedTuple):
+    """Of how many different words there are vectors.
+
+    `trained` words have rows of their own, `started` of them from the file; of a dev split's `dev` words so
+    many are trained, in the file alone, or in neither.
+    """
+
+    trained: int
+    started: int
+    dev: int
+    dev_trained: int
+    dev_frozen: int
+
+    def __str__(self) -> str:
+        unknown = self.dev - self.dev_trained - self.dev_frozen
+        return (
+            f"word vectors: {self.started:,} of {self.trained:,} trained words start from the file; of "
+            f"{self.dev:,} dev words {self.dev_trained:,} are trained, {self.dev_frozen:,} in the file "
+            f"alone, {unknown:,} unknown"
         )
-    try:
-        # Python's float is correctly rounded and, for a hundred short numbers, faster than NumPy.
-        vector = np.array([float(field) for field in fields], np.float32)
-    except ValueError as error:
-        raise UserError(f"{place}: {error}; correct or delete the line") from error
-    if not np.isfinite(vector).all():
-        raise UserError(f"{place}: holds a number that is not finite; correct or delete the line")
-    return word, vector
 
 
-def _is_word2vec_header(line: bytes) -> bool:
-    fields = line.split()
-    return len(fields) == 2 and all(field.isdigit() for field in fields)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def coverage(
+    table: WordTable, vocabulary: WordVocabulary, dev: Iterable[Sequence[str]]
+) -> Coverage:
+    """Counts, over the words of dev sentences as they are looked up."""
+    ids = {word: vocabulary.word_id(word) for words in dev for word in words}
+    distinct = {vocabulary.normalised(word): word_id for word, word_id in ids.items()}
+    frozen = sum(word_id >= vocabulary.num_words for word_id in distinct.values())
+    known = sum(word_id >= NUM_SPECIAL_IDS for word_id in distinct.values())
+    started = sum(word in table.rows or word.lower() in table.rows for word in vocabulary.words)
+    return Coverage(len(vocabulary.words), started, len(distinct), known - frozen, frozen)

@@ -4,13 +4,17 @@ Word id 0 and character id 0 are padding, id 1 is the unknown word or character;
 seen in training follow, the most frequent first. Words are looked up in lower case by default, since
 that is what uncased GloVe files hold; characters always keep their case, so capitalisation is not
 lost on the tagger.
+
+A vocabulary may also know words that were not in training, from a file of word vectors. Their vectors
+are rows of a second, frozen table, and their ids follow those of the words that are trained.
 """
 
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,6 +35,9 @@ class WordVocabulary:
         words: the known words, ids 2, 3, … in this order; without duplicates.
         characters: the known characters, ids 2, 3, … in this order; without duplicates.
         lowercase: whether a word is put in lower case before it is looked up.
+        frozen_rows: the words of the frozen table with their rows, 0, 1, … in this order. A word
+            that is among `words` too has its own id, and this row is not used: so students of different
+            training words share one table.
 
     Raises:
         UserError: on duplicates, on a word that is empty or not in lower case although `lowercase`
@@ -41,11 +48,17 @@ class WordVocabulary:
     unk_id = UNK_ID
 
     def __init__(
-        self, words: Sequence[str], characters: Sequence[str], *, lowercase: bool = True
+        self,
+        words: Sequence[str],
+        characters: Sequence[str],
+        *,
+        lowercase: bool = True,
+        frozen_rows: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.words = tuple(words)
         self.characters = tuple(characters)
         self.lowercase = lowercase
+        self.frozen_rows = frozen_rows
         self._word_ids = {word: NUM_SPECIAL_IDS + i for i, word in enumerate(self.words)}
         self._character_ids = {char: NUM_SPECIAL_IDS + i for i, char in enumerate(self.characters)}
         if len(self._word_ids) != len(self.words):
@@ -54,8 +67,8 @@ class WordVocabulary:
             raise UserError(
                 f"word vocabulary: character {_first_duplicate(self.characters)!r} is there twice"
             )
-        for word in self.words:
-            if not word or word != self._normalise(word):
+        for word in (*self.words, *self.frozen_rows):
+            if not word or word != self.normalised(word):
                 raise UserError(f"word vocabulary: {word!r} could never be looked up")
         for char in self.characters:
             if len(char) != 1:
@@ -99,10 +112,21 @@ class WordVocabulary:
         kept = [word for word in _by_count(word_counts) if word_counts[word] >= min_count]
         return cls(kept[:max_words], _by_count(character_counts), lowercase=lowercase)
 
+    def with_frozen(self, rows: Mapping[str, int]) -> "WordVocabulary":
+        """The same words and characters, with those of another frozen table."""
+        return WordVocabulary(
+            self.words, self.characters, lowercase=self.lowercase, frozen_rows=rows
+        )
+
     @property
     def num_words(self) -> int:
-        """The number of word ids in use, padding and unknown included: rows of an embedding."""
+        """The rows of the embedding that is trained: its words, padding and unknown."""
         return NUM_SPECIAL_IDS + len(self.words)
+
+    @property
+    def num_frozen_words(self) -> int:
+        """The rows of the frozen table."""
+        return len(self.frozen_rows)
 
     @property
     def num_chars(self) -> int:
@@ -110,8 +134,15 @@ class WordVocabulary:
         return NUM_SPECIAL_IDS + len(self.characters)
 
     def word_id(self, word: str) -> int:
-        """The id of a word; 1 if it is unknown or empty, never 0."""
-        return self._word_ids.get(self._normalise(word), UNK_ID)
+        """The id of a word; 1 if it is unknown or empty, never 0.
+
+        Row r of the frozen table has the id `num_words` + r.
+        """
+        word = self.normalised(word)
+        word_id = self._word_ids.get(word)
+        if word_id is None and (row := self.frozen_rows.get(word)) is not None:
+            return self.num_words + row
+        return UNK_ID if word_id is None else word_id
 
     def encode(self, words: Sequence[str], max_chars: int = 20) -> tuple[np.ndarray, np.ndarray]:
         """Word and character ids of one sentence.
@@ -160,21 +191,30 @@ class WordVocabulary:
         path = Path(directory) / WORD_VOCABULARY_FILE
         content = read_json_object(path, "save the model again")
         if not (
-            set(content) == {"lowercase", "words", "characters"}
+            set(content) - {"frozen_words"} == {"lowercase", "words", "characters"}
             and isinstance(content["lowercase"], bool)
-            and _is_list_of_strings(content["words"])
-            and _is_list_of_strings(content["characters"])
+            and all(_is_list_of_strings(content[name]) for name in set(content) - {"lowercase"})
         ):
             raise UserError(
-                f"{path}: expected an object with `lowercase` (true or false), `words` and"
-                " `characters` (lists of strings); save the model again"
+                f"{path}: expected an object with `lowercase` (true or false), `words`,"
+                " `characters` and maybe `frozen_words` (lists of strings); save the model again"
             )
+        frozen = content.get("frozen_words", [])
+        rows = {word: row for row, word in enumerate(frozen)}
+        if len(rows) != len(frozen):
+            raise UserError(f"{path}: frozen word {_first_duplicate(frozen)!r} is there twice")
         try:
-            return cls(content["words"], content["characters"], lowercase=content["lowercase"])
+            return cls(
+                content["words"],
+                content["characters"],
+                lowercase=content["lowercase"],
+                frozen_rows=rows,
+            )
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
 
-    def _normalise(self, word: str) -> str:
+    def normalised(self, word: str) -> str:
+        """The word as it is looked up."""
         return word.lower() if self.lowercase else word
 
     def _to_json(self) -> dict[str, Any]:
@@ -182,6 +222,8 @@ class WordVocabulary:
             "lowercase": self.lowercase,
             "words": list(self.words),
             "characters": list(self.characters),
+            # Not where there are none: vocabularies of before keep their hash.
+            **({"frozen_words": list(self.frozen_rows)} if self.frozen_rows else {}),
         }
 
     def __eq__(self, other: object) -> bool:

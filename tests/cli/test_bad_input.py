@@ -877,6 +877,19 @@ def train_with_missing_vectors(world: World) -> CommandAndNamed:
 
 
 @case
+def train_with_ragged_vectors(world: World) -> CommandAndNamed:
+    path = world.write("ragged.txt", "a 1 2\nb 1\n")
+    return train_on(world, f"--gin.EMBEDDING_FILE={path!r}", "--gin.BiLSTMConfig.word_dim=2"), (
+        "ragged.txt:2: expected a word and 2 numbers, found 1",
+    )
+
+
+@case
+def train_with_words_of_no_vectors(world: World) -> CommandAndNamed:
+    return train_on(world, "--gin.EMBEDDING_WORDS=-1"), ("EMBEDDING_WORDS is -1",)
+
+
+@case
 def train_a_batch_that_does_not_divide(world: World) -> CommandAndNamed:
     return train_on(world, "--gin.BATCH_SIZE=3"), ("BATCH_SIZE 3", "multiple of 8")
 

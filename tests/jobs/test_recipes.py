@@ -111,9 +111,15 @@ def facts(model: Model) -> dict[str, Any]:
     return dict(model.metadata["training"])
 
 
-def test_gold_alone(work: Path) -> None:
-    found = facts(train(work, "distil_gold", "gold", TINY))
+def test_gold_alone(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "vectors.txt").write_text("elsewhere 1 2 3 4 5 6 7 8\nto 1 2 3 4 5 6 7 8\n")
+    model = train(
+        work, "distil_gold", "gold", {**TINY, "EMBEDDING_FILE": str(work / "vectors.txt")}
+    )
+    found = facts(model)
     assert found["recipe"] == "gold" and found["silver_sentences"] == 0
+    assert list(model.vocabulary.frozen_rows) == ["elsewhere", "to"]
+    assert "\nword vectors: 1 of " in "\n" + capsys.readouterr().err
 
 
 def test_pseudo_labels_weighted_by_confidence(work: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import optax
 import pytest
@@ -28,7 +29,7 @@ from distill_jax.tagging import LabelSet, Sentence
 from distill_jax.train.loop import fit
 from distill_jax.train.optimizers import AdamW, Constant
 from distill_jax.train.training import Schedule, Training
-from distill_jax.vocab import load_glove
+from distill_jax.vocab import read_word_vectors
 from tests.tiny import LABELS
 
 SENTENCE = Sentence(("to", "berlin", "in", "may"), ("O", "B-city", "O", "B-date_time"))
@@ -93,7 +94,9 @@ def test_they_start_from_word_vectors(tmp_path: Path) -> None:
     )
     for one in trained:
         table = one.outcome.params["word_embedding"]["embedding"]
-        want = load_glove(glove, one.vocabulary, 2, np.random.default_rng(one.seed))
+        want = read_word_vectors(glove, 2).embeddings(
+            one.vocabulary, np.random.default_rng(one.seed)
+        )
         np.testing.assert_array_equal(table, want)
         assert table[one.vocabulary.word_id("may")].tolist() == [3, 4]
     one, other = (each.outcome.params["output"]["kernel"] for each in trained)
@@ -101,8 +104,15 @@ def test_they_start_from_word_vectors(tmp_path: Path) -> None:
 
 
 def test_each_becomes_what_it_would_have_become_alone(tmp_path: Path) -> None:
-    student = BiLSTMStudent(MODEL)
-    trained = train_together(student, lessons(), DEV, training(), silent)
+    # Of the dev sentences' words `rome` is in the file alone, and `from` is trained by one of the two.
+    (tmp_path / "glove.txt").write_text("to 1 2\nrome 3 -1\nfrom -2 4\n")
+    student = BiLSTMStudent(MODEL, WordVectors(file=str(tmp_path / "glove.txt")))
+    said: list[str] = []
+    trained = train_together(student, lessons(), DEV, training(), said.append)
+    assert (
+        "gold: word vectors: 1 of 4 trained words start" in said[0]
+        and "2 in the file alone" in said[0]
+    )
     assert [(one.name, one.seed) for one in trained] == [("gold", 0), ("more", 1)]
     assert [one.varied["kl_weight"] for one in trained] == [0.0, 1.0]
     predictions = predict_together(trained, LABELS, DEV, Placement(first_devices=1))
@@ -112,17 +122,17 @@ def test_each_becomes_what_it_would_have_become_alone(tmp_path: Path) -> None:
         alone = fit(
             learner.objective,
             learner.batches,
-            dev_evaluation(learner.predictor, DEV),
+            learner.evaluation(dev_evaluation(learner.predictor, DEV)),
             dataclasses.replace(own.training, model_dir=str(tmp_path / one.name)),
+            initial_params=learner.initial_params,
         )
-        assert one.config == learner.config
+        assert one.config == learner.config and one.config.num_frozen_words == 3
+        assert one.parameters == sum(leaf.size for leaf in jax.tree.leaves(alone.params))
         assert one.outcome.best_step == alone.best_step
-        # Rows of the embeddings are drawn for the program's number of words, so the others are compared.
+        # The characters' rows are drawn for the program's number of them, so the others are compared.
         words = [sentence.words for sentence in DEV]
         predictor = WordPredictor(BiLSTMTagger(one.config), one.vocabulary, LABELS)
-        for first, second in zip(
-            predictor.predict(one.outcome.params, words), together, strict=True
-        ):
+        for first, second in zip(predictor.predict(one.params, words), together, strict=True):
             np.testing.assert_array_equal(first.tag_ids, second.tag_ids)
             assert first.log_likelihoods is not None and second.log_likelihoods is not None
             np.testing.assert_allclose(first.log_likelihoods, second.log_likelihoods, atol=1e-5)

@@ -53,7 +53,9 @@ def test_sources(teacher: Path, tmp_path: Path) -> None:
     assert WordVectors().start(WORDS, 4, resources, 0) is None
     glove = tmp_path / "glove.txt"
     glove.write_text("berlin 1 2\n")
-    start = WordVectors(file=str(glove)).start(WORDS, 2, resources, 0)
+    assert WordVectors().table([WORDS], 4, resources) is None
+    vectors = WordVectors(file=str(glove))
+    start = vectors.start(WORDS, 2, resources, 0, vectors.table([WORDS], 2, resources))
     assert start is not None and start()[WORDS.word_id("berlin")].tolist() == [1, 2]
     start = WordVectors(teacher=str(teacher)).start(WORDS, 2, resources, 0)
     reduced = reduced_teacher_embedding(open_checkpoint(teacher), WORDS, 2)

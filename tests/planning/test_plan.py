@@ -71,6 +71,7 @@ class Folder:
         write_encoder(path / "bert")
         write_wordpieces(path / "bert", WORDS)
         save_model(path / "teacher", Model(config, params, self.vocabulary, LABELS))
+        (path / "glove.txt").write_text(f"{WORDS[0]} 1 2 3 4\nelsewhere 1 2 3 4\n")
         zeros = np.zeros((LENGTH, LABELS.num_tags), np.float32)
         write_store(
             path / "labels",
@@ -126,12 +127,13 @@ def text_of(traced: Any) -> str:
 
 SPLITS = {"TRAIN_SPLIT": "train", "EVAL_SPLIT": "valid"}
 STORE, START, IN_STEP = "TEACHER_LABELS", "INITIAL_CHECKPOINT_PATH", "TEACHER"
+VECTORS = "EMBEDDING_FILE"
 RECIPES: dict[str, tuple[set[str], dict[str, Any]]] = {
     "bert_gold": ({START}, {**SPLITS, "DTYPE": "bfloat16", "ENCODER_LAYERS": (0, 2)}),
     "bert_distil": ({STORE, START}, {**SPLITS, "DROPOUT": 0.2, "MESH_MODEL": 2}),
     "distil": ({STORE}, SPLITS),
     "distil_gold": (set(), {**SPLITS, "MESH_FSDP": 2}),
-    "distil_pseudo": ({STORE}, SPLITS),
+    "distil_pseudo": ({STORE, VECTORS}, SPLITS),
     "distil_weighted": ({STORE}, {**SPLITS, "ACCUMULATE": 2, "BATCH_SIZE": 16}),
     "distil_teachers": ({STORE}, SPLITS),
     "distil_svd": ({STORE, "TEACHER_EMBEDDING"}, SPLITS),
@@ -160,6 +162,7 @@ PATHS = {
     IN_STEP: "teacher",
     "VOCABULARY": "start",
     "TEACHER_EMBEDDING": "start",
+    VECTORS: "glove.txt",
 }
 
 
@@ -201,6 +204,7 @@ def test_the_planned_step_is_the_first_that_runs(
 
     # Checkpoints and the teacher say what they are by their configuration; the data are not there.
     known = {name: path for name, path in given.items() if name in (START, IN_STEP)}
+    known |= {VECTORS: "gone"} if VECTORS in given else {}  # a step does not depend on them
     bindings = folder.bindings({**common, **known, **folder.shapes})
     plan = plan_run(*run_to_plan(files, bindings), jax.devices()[:8])
     assert text_of(plan.step.trace(*plan.arguments)) == str(traced.value)

@@ -67,6 +67,8 @@ class Reference(str):
 
 def study(directory: Path, **changes: Any) -> int:
     values: Mapping[str, Any] = SETTINGS | {"STUDY_DIR": str(directory), **changes}
+    if "DATA_DIR" in changes:
+        values = {**values, "EMBEDDING_FILE": f"{changes['DATA_DIR']}/vectors.txt"}
     options = [f"--gin.{name}={value!r}" for name, value in values.items()]
     return main(["study", "--gin_file=gin/runs/demo/study.gin", *options])
 
@@ -82,6 +84,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for split, size in (("train", 24), ("valid", 4), ("test", 4)):
         sentences = [s for s in demo_data.generate(split, 8 * size) if 5 <= len(s.words) <= 8]
         write_conll(folder / TASK / f"{split}.conll", sentences[:size])
+    numbers = " 1 2 3 4 5 6 7 8\n"
+    (folder / "vectors.txt").write_text(f"elsewhere{numbers}play{numbers}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
         yield str(folder)
@@ -111,7 +115,7 @@ def test_every_model_has_a_line(finished: Path) -> None:
     assert int(few[1]["parameters"]) < int(few[3]["parameters"]) < int(few[5]["parameters"])
     cell = finished / "cells" / f"{TASK}_gold8_dev4_seed0"
     tagger = Tagger.load(cell / "students" / "bilstm-silver6-kl1")
-    assert tagger.parameters == int(few[4]["parameters"])
+    assert tagger.parameters == int(few[4]["parameters"]) and tagger.frozen_parameters == 2 * 8
     assert len(tagger.predict(["play wow by jon theodore"])[0].tags) == 5
     assert not list(cell.glob("*/checkpoints"))
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from flax.core import meta
 
-from distill_jax.errors import UserError
 from distill_jax.files import read_json_object, write_json
 from distill_jax.interop.hf.bert_config import bert_config_from_hf, hf_bert_fields, tag_names
 from distill_jax.interop.hf.bert_layout import (
@@ -25,6 +24,7 @@ from distill_jax.interop.hf.bert_layout import (
     why_unused,
 )
 from distill_jax.interop.hf.files import CONFIG, flatten
+from distill_jax.interop.hf.foreign import check_is_checkpoint, check_not_quantised
 from distill_jax.interop.hf.layout import Parameter
 from distill_jax.interop.hf.weights import WEIGHTS, find_entries
 from distill_jax.models.bert_config import BertConfig
@@ -55,10 +55,10 @@ class BertCheckpoint:
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         directory = Path(directory)
-        if not directory.is_dir():
-            raise UserError(f"{directory}: no such directory; give that of a BERT checkpoint")
+        check_is_checkpoint(directory, CONFIG)
         where = str(directory / CONFIG)
         fields = read_json_object(directory / CONFIG, absent="give a complete directory")
+        check_not_quantised(fields, where)
         self.config = bert_config_from_hf(fields, where)
         self.tags = tag_names(fields, where)
         self.unused: dict[str, str] = {}
