@@ -65,7 +65,7 @@ def test_long_sentences_are_tagged_in_windows(model: Path) -> None:
     assert len(tokens) <= CONFIG.max_tokens < len(SubwordFormat(vocabulary).encode(SENTENCE)[0])
     alone = BertTagger(CONFIG).apply({"params": bert_params(CONFIG)}, tokens[None], first[None])
     np.testing.assert_allclose(
-        found.posteriors[0], jax.nn.softmax(alone[0, 0]), rtol=1e-3, atol=1e-5
+        found.log_likelihoods[0], jax.nn.log_softmax(alone[0, 0]), rtol=1e-3, atol=1e-5
     )
     assert len(short.tags) == 2
 
