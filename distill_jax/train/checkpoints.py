@@ -1,9 +1,7 @@
 """Orbax checkpoints of a run: the latest state for going on, the best parameters for keeping."""
 
-import contextlib
-import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,19 +11,12 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from distill_jax.errors import UserError
-from distill_jax.files import disk_fault, sha256_json
+from distill_jax.files import sha256_json
 from distill_jax.parallel import processes
+from distill_jax.train.saving import saving
 from distill_jax.train.state import TrainState
 
 _CHECKSUM, _FACTS_HASH = "checksum", "facts_sha256"
-
-
-def _raised_anyway(record: logging.LogRecord) -> bool:
-    """Whether to log a record: not Orbax's errors, some ten tracebacks for a full disk, all of one cause."""
-    return not ("orbax" in record.pathname and record.levelno >= logging.ERROR)
-
-
-logging.getLogger("absl").addFilter(_raised_anyway)
 
 
 class RunCheckpoints:
@@ -41,7 +32,7 @@ class RunCheckpoints:
     """
 
     def __init__(self, directory: Path, *, keep: int = 2) -> None:
-        directory = directory.absolute()
+        self._directory = directory = directory.absolute()
         self._latest = _manager(directory / "latest", "state", keep)
         self._best = _manager(directory / "best", "params", None)
         self._damaged = directory / "damaged"
@@ -56,7 +47,7 @@ class RunCheckpoints:
         step = int(state.step)
         if step in self._latest.all_steps():
             return
-        with self._saving():
+        with saving(self._directory):
             # Or a crash could leave a checkpoint that counts on parameters which are not there.
             self._best.wait_until_finished()
             _save(self._latest, step, "state", state, run)
@@ -65,7 +56,7 @@ class RunCheckpoints:
     def save_best(self, step: int, params: Any, run: dict[str, Any]) -> None:
         """Starts saving parameters better than all before them, with JSON facts."""
         self.prune()
-        with self._saving():
+        with saving(self._directory):
             _save(self._best, step, "params", params, run)
 
     def latest_step(self) -> int | None:
@@ -131,13 +122,13 @@ class RunCheckpoints:
 
     def wait(self) -> None:
         """Waits until everything begun is on disk. Raises `UserError` if the disk cannot take it."""
-        with self._saving():
+        with saving(self._directory):
             self._best.wait_until_finished()
             self._latest.wait_until_finished()
 
     def close(self) -> None:
         """Waits, and releases the threads. Raises `UserError` as `wait` does."""
-        with self._saving():
+        with saving(self._directory):
             try:
                 self._best.close()
             finally:
@@ -162,23 +153,6 @@ class RunCheckpoints:
             # A save that failed too must not hide what stopped the run.
             if error is None:
                 raise
-
-    @contextlib.contextmanager
-    def _saving(self) -> Iterator[None]:
-        """Says in one line that the disk is full, whatever Orbax and TensorStore make of it.
-
-        What is written in the background fails when it is next waited for.
-        """
-        try:
-            yield
-        except Exception as error:
-            fault = disk_fault(error)
-            if fault is None:
-                raise
-            raise UserError(
-                f"{self._latest.directory.parent}: a checkpoint cannot be written ({fault}); make room, or "
-                "check the disk, and run the same command again: it goes on from the newest that is whole"
-            ) from error
 
     def _path(self, step: int) -> str:
         return f"{self._latest.directory}/{step}"
