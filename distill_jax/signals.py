@@ -1,15 +1,16 @@
 """SIGINT and SIGTERM end a command so that it tidies up after itself.
 
 Python runs a signal's handler between any two of its instructions, and what the handler raises there is
-lost if they belong to a callback of C code or to a finaliser ("Exception ignored in …"): the job would
-run on. So the handler notes the signal as well, and long work asks `check_stopped` at places where
-it may end: between two batches, or two steps. While a run trains, SIGTERM is its own
-(`train.preemption`).
+lost if they belong to a callback of C code or to a finaliser ("Exception ignored in …", such as JAX's at
+each garbage collection): the job would run on. So the handler notes the signal as well, and long work
+asks `check_stopped` at places where it may end: between two batches, or two steps. While a run trains,
+SIGTERM is its own (`train.preemption`).
 """
 
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -51,9 +52,18 @@ def stoppable() -> Iterator[None]:
     }
     for number in before:
         signal.signal(number, _handle)
+    hook = sys.unraisablehook
+
+    def without_ours(event: "sys.UnraisableHookArgs") -> None:
+        # What was lost is raised again by `check_stopped`; Python would print a traceback of it.
+        if _received is None or not issubclass(event.exc_type, KeyboardInterrupt | Terminated):
+            hook(event)
+
+    sys.unraisablehook = without_ours
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
         _received = None
