@@ -1,5 +1,9 @@
-"""`distill-jax label` killed again and again ends with the bytes of a job that ran through."""
+"""`distill-jax label` killed again and again ends with the bytes of a job that ran through.
 
+`DISTILL_JAX_KILLS` is the number of kills.
+"""
+
+import os
 import random
 import signal
 import subprocess
@@ -18,7 +22,7 @@ from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.tagging import LabelSet
 from distill_jax.vocab import WordVocabulary
 
-KILLS = 8
+KILLS = int(os.environ.get("DISTILL_JAX_KILLS", "8"))
 SHARDS = 300
 
 
