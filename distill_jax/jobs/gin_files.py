@@ -183,7 +183,7 @@ def _bind(
         config.job = bound
         return
     if name not in classes:
-        raise wrong(f"{name}.{statement.arg_name}: No configurable is named {name!r}", line)
+        raise wrong(f"{name}.{statement.arg_name}: {_unknown(name)}", line)
     fields = classes.fields(name)
     if statement.arg_name not in fields:
         raise wrong(
@@ -199,7 +199,13 @@ def _check_references(value: Any, classes: Classes, wrong: Any, line: int) -> No
         if isinstance(each, Reference) and each.name not in classes:
             if each.name == "StudyRun":
                 raise wrong("this is a study; run it with distill-jax study", line)
-            raise wrong(f"@{each.name}: No configurable is named {each.name!r}", line)
+            raise wrong(f"@{each.name}: {_unknown(each.name)}", line)
+
+
+def _unknown(name: str) -> str:
+    return (
+        f"No configurable is named {name!r}, of this package or a dataclass of an imported module"
+    )
 
 
 def _leaves(value: Any) -> Iterator[Any]:
