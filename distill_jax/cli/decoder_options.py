@@ -14,7 +14,7 @@ _OF = {"beam": ("sentscore",), "normaliser": ("sentscore", "pruned"), "epsilon":
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """`--model`, `--batch_size`, `--dtype`, `--model_parallel` and the options of the decoder."""
+    """`--model`, `--kind_modules`, how it is computed, and the options of the decoder."""
     parser.add_argument("--model", required=required, metavar="DIR", help="a model directory")
     parser.add_argument(
         "--batch_size", type=positive, default=32, metavar="N", help="default: %(default)s"
@@ -30,6 +30,13 @@ def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True)
         default=1,
         metavar="N",
         help="split a T5 that is too large for one device over N of this machine's; default: 1",
+    )
+    parser.add_argument(
+        "--kind_modules",
+        nargs="+",
+        default=[],
+        metavar="MODULE",
+        help="Python modules that register kinds of taggers, for a model that is none of this package's",
     )
     group = parser.add_argument_group("decoder", "how a T5 finds tags; word taggers have none")
     group.add_argument(
@@ -87,9 +94,11 @@ def load_tagger(options: argparse.Namespace, *, posteriors_for: str | None = Non
 
     Raises:
         UserError: a value out of range, an option that the decoder does not have, posteriors asked
-            of a decoder that computes none, a decoder asked of a word tagger, no model.
+            of a decoder that computes none, a decoder asked of a word tagger, no model, no such
+            module of `--kind_modules`.
     """
     from distill_jax.kinds.word_tagger import NO_DECODER
+    from distill_jax.modules import import_own
     from distill_jax.sentscore import DecoderSettings
     from distill_jax.tagger import Tagger
 
@@ -111,6 +120,8 @@ def load_tagger(options: argparse.Namespace, *, posteriors_for: str | None = Non
             f"{posteriors_for} needs posteriors and --decoder {settings.name} computes none; use "
             "sentscore or pruned"
         )
+    for module in options.kind_modules:
+        import_own(module)
     how = {
         "batch_size": options.batch_size,
         "dtype": options.dtype,

@@ -7,10 +7,8 @@ prepared from has changed, or the code that defines tasks has (where SeqIO is no
 code is passed over: that machine only trains).
 """
 
-import importlib
 import importlib.util
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from distill_jax.data.locations import set_data_dir
 from distill_jax.data.prepared import MANIFEST, PreparedDataset
 from distill_jax.errors import UserError
 from distill_jax.files import read_json_object, sha256_file, sha256_json, write_json
+from distill_jax.modules import find_modules_here, import_own
 
 TASK_MODULES = ("distill_jax.tasks",)
 _PARTS_SUFFIX = ".parts.json"
@@ -64,29 +63,14 @@ def prepare(
 
 
 def load_task_modules(modules: Sequence[str]) -> None:
-    """Imports the modules that register tasks. Raises `UserError` if there is no such module."""
-    _find_modules_here()
+    """Imports the modules that register tasks. Raises `UserError` as `import_own` does."""
     for module in modules:
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-                raise
-            raise UserError(
-                f"task module {module!r} cannot be imported ({error}); "
-                "check its name and that its folder is on PYTHONPATH"
-            ) from None
-
-
-def _find_modules_here() -> None:
-    """A user's `my_tasks.py` lies in the current folder, where a console script does not look."""
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+        import_own(module, "task module")
 
 
 def definitions_hash(modules: Sequence[str] = TASK_MODULES) -> str:
     """SHA-256 (hex) over the source of the task modules and of `distill_jax.data`."""
-    _find_modules_here()
+    find_modules_here()
     files: dict[str, str] = {}
     for module in (*modules, "distill_jax.data"):
         try:

@@ -5,7 +5,6 @@ A file binds macros (`BATCH_SIZE = 16`) and fields of dataclasses (`BiLSTMConfig
 """
 
 import dataclasses
-import importlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from gin.config_parser import (
 import distill_jax
 from distill_jax.errors import UserError
 from distill_jax.jobs.classes import Classes
+from distill_jax.modules import import_own
 
 REQUIRED = "gin.REQUIRED"
 RUN, JOB = "run", "job"
@@ -149,15 +149,16 @@ def _read(
                     raise wrong(f"include {statement.filename!r}: there is no such file", line)
                 _read_file(config, included, statement.filename, classes)
             elif isinstance(statement, ImportStatement):
-                classes.add_module(importlib.import_module(statement.module))
+                try:
+                    classes.add_module(import_own(statement.module))
+                except UserError as error:
+                    raise UserError(f"gin: {place}: line {line}: {error}") from error
             elif isinstance(statement, BindingStatement):
                 where = f"{place}: line {line}" if by_line else place
                 _check_references(statement.value, classes, wrong, line)
                 _bind(config, statement, Bound(statement.value, where), classes, wrong)
     except UserError:
         raise
-    except ImportError as error:
-        raise wrong(str(error)) from error
     # Gin's parser raises SyntaxError, and ValueError or Python's own tokenizer errors beside it.
     except Exception as error:
         line = getattr(error, "lineno", None)
@@ -182,7 +183,7 @@ def _bind(
         config.job = bound
         return
     if name not in classes:
-        raise wrong(f"{name}.{statement.arg_name}: No configurable is named {name!r}", line)
+        raise wrong(f"{name}.{statement.arg_name}: {_unknown(name)}", line)
     fields = classes.fields(name)
     if statement.arg_name not in fields:
         raise wrong(
@@ -198,7 +199,13 @@ def _check_references(value: Any, classes: Classes, wrong: Any, line: int) -> No
         if isinstance(each, Reference) and each.name not in classes:
             if each.name == "StudyRun":
                 raise wrong("this is a study; run it with distill-jax study", line)
-            raise wrong(f"@{each.name}: No configurable is named {each.name!r}", line)
+            raise wrong(f"@{each.name}: {_unknown(each.name)}", line)
+
+
+def _unknown(name: str) -> str:
+    return (
+        f"No configurable is named {name!r}, of this package or a dataclass of an imported module"
+    )
 
 
 def _leaves(value: Any) -> Iterator[Any]:

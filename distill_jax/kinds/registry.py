@@ -37,7 +37,10 @@ def kind_of(config: Any) -> Kind:
     for kind in all_kinds():
         if isinstance(config, kind.config_type):
             return kind
-    raise TypeError(f"no kind of tagger has a {type(config).__name__}")
+    raise TypeError(
+        f"no kind of tagger has a {type(config).__name__}; its module ends in register(…) of the Kind "
+        "that has it as config_type"
+    )
 
 
 def kind_of_type(model_type: Any, where: str) -> Kind:
@@ -53,5 +56,5 @@ def kind_of_type(model_type: Any, where: str) -> Kind:
     known = sorted(name for kind in all_kinds() for name in kind.model_types)
     raise UserError(
         f"{where}: model_type is {model_type!r}, not one of {', '.join(known)}; use a checkpoint of "
-        "one of these"
+        "one of these, or import the module that registers its kind (--kind_modules)"
     )

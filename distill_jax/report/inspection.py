@@ -12,7 +12,7 @@ from distill_jax.data.readers.report import LEFT_OUT
 
 ROWS: tuple[tuple[str, Callable[[SourceInspection], str]], ...] = (
     ("format", lambda source: source.format or "–"),
-    ("scheme", lambda source: source.scheme or "no tags"),
+    ("scheme", lambda source: scheme_of(source)),
     ("sentences", lambda source: f"{source.sentences:,}"),
     ("  without words", lambda source: _some(source.empty)),
     ("  without tags", lambda source: _some(source.sentences - source.tagged)),
@@ -27,6 +27,11 @@ FIT_ROWS: tuple[tuple[str, Callable[[SourceInspection], str]], ...] = (
     ("words over the limit", lambda source: _some(source.fit.too_long if source.fit else 0)),
     ("words it cannot spell", lambda source: _unspelt(source)),
 )
+
+
+def scheme_of(source: SourceInspection) -> str:
+    """The scheme of its tags; a task of code has tags that were read from no file, and no scheme."""
+    return source.scheme or ("–" if source.tagged else "no tags")
 
 
 def print_inspection(inspection: Inspection, console: Console | None = None) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 
 from distill_jax.data.inspection import Inspection
 from distill_jax.data.readers.report import LEFT_OUT
-from distill_jax.report.inspection import FIT_ROWS, ROWS, short_names
+from distill_jax.report.inspection import FIT_ROWS, ROWS, scheme_of, short_names
 from distill_jax.report.page import Section, Tile, page
 from distill_jax.report.table import Column, Table
 
@@ -49,7 +49,7 @@ def _counts(inspection: Inspection, names: list[str]) -> Table:
 
 def _layouts(inspection: Inspection) -> Table:
     rows = [
-        [source.name, source.format or "", source.layout, source.scheme or "no tags"]
+        [source.name, source.format or "", source.layout, scheme_of(source)]
         for source in inspection.sources
     ]
     columns = [

@@ -149,6 +149,8 @@ def test_sources_that_are_no_files() -> None:
     assert (result["format"], result["scheme"], result["empty_sentences"]) == (None, None, 1)
     console = Console(record=True)
     print_inspection(inspection, console)
-    assert "[x]" in console.export_text()  # no markup of rich's
+    text = console.export_text()
+    assert "[x]" in text  # no markup of rich's
+    assert "no tags" not in text  # there are, though of no scheme that a file was read in
     with pytest.raises(UserError, match="nothing to inspect"):
         inspect_sources([])

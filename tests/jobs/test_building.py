@@ -89,7 +89,11 @@ def test_the_command_line_wins_over_files_and_files_over_those_they_include(tmp_
             "run.gin: line 1: Part.sise: Part has no parameter 'sise'; it has size, other",
         ),
         ("Pert.size = 3", [], "No configurable is named 'Pert'"),
-        ("Whole.part = @Pert()", [], "line 1: @Pert: No configurable is named 'Pert'"),
+        (
+            "Whole.part = @Pert()",
+            [],
+            "line 1: @Pert: No configurable is named 'Pert', of this package or a dataclass of",
+        ),
         ("Part.size = %NOPE", [], "run.gin: line 1: the macro %NOPE is used but defined nowhere"),
         (
             "SIZE = %gin.REQUIRED",

@@ -112,7 +112,7 @@ def test_an_unknown_type_is_said_with_file_and_remedy(model_type: Any) -> None:
     )
     known = {name for kind in all_kinds() for name in kind.model_types}
     assert known == set(message.partition("not one of ")[2].partition(";")[0].split(", "))
-    assert message.endswith("; use a checkpoint of one of these") and "\n" not in message
+    assert message.endswith("registers its kind (--kind_modules)") and "\n" not in message
 
 
 def test_a_type_like_a_kinds_own_has_its_own_remedy() -> None:

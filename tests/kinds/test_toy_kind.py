@@ -91,6 +91,24 @@ def test_it_predicts_evaluates_and_labels(work: Path, model: Path, tmp_path: Pat
     assert main(["predict", *options, "-", "--decoder", "greedy"]) == 2
 
 
+def test_a_command_that_reads_no_gin_file_is_told_of_it(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As in a process of its own, which knows nothing of the one that trained.
+    monkeypatch.delitem(registry._KINDS, "toy")
+    monkeypatch.delitem(sys.modules, "tests.kinds.toy_kind")
+    text = tmp_path / "in.txt"
+    text.write_text("play wow by jon theodore\n")
+    command = ["predict", "--model", str(model), "--input", str(text), "--output", "-"]
+    assert main(command) == 2
+    assert "model_type is 'toy', not one of" in (error := capsys.readouterr().err)
+    assert "--kind_modules" in error
+    assert main([*command, "--kind_modules", "tests.kinds.no_such_kind"]) == 2
+    assert "'tests.kinds.no_such_kind' cannot be imported" in capsys.readouterr().err
+    assert main([*command, "--kind_modules", "tests.kinds.toy_kind"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["tags"]) == 5
+
+
 def test_it_learns_by_a_loss_of_its_own_file(work: Path) -> None:
     values = {**SHORT, **data(work), "MODEL_DIR": str(work / "loss"), "TOY_SHARE": 0.9}
     splits = {"TRAIN_SPLIT": "train", "EVAL_SPLIT": "valid", "MIXTURE_OR_TASK_NAME": TASK}
