@@ -31,7 +31,8 @@ from dataclasses import replace
 from typing import Any
 
 from distill_jax.data.readers import detection
-from distill_jax.data.readers.columns import DOCUMENT_STARTS, read_columns, read_conll2012
+from distill_jax.data.readers.brackets import read_conll2012
+from distill_jax.data.readers.columns import DOCUMENT_STARTS, read_columns
 from distill_jax.data.readers.json_text import read_json_document, read_json_lines
 from distill_jax.data.readers.options import (
     FORMATS,
