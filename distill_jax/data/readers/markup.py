@@ -43,6 +43,7 @@ class _Markup(NamedTuple):
 
 
 _LABEL = r"[A-Za-z_][\w-]*"
+_NESTED = r"\d+,\d+ ([A-Z]\w*#\S+|[A-Z]{2,}[^\s|]*)"
 _MARKUP = (
     _Markup(re.compile(r"\d+\|t\|"), _PUBTATOR, 0),
     _Markup(re.compile(r"T\d+\t\S+ \d+ \d+(;\d+ \d+)*\t"), _STAND_OFF, 0),
@@ -73,7 +74,7 @@ _MARKUP = (
         0.25,
     ),
     _Markup(
-        re.compile(r"\d+,\d+ \S+(\|\d+,\d+ \S+)*$"),
+        re.compile(rf"{_NESTED}(\|{_NESTED})*$"),
         "lines of words with the places of nested entities below them; write a word, a tab and its tag "
         "on each line",
         0.2,
