@@ -73,11 +73,10 @@ class Layout:
             parts.append(f"tag in column {self._of(self.tag)}")
         if self.is_tagged_in_misc:
             parts.append("tags in MISC if it has NER=, NE= or name=")
-        if self.prefix:
-            parts.append(f"{self.prefix!r} before each word")
         if self.index is not None:
             parts.append(f"index in column {self.index + 1}")
-        return f"{', '.join(parts)} of {self.width}"
+        removed = f" ({self.prefix!r} before each word removed)" if self.prefix else ""
+        return f"{', '.join(parts)} of {self.width}{removed}"
 
     def _of(self, column: int) -> str:
         name = f" ({self.names[column]})" if self.names else ""
