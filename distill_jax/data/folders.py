@@ -1,9 +1,10 @@
 """A folder with a file for each split: under which names, and how its files are read.
 
 The training split is `train`, the validation split `valid`, `dev`, `validation` or `val`, the test split
-`test`, with one of `SUFFIXES` (CoNLL-2003's own `train.txt` among them), or a table of the library
-`datasets`. `reading.json` beside them says what the files do not say by themselves: `{"columns": "2,3",
-"scheme": "bilou", "format": "conll", "label_names": ["O", "B-city", "I-city"]}`, each if need be.
+`test`, with one of `SUFFIXES` (CoNLL-2003's own `train.txt` among them), a table of the library
+`datasets`, or a folder of that name with `seq.in` and `seq.out`. `reading.json` beside them says what
+the files do not say by themselves: `{"columns": "2,3", "scheme": "bilou", "format": "conll",
+"label_names": ["O", "B-city", "I-city"]}`, each if need be.
 """
 
 import itertools
@@ -19,6 +20,7 @@ from distill_jax.data.readers import (
     split_path,
     splits_of,
 )
+from distill_jax.data.readers.pairs import tags_beside
 from distill_jax.errors import UserError
 from distill_jax.tagging.sentence import Sentence
 
@@ -43,6 +45,7 @@ READING_FILE = "reading.json"
 def split_candidates(folder: Path, split: str) -> list[Path]:
     """The files (or saved tables) of a folder that may be this split."""
     paths = [folder / f"{stem}{suffix}" for stem in _STEMS[split] for suffix in SUFFIXES]
+    paths += [folder / stem / "seq.in" for stem in _STEMS[split]]  # ATIS, SNIPS
     files = [path for path in paths if path.is_file()]
     table = split_path(folder, split)
     return files or ([] if table is None else [table])
@@ -52,9 +55,9 @@ def split_file(folder: Path, split: str) -> Path | None:
     """The file of a split, None if there is none. Raises `UserError` if there are several."""
     paths = split_candidates(folder, split)
     if len(paths) > 1:
+        names = " and ".join(str(path.relative_to(folder)) for path in paths)
         raise UserError(
-            f"{folder}: holds {' and '.join(path.name for path in paths)}, either of which may be the "
-            f"{split} split; keep one there"
+            f"{folder}: holds {names}, either of which may be the {split} split; keep one there"
         )
     return paths[0] if paths else None
 
@@ -62,7 +65,10 @@ def split_file(folder: Path, split: str) -> Path | None:
 def looked_for(*splits: str) -> str:
     """Which names these splits may have, for messages."""
     stems = ", ".join(stem for split in splits for stem in _STEMS[split])
-    return f"looked for {stems} with {', '.join(SUFFIXES)}, and for tables of `datasets`"
+    return (
+        f"looked for {stems} with {', '.join(SUFFIXES)}, for folders with seq.in, and for tables of "
+        "`datasets`"
+    )
 
 
 def read_split(path: Path) -> Iterator[Sentence]:
@@ -76,15 +82,20 @@ def read_located_split(path: Path, options: ReadOptions | None = None) -> Iterat
     Raises `UserError` as the readers do, and for a `reading.json` that is malformed.
     """
     if options is None or options == ReadOptions():
-        options = _reading(path.parent)
+        options = _reading(_task_folder(path))
     try:
         yield from read_located(path, options=options)
     except UserError as error:
         if "--" not in str(error):
             raise
         raise UserError(
-            f'{error} (of a task: in {path.parent / READING_FILE}, such as {{"columns": "2,3"}})'
+            f'{error} (of a task: in {_task_folder(path) / READING_FILE}, such as {{"columns": "2,3"}})'
         ) from None
+
+
+def _task_folder(path: Path) -> Path:
+    """The folder that has this split."""
+    return path.parent.parent if path.name == "seq.in" else path.parent
 
 
 def _reading(folder: Path) -> ReadOptions:
@@ -117,9 +128,10 @@ def _reading(folder: Path) -> ReadOptions:
 
 
 def files_of_split(path: Path) -> list[Path]:
-    """The files of a split: of a table there may be several."""
+    """The files of a split: of a table there may be several, and tags may be in one of their own."""
     if path.is_file():
-        return [path]
+        tags = tags_beside(path)
+        return [path] if tags is None else [path, tags]
     parts = splits_of(path) or {"": splits_of(path.parent).get(path.name, [])}
     inside = itertools.chain.from_iterable(parts.values())
     return [

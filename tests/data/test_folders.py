@@ -33,6 +33,22 @@ def test_names_that_corpora_have(tmp_path: Path, name: str, split: str) -> None:
     assert not any(split_candidates(tmp_path, other) for other in others)
 
 
+def test_words_and_tags_in_two_files(tmp_path: Path) -> None:
+    for name in ("train", "dev"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "seq.in").write_text("to bonn\n")
+        (tmp_path / name / "seq.out").write_text("city O\n")
+        (tmp_path / name / "label").write_text("go\n")
+    words = tmp_path / "dev" / "seq.in"
+    assert split_file(tmp_path, "valid") == words and split_file(tmp_path, "test") is None
+    assert files_of_split(words) == [words, words.with_name("seq.out")]
+    (tmp_path / "reading.json").write_text('{"scheme": "sbio"}')
+    assert list(read_split(words)) == [Sentence(("to", "bonn"), ("B-city", "O"))]
+    (tmp_path / "dev.tsv").write_text(ROWS)
+    with pytest.raises(UserError, match=r"holds dev.tsv and dev.seq.in, either .* the valid split"):
+        split_file(tmp_path, "valid")
+
+
 def test_two_files_for_a_split_are_refused(tmp_path: Path) -> None:
     for name in ("dev.txt", "valid.conll"):
         (tmp_path / name).write_text(ROWS)

@@ -12,10 +12,12 @@ or lost is counted in a `ReadReport`.
 |---|---|
 | `source` | bytes to lines |
 | `detection` | which format |
-| `layouts`, `columns` | CoNLL and its relatives: which columns, and the sentences |
+| `markup` | annotation that is not read, and is no plain text |
+| `layouts`, `headers`, `wordlike`, `columns` | CoNLL and its relatives: which columns, and the sentences |
+| `brackets`, `misc` | entities in brackets; the column MISC |
 | `json_text`, `records`, `exports`, `character_spans` | JSON: records, fields, tools' exports, spans |
 | `tables` | Parquet and Arrow, through `datasets` |
-| `text` | plain text, `text<TAB>tags` |
+| `text`, `pairs` | plain text, `text<TAB>tags`; `seq.in` with `seq.out` |
 | `tags` | a file's tags as IOB2, and its scheme |
 | `options`, `report` | what the user says of a file, and what is learnt of it |
 """
@@ -28,10 +30,12 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from distill_jax.data.readers import detection
-from distill_jax.data.readers.columns import DOCUMENT_STARTS, read_columns, read_conll2012
+from distill_jax.data.readers.brackets import read_conll2012
+from distill_jax.data.readers.columns import DOCUMENT_STARTS, read_columns
 from distill_jax.data.readers.json_text import read_json_document, read_json_lines
 from distill_jax.data.readers.options import (
     FORMATS,
@@ -39,6 +43,7 @@ from distill_jax.data.readers.options import (
     load_label_names,
     parse_columns,
 )
+from distill_jax.data.readers.pairs import paired_lines, tags_beside
 from distill_jax.data.readers.report import LOSS, ReadReport, Remark
 from distill_jax.data.readers.source import (
     BLANK,
@@ -132,13 +137,14 @@ def read_located(
         report.format = "datasets"
         located = read_table(path, source)
     else:
+        tags = tags_beside(path) if options.format in (None, "tsv") else None
         try:
             file = open(path, "rb")  # noqa: SIM115 (closed by the generator that reads it)
         except OSError as error:
             raise UserError(
                 f"{path}: cannot be read ({error.strerror}); give an existing file or '-'"
             ) from None
-        located = _read_and_close(file, source)
+        located = _read_and_close(file, source, tags)
     return _counted(located, source, is_reported)
 
 
@@ -174,7 +180,12 @@ def _warn_once(message: str) -> None:
     _logger.warning("%s; see distill-jax inspect", message)
 
 
-def _read_and_close(file: Any, source: Source) -> Iterator[Located]:
+def _read_and_close(file: Any, source: Source, tags: Path | None) -> Iterator[Located]:
+    if tags is not None:
+        source.report.format = "tsv"
+        with file, tags.open("rb") as of_tags:
+            yield from read_tsv(paired_lines(file, of_tags, source), source)
+        return
     with file:
         yield from _read(file, source)
 

@@ -2,7 +2,9 @@
 
 A span that begins or ends within a word is widened to the whole word and counted (`cut_words`); where
 two then share a word, the longer is kept and the other counted (`spans_in_one_word`). Spans that
-overlap as they were given are refused: tags cannot express both.
+overlap as they were given are refused: tags cannot express both. Ends are exclusive, unless the text
+that a span quotes shows that its last character is counted in; and where every span of a file ends a
+character short of its word, the file is refused.
 """
 
 import itertools
@@ -15,6 +17,8 @@ from distill_jax.data.readers.source import Source
 from distill_jax.tagging.spans import Span, iob2_from_spans
 
 _WORD = re.compile(r"\S+")
+_WORD_CHARACTERS = re.compile(r"\w+")
+_FEWEST_SHORT = 2
 
 
 class CharacterSpan(NamedTuple):
@@ -67,11 +71,53 @@ def tags_of_spans(
     return tuple(iob2_from_spans(_apart(of_words, source, line), len(offsets)))
 
 
+class EndsOfSpans:
+    """Whether the ends of a file's spans look as if they counted the last character in."""
+
+    def __init__(self) -> None:
+        self._short = 0
+        self._first: tuple[int, str, str] | None = None  # line, what the span says, the whole word
+        self._is_exclusive = False
+
+    def add(self, text: str, spans: Sequence[CharacterSpan], line: int) -> None:
+        """Takes the spans of one text as they were given; a quote says by itself where a span ends."""
+        if self._is_exclusive:
+            return
+        for span in spans:
+            end = span.end
+            word = _WORD_CHARACTERS.match(text, end)
+            is_short = word is not None and word.end() == end + 1
+            if not is_short or span.quote is not None or not _ends_before(text[end - 1]):
+                self._is_exclusive = True
+                return
+            self._short += 1
+            self._first = self._first or (line, text[span.start : end], text[span.start : end + 1])
+
+    def finish(self, source: Source) -> None:
+        """Raises `UserError` if every span of the file, of two at least, ends one character short."""
+        if self._is_exclusive or self._short < _FEWEST_SHORT or self._first is None:
+            return
+        line, said, whole = self._first
+        source.fail(
+            line,
+            f"all {self._short} spans end one character before a word does ({said!r} of {whole!r}): the "
+            "last character seems to be counted in; ends are exclusive: add 1 to each",
+        )
+
+
+def _ends_before(character: str) -> bool:
+    """Whether a span with this as its last character may lack the one after it."""
+    return character.isalnum() or character.isspace()
+
+
 def _placed(text: str, span: CharacterSpan, source: Source, line: int) -> CharacterSpan:
     """The span in code points, without blanks at its ends and without its quote."""
     start, end, label, quote = span
     if quote is not None and text[start:end].strip() != quote.strip():
         units = _from_utf16(text, start), _from_utf16(text, end)
+        if start >= 0 and text[start : end + 1] == quote:
+            source.report.note("inclusive_ends", line)
+            return CharacterSpan(start, end + 1, label)
         if None in units or text[units[0] : units[1]].strip() != quote.strip():
             source.fail(
                 line,
@@ -84,7 +130,7 @@ def _placed(text: str, span: CharacterSpan, source: Source, line: int) -> Charac
         source.fail(
             line,
             f"span {start} to {end} ({label}) does not fit a text of {len(text)} characters; it "
-            "needs 0 <= start < end <= length",
+            "needs 0 <= start < end <= length, the end exclusive",
         )
     inside = text[start:end]
     if not inside.strip():

@@ -4,13 +4,15 @@ Columns are parted by tabs if the first row has one, else by blanks. A no-break 
 columns. `# …` before a sentence's first word is a comment unless it reads as a word `#` with a tag.
 """
 
-import itertools
 import re
 from collections.abc import Iterator, Sequence
 
-from distill_jax.data.readers.layouts import EMPTY_NODE, INDEX, RANGE, Layout, Row, find_layout
+from distill_jax.data.readers.brackets import are_bracketed, tags_from_brackets
+from distill_jax.data.readers.layouts import Layout, Row, find_layout
+from distill_jax.data.readers.misc import ENTITY_KEYS, entity_tag, has_no_space_after
 from distill_jax.data.readers.source import BLANK, Line, Located, Source, is_blank
 from distill_jax.data.readers.tags import is_tag_shaped
+from distill_jax.data.readers.wordlike import EMPTY_NODE, INDEX, RANGE
 from distill_jax.tagging.sentence import Sentence
 
 DOCUMENT_STARTS = ("-DOCSTART-", "###MEDLINE:")
@@ -19,8 +21,9 @@ _BLANKS = re.compile(r"[ \t]+")
 # Every blank but the no-break spaces U+00A0, U+2007 and U+202F.
 _ODD_BLANKS = re.compile(r"[ \t\v\f\u1680\u2000-\u2006\u2008-\u200a\u205f\u3000]+")
 _COLUMNS_COMMENT = re.compile(r"#\s*global\.columns\s*=\s*(.+)")
-_COMMENT = re.compile(r"#(?:[ \t]|$|[\w.]+\s*=)")
-_MISC_TAG = re.compile(r"(?:^|\|)(?:NER|Ner|ner|name)=([^|]*)")
+_COMMENT = re.compile(r"#(?:[ \t]|$|[\w.]+\s*=)|##+[ \t]\S")
+_SETTING = re.compile(r"#\s*[\w.:]+\s*=.*")
+_ENDS_SENTENCE = re.compile(r"(?:^|\|)(?:EndOfSentence|PySBDSegment)(?:$|\|)")
 
 
 def read_columns(
@@ -105,6 +108,9 @@ class _ColumnsReader:
             self._source.report.note("comments", number)
             return None
         if len(columns) != layout.width:
+            if self._has_tabs and len(columns) == 1 and _SETTING.fullmatch(columns[0]):
+                self._source.report.note("comments", number)  # HIPE has them within sentences
+                return None
             columns = self._of_right_width(columns, line, number, layout)
         if number == layout.first_line and layout.has_header:
             self._source.report.note("header", number)
@@ -116,18 +122,43 @@ class _ColumnsReader:
         ):
             ended = self.sentence()
             self._sentence_name = columns[layout.sentence]
+        if layout.misc is not None and has_no_space_after(columns[layout.misc]):
+            self._source.report.note("space_after", number)
         if layout.index is not None and not self._is_word(columns[layout.index], number):
             return ended
         word = columns[layout.word]
-        if not word:
-            self._source.fail(number, "the word is empty; remove the line or write one")
-        self._words.append(word)
+        if not word and self._is_blank_token(line, columns, layout):
+            self._source.report.note("blank_rows", number)
+            return ended
+        self._words.append(self._without_prefix(word, number, layout))
         self._lines.append(number)
         if layout.tag is not None:
             self._tags.append(columns[layout.tag])
-        elif layout.misc is not None:
+        elif layout.misc is not None and layout.is_tagged_in_misc:
             self._read_misc(columns[layout.misc], number)
+        if layout.misc is not None and _ENDS_SENTENCE.search(columns[layout.misc]):
+            return self.sentence() if ended is None else ended
         return ended
+
+    def _is_blank_token(self, line: str, columns: list[str], layout: Layout) -> bool:
+        """Whether an empty word is a blank between words, as where each character has a row (KLUE)."""
+        is_alone = all(columns[: layout.word]) and all(columns[layout.word + 1 :])
+        return self._has_tabs and is_alone and line.split("\t")[layout.word] != ""
+
+    def _without_prefix(self, word: str, number: int, layout: Layout) -> str:
+        """The word without the language that the file has before each (WikiAnn: `en:word`)."""
+        if layout.prefix:
+            if not word.startswith(layout.prefix):
+                self._source.fail(
+                    number,
+                    f"the word {word!r} does not begin with {layout.prefix!r}, as those before it do; "
+                    "give every word its language or none, or say --columns WORD,TAG to keep it",
+                )
+            self._source.report.note("language_prefixes", number)
+            word = word.removeprefix(layout.prefix)
+        if not word:
+            self._source.fail(number, "the word is empty; remove the line or write one")
+        return word
 
     def sentence(self) -> Located | None:
         """The sentence that ends here, if one began."""
@@ -142,7 +173,10 @@ class _ColumnsReader:
                     "no tag in MISC, but other words of the sentence have one; give every word one, "
                     "or say --columns 2 for words without tags",
                 )
-            tags = self._source.tags.read(words, self._tags, self._lines)
+            read = self._tags
+            if are_bracketed(read):
+                read = tags_from_brackets(read, self._lines, self._source)
+            tags = self._source.tags.read(words, read, self._lines)
         located = Located(self._lines[0], Sentence(words, tags))
         self._words.clear()
         self._tags.clear()
@@ -156,7 +190,7 @@ class _ColumnsReader:
             return False
         if layout.index is not None or len(columns) != layout.width or layout.tag is None:
             return True
-        if self._has_tabs and columns[0] == "#":
+        if self._has_tabs and not columns[0].strip("#"):
             return False
         tag = columns[layout.tag]
         return not (is_tag_shaped(tag) or self._source.tags.knows(tag))
@@ -203,13 +237,19 @@ class _ColumnsReader:
         return True
 
     def _read_misc(self, misc: str, number: int) -> None:
-        if "SpaceAfter=No" in misc.split("|"):
-            self._source.report.note("space_after", number)
-        tag = _MISC_TAG.search(misc)
-        if tag is None:
-            self._untagged_line = self._untagged_line or number
-        else:
-            self._tags.append(tag[1])
+        tag, other = entity_tag(misc)
+        if tag is not None:
+            self._tags.append(tag)
+            return
+        self._untagged_line = self._untagged_line or number
+        if other is not None and is_tag_shaped(other.partition("=")[2]):
+            self._source.fail(
+                number,
+                f"{other!r} in MISC looks like a tag, and tags are read from {', '.join(ENTITY_KEYS)}; "
+                "rename it, or say --columns 2 for words without tags",
+            )
+        if other is not None:
+            self._source.report.note("unread_misc", number)
 
 
 def _is_apart(line: str) -> bool:
@@ -220,51 +260,3 @@ def _is_apart(line: str) -> bool:
 def looks_like_comment(line: str) -> bool:
     """Whether a line begins with `# ` or `#name =`; it may still be a row whose word is `#`."""
     return _COMMENT.match(line.strip(BLANK)) is not None
-
-
-# ---- OntoNotes ---------------------------------------------------------------------------------
-
-_WORD, _ENTITY, _FEWEST = 3, 10, 12
-_BRACKETS = re.compile(r"(?:\(([^()*\s]+))?\*?(\))?")
-
-
-def read_conll2012(lines: Iterator[Line], source: Source) -> Iterator[Located]:
-    """The sentences of OntoNotes' files (CoNLL-2012): word in column 4, entities in brackets in 11."""
-    source.report.layout = "word in column 4, named entities in column 11, in brackets"
-    words: list[str] = []
-    tags: list[str] = []
-    first = 0
-    inside: str | None = None
-    for number, line in itertools.chain(lines, [(0, "")]):
-        text = line.strip(BLANK)
-        if is_blank(text) or text.startswith("#"):
-            if text.startswith("#"):
-                source.report.note("document_marks", number)
-            if inside is not None:
-                source.fail(first, f"the entity {inside!r} of this sentence is not closed; add ')'")
-            if words:
-                read = source.tags.read(words, tags, first)
-                yield Located(first, Sentence(tuple(words), read))
-                words, tags = [], []
-            continue
-        columns = _BLANKS.split(text)
-        if len(columns) < _FEWEST:
-            source.fail(
-                number,
-                f"{len(columns)} columns, and CoNLL-2012 has at least {_FEWEST}; correct the line or "
-                "name another --format",
-            )
-        first = first if words else number
-        cell = columns[_ENTITY]
-        brackets = _BRACKETS.fullmatch(cell)
-        opened, closed = (brackets[1], brackets[2]) if brackets else (None, None)
-        if brackets is None or (opened and inside) or (closed and not (opened or inside)):
-            source.fail(
-                number,
-                f"entity {cell!r}: expected '*', '(LABEL*', '*)' or '(LABEL)', not nested"
-                "; correct the column",
-            )
-        label = opened or inside
-        words.append(columns[_WORD])
-        tags.append(f"B-{opened}" if opened else f"I-{inside}" if inside else "O")
-        inside = None if closed else label

@@ -10,7 +10,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from distill_jax.data.readers.brackets import are_bracketed, is_starred
 from distill_jax.data.readers.columns import DOCUMENT_STARTS, looks_like_comment, split_columns
+from distill_jax.data.readers.markup import UNREAD, refuse_joined, refuse_markup
 from distill_jax.data.readers.records import TEXT_FIELDS, WORD_FIELDS
 from distill_jax.data.readers.source import BLANK, Line, is_blank
 from distill_jax.data.readers.tags import is_tag_shaped
@@ -23,19 +25,6 @@ _COLUMN_NAMES = (
 COLUMN_SUFFIXES = frozenset(f".{name}" for name in _COLUMN_NAMES.split("|"))
 JSON_LINES_SUFFIXES = (".jsonl", ".ndjson", ".jsonlines")
 TABLE_SUFFIXES = (".parquet", ".arrow", ".feather")
-_UNREAD = {
-    ".csv": "write its columns with tabs and a blank line after each sentence, as .tsv",
-    ".xml": "export JSON lines or CoNLL columns",
-    ".html": "export JSON lines or CoNLL columns",
-    ".ann": "brat's stand-off annotation; export JSON lines or CoNLL columns",
-    ".spacy": "spaCy's binary format; write each Doc.to_json() as a line of JSON",
-    ".pkl": "a pickle can run any program; export JSON lines",
-    ".pickle": "a pickle can run any program; export JSON lines",
-    ".gz": "unpack it first",
-    ".zip": "unpack it first",
-    ".tfrecord": "register a TFDS data set instead",
-}
-
 MOST_LINES = 256
 MOST_LINES_OF_A_STREAM = 64
 """Detection looks no further; at a stream it waits for no more than it needs."""
@@ -44,7 +33,6 @@ _FEWEST_ROWS = 4
 """Of more rows, all of one width, a third with `O` or such are enough to call them columns."""
 
 _CONLL2012_START = "#begin document"
-_JOINED = re.compile(r"\S+[/|](O|[BIESLUMW][-_]\S+)")
 _CAPITALS = re.compile(r"O|[A-Z][A-Z0-9_.-]*")
 
 
@@ -55,8 +43,8 @@ def detect(path: str | os.PathLike[str], peeked: Sequence[Line], *, is_stream: b
     """
     lines = [(number, line) for number, line in peeked if not is_blank(line)]
     suffix = Path(path).suffix.lower()
-    if suffix in _UNREAD:
-        raise UserError(f"{path}: {suffix} files are not read: {_UNREAD[suffix]}")
+    if suffix in UNREAD:
+        raise UserError(f"{path}: {suffix} files are not read: {UNREAD[suffix]}")
     if suffix in COLUMN_SUFFIXES:
         return _columns_family(lines)
     if suffix in (".json", *JSON_LINES_SUFFIXES):
@@ -71,6 +59,7 @@ def detect(path: str | os.PathLike[str], peeked: Sequence[Line], *, is_stream: b
         rows = rows or [line for _, line in lines]  # nothing but words `#`, perhaps
         block = _first_sentence(peeked) or rows
         settled = _settled_by_rows(block, rows, is_ended=is_blank(peeked[-1][1]))
+    refuse_markup(path, lines, is_prose=settled is None and not is_stream)
     if settled is None and suffix == ".tsv":
         return "conll"
     if settled == "unclear":
@@ -81,7 +70,8 @@ def detect(path: str | os.PathLike[str], peeked: Sequence[Line], *, is_stream: b
     if settled is not None:
         return settled if settled != "conll" else _columns_family(lines)
     if suffix == ".txt" or is_stream:
-        _refuse_tagged_text(path, lines)
+        refuse_joined(path, lines)
+        _refuse_odd_blanks(path, lines)
         return "text"
     raise UserError(
         f"{path}:{lines[0][0]}: neither columns with tags nor JSON was recognised; for plain text, a "
@@ -89,22 +79,12 @@ def detect(path: str | os.PathLike[str], peeked: Sequence[Line], *, is_stream: b
     )
 
 
-def _refuse_tagged_text(path: str | os.PathLike[str], lines: Sequence[Line]) -> None:
-    """Refuses lines whose words carry tags in ways that are not read: they are no plain text."""
-    name = os.fspath(path)
-    split = [line.split() for _, line in lines]
-    joined = sum(_JOINED.fullmatch(word) is not None for words in split for word in words)
-    if 2 * joined >= sum(map(len, split)):
-        raise UserError(
-            f"{name}:{lines[0][0]}: words and tags joined ({split[0][0]!r}); write a word, a tab and its "
-            "tag on each line, or say --format text if that is what the words are"
-        )
-    odd = [
-        words for (_, line), words in zip(lines, split, strict=True) if len(line.split(" ")) == 1
-    ]
+def _refuse_odd_blanks(path: str | os.PathLike[str], lines: Sequence[Line]) -> None:
+    """Refuses what looks like columns but for the blanks between them: it is no plain text."""
+    odd = [line.split() for _, line in lines if len(line.split(" ")) == 1]
     if len(odd) > 1 and len(odd) == len(lines) and 2 * sum(map(_may_be_row, odd)) >= len(odd):
         raise UserError(
-            f"{name}:{lines[0][0]}: looks like columns parted by no-break or other unusual spaces "
+            f"{path}:{lines[0][0]}: looks like columns parted by no-break or other unusual spaces "
             f"({lines[0][1]!r}); write tabs or blanks, or say --format text if it is text"
         )
 
@@ -129,7 +109,9 @@ def _may_be_row(columns: Sequence[str]) -> bool:
     """Whether the last column, or the first of two, is a tag."""
     if len(columns) < 2:
         return False
-    return is_tag_shaped(columns[-1]) or (len(columns) == 2 and is_tag_shaped(columns[0]))
+    if len(columns) == 2 and is_tag_shaped(columns[0]):
+        return True
+    return is_tag_shaped(columns[-1]) or is_starred(columns[-1])
 
 
 def _first_sentence(peeked: Sequence[Line]) -> list[str]:
@@ -180,6 +162,9 @@ def _settled_by_last_column(
     everything = [split_columns(row, False) for row in rows]
     if len(split) == 1 and _are_even(everything):
         split = everything  # a sentence of one word: those after it tell more, if they are columns
+    last = [row[-1] for row in split]
+    if _are_even(split) and len(split) > 1 and are_bracketed(last) and any(map(is_starred, last)):
+        return "conll"
     tagged = sum(map(_may_be_row, split))
     if len(split) == 1:  # "is that an O" is prose, and so is "vitamin B-12" if nothing follows it
         return "conll" if tagged and len(split[0]) == 2 and is_ended else None
@@ -213,6 +198,8 @@ def _is_tagged_text(row: str) -> bool:
 
 def _columns_family(lines: Sequence[Line]) -> str:
     first = next((line for _, line in lines), "")
+    if lines and all(_is_tagged_text(line) and line.startswith("BOS ") for _, line in lines):
+        return "tsv"  # ATIS, named .iob
     if first.startswith(_CONLL2012_START):
         return "conll2012"
     rows = [line.split("\t") for _, line in lines if not looks_like_comment(line)]

@@ -8,8 +8,13 @@ from distill_jax.data.readers.source import Source
 
 _STARTS = ("start", "start_offset", "start_char", "begin", "start_idx", "startOffset")
 _ENDS = ("end", "end_offset", "end_char", "end_idx", "endOffset", "stop")
-_LABELS = ("label", "labels", "type", "entity", "entity_group", "entity_type", "tag", "category")
-_QUOTES = ("text",)
+_LABELS = (
+    *("label", "labels", "type", "entity", "entity_group", "entity_type", "tag", "category"),
+    "entityLabel",
+)
+# Not `value` (Rasa's is normalised) nor `word` (transformers' is put together from subwords).
+_QUOTES = ("text", "quote", "mention", "surface")
+_TAGS_OF_TOKENS = ("ner", "ner_tag", "bio", "iob", "label", "entity")
 _REJECTED = ("reject", "ignore")
 
 
@@ -18,6 +23,7 @@ def as_plain_record(record: dict[str, Any], source: Source, line: int) -> dict[s
     if record.get("answer") in _REJECTED:  # Prodigy
         source.report.note("rejected_records", line)
         return None
+    record = _with_tags_of_tokens(_of_jobs(record), source, line)
     data, annotations = record.get("data"), record.get("annotations", record.get("completions"))
     if isinstance(data, str) and "text" not in record:  # doccano of old
         return {**record, "text": data}
@@ -47,6 +53,49 @@ def as_plain_record(record: dict[str, Any], source: Source, line: int) -> dict[s
     if not isinstance(result, list):
         source.fail(line, "an annotation without a list 'result'; export the annotations again")
     return {**plain, "spans": [_region(one, source, line) for one in result if _is_region(one)]}
+
+
+def _of_jobs(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with its spans at the top if it is of UBIAI or SageMaker Ground Truth."""
+    tokens = record.get("tokens")
+    if (
+        isinstance(record.get("document"), str)
+        and isinstance(tokens, list)
+        and all(isinstance(token, dict) and "entityLabel" in token for token in tokens)
+    ):
+        return {"text": record["document"], "spans": tokens}
+    found = [
+        job["annotations"]["entities"]
+        for job in record.values()
+        if isinstance(job, dict)
+        and isinstance(job.get("annotations"), dict)
+        and isinstance(job["annotations"].get("entities"), list)
+    ]
+    if isinstance(record.get("source"), str) and "text" not in record and len(found) == 1:
+        return {"text": record["source"], "spans": found[0]}
+    return record
+
+
+def _with_tags_of_tokens(record: dict[str, Any], source: Source, line: int) -> dict[str, Any]:
+    """A record with its tags beside its tokens, where each token is an object with a tag in it."""
+    tokens = record.get("tokens")
+    if not isinstance(tokens, list) or not all(isinstance(token, dict) for token in tokens):
+        return record
+    if source.options.columns is not None:
+        return record
+    names = [name for name in _TAGS_OF_TOKENS if any(name in token for token in tokens)]
+    if not names:
+        return record
+    name = names[0]
+    if not all(isinstance(token.get(name), str) for token in tokens):
+        source.fail(
+            line,
+            f"some of the tokens have {name!r}, a string, and others do not; give every token a tag, "
+            "'O' outside of entities",
+        )
+    if "ner_tags" in record:
+        source.fail(line, f"'ner_tags' and {name!r} of the tokens may both be the tags; keep one")
+    return {**record, "ner_tags": [token[name] for token in tokens]}
 
 
 def _is_region(one: Any) -> bool:
@@ -97,7 +146,27 @@ def read_tokens(
         words.append(word)
         if has_offsets:
             offsets.append((start, end))
-    return words, offsets if len(offsets) == len(words) else None
+    if len(offsets) < len(words):
+        return words, None
+    if isinstance(text, str):
+        _refuse_words_outside(text, offsets, source, line)
+    return words, offsets
+
+
+def _refuse_words_outside(
+    text: str, offsets: Sequence[tuple[int, int]], source: Source, line: int
+) -> None:
+    """Refuses tokens that are entities alone, say: what stands between them would be lost."""
+    position = 0
+    for start, end in [*offsets, (len(text), len(text))]:
+        outside = text[position:start].strip()
+        if outside:
+            source.fail(
+                line,
+                f"{outside[:40]!r} of the text is in none of the tokens; give a token for every word, "
+                "or leave the tokens out",
+            )
+        position = max(position, end)
 
 
 def character_span(value: Any, field: str, source: Source, line: int) -> CharacterSpan:
@@ -107,10 +176,15 @@ def character_span(value: Any, field: str, source: Source, line: int) -> Charact
     label: Any = None
     quote: Any = None
     if isinstance(value, dict):
+        points = value.get("points")  # DataTurks
+        if isinstance(points, list) and len(points) == 1 and isinstance(points[0], dict):
+            value = {**value, **points[0]}
         start, end, label, quote = (
             next((value[name] for name in names if value.get(name) is not None), None)
             for names in (_STARTS, _ENDS, _LABELS, _QUOTES)
         )
+        if quote is None and "end_idx" in value and "type" in value:
+            quote = value.get("entity")  # CMeEE
     elif isinstance(value, list | tuple) and len(value) == 3:
         start, end, label = value
     if isinstance(label, list) and len(label) > 1:

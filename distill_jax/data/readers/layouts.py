@@ -17,35 +17,25 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from distill_jax.data.readers.brackets import are_bracketed
+from distill_jax.data.readers.headers import is_header, named_columns, refuse_unread_header
 from distill_jax.data.readers.source import Source
 from distill_jax.data.readers.tags import is_tag_shaped
+from distill_jax.data.readers.wordlike import (
+    INDEX,
+    Cells,
+    is_index,
+    language_prefix,
+    refuse_identifiers,
+    refuse_numbered,
+)
 
 CONLLU = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
-INDEX = re.compile(r"\d+")
-RANGE = re.compile(r"\d+-\d+")
-EMPTY_NODE = re.compile(r"\d+\.\d+")
 
-_WORD_NAMES = ("form", "word", "words", "token", "tokens", "text")
-_TAG_NAMES = (
-    "ner_tag",
-    "ner_tags",
-    "ner",
-    "tag",
-    "tags",
-    "label",
-    "labels",
-    "entity",
-    "bio",
-    "iob",
-)
-_SENTENCE_NAMES = ("sentence #", "sentence_id", "sent_id", "sentence", "sentence_idx")
-_OTHER_NAMES = ("id", "idx", "index", "#", "lemma", "pos", "upos", "xpos", "chunk", "feats", "head")
-_HEADER_NAMES = {*_WORD_NAMES, *_TAG_NAMES, *_SENTENCE_NAMES, *_OTHER_NAMES}
 _PLACEHOLDERS = {"_", "-", "*", "-X-", ""}
 _CHUNKS = re.compile(
     r"O|[BIES]-(NP|VP|PP|ADVP|ADJP|SBAR|PRT|CONJP|INTJ|LST|UCP|NC|VC|PC|AC|CP|X|NAC|QP|WHNP)"
 )
-_LONGEST_CONSTANT = 2  # words of a sentence that may be the same by chance
 
 Row = tuple[int, list[str]]
 
@@ -58,9 +48,11 @@ class Layout:
         width: how many columns each line has.
         first_line: the line that showed it, for messages.
         index: the column that counts words, if there is one.
-        misc: the MISC column of CoNLL-U, where tags may be.
+        misc: the column MISC, which says where no blank follows a word.
+        is_tagged_in_misc: whether tags are there (CoNLL-U).
         sentence: the column that names the sentence, where no blank lines part them.
         has_header: whether the first row has the columns' names.
+        prefix: the language before every word (`en:`), which is no part of it.
     """
 
     width: int
@@ -69,19 +61,22 @@ class Layout:
     tag: int | None
     index: int | None = None
     misc: int | None = None
+    is_tagged_in_misc: bool = False
     sentence: int | None = None
     has_header: bool = False
     names: tuple[str, ...] = ()
+    prefix: str = ""
 
     def __str__(self) -> str:
         parts = [f"word in column {self._of(self.word)}"]
         if self.tag is not None:
             parts.append(f"tag in column {self._of(self.tag)}")
-        if self.misc is not None:
-            parts.append("tags in MISC if it has NER= or name=")
+        if self.is_tagged_in_misc:
+            parts.append("tags in MISC if it has NER=, NE= or name=")
         if self.index is not None:
             parts.append(f"index in column {self.index + 1}")
-        return f"{', '.join(parts)} of {self.width}"
+        removed = f" ({self.prefix!r} before each word removed)" if self.prefix else ""
+        return f"{', '.join(parts)} of {self.width}{removed}"
 
     def _of(self, column: int) -> str:
         name = f" ({self.names[column]})" if self.names else ""
@@ -99,14 +94,14 @@ def find_layout(
     """
     first_line, first = sentences[0][0]
     layout = Layout(len(first), first_line, 0, None, names=names)
-    if len(first) > 1 and not names and _is_header(first, source.options.columns or ()):
+    if len(first) > 1 and not names and is_header(first, source.options.columns or ()):
         layout = replace(layout, has_header=True, names=tuple(first))
         sentences = [sentences[0][1:], *sentences[1:]]
     # Rows of another width are refused with their line when they are read.
     cells = [[row for _, row in rows if len(row) == layout.width] for rows in sentences]
     cells = [rows for rows in cells if rows]
     if _is_conllu(cells, layout.width) and not layout.names:
-        layout = replace(layout, index=0, misc=9, names=CONLLU)
+        layout = replace(layout, index=0, misc=9, is_tagged_in_misc=True, names=CONLLU)
     if layout.names and len(layout.names) != layout.width:
         source.fail(
             first_line,
@@ -115,36 +110,37 @@ def find_layout(
         )
     if _counts_words(cells) and layout.width > 1:
         layout = replace(layout, index=0)
+    if "MISC" in layout.names:
+        layout = replace(layout, misc=layout.names.index("MISC"))
     if source.options.columns is not None:
         return _chosen(layout, source)
     if layout.names:
-        return _named(layout, source)
-    return _recognised(cells, layout, source)
+        word, tag, sentence = named_columns(layout.names, first_line, source)
+        is_tagged_in_misc = layout.misc is not None and tag is None
+        layout = replace(
+            layout, word=word, tag=tag, sentence=sentence, is_tagged_in_misc=is_tagged_in_misc
+        )
+    else:
+        layout = _recognised(cells, layout, source)
+        if layout.tag is not None:
+            refuse_unread_header(first, layout.word, layout.tag, first_line, source)
+    if cells:
+        refuse_numbered(cells, layout.word, first_line, source)
+        layout = replace(layout, prefix=language_prefix(cells, layout.word))
+    return layout
 
 
-def _is_header(row: Sequence[str], chosen: Sequence[str]) -> bool:
-    """Whether a row has names of columns: usual ones alone, or those that the user chose."""
-    names = [name for name in chosen if not name.isdigit()]
-    return all(cell.lower() in _HEADER_NAMES for cell in row) or (
-        bool(names) and all(name in row for name in names)
-    )
-
-
-def _is_conllu(cells: Sequence[Sequence[Sequence[str]]], width: int) -> bool:
+def _is_conllu(cells: Cells, width: int) -> bool:
     rows = [row for rows in cells for row in rows]
     return (
         width == len(CONLLU)
         and bool(rows)
-        and all(_is_index(row[0]) and (row[6].isdigit() or row[6] == "_") for row in rows)
+        and all(is_index(row[0]) and (row[6].isdigit() or row[6] == "_") for row in rows)
         and not all(is_tag_shaped(row[9]) for row in rows)
     )
 
 
-def _is_index(cell: str) -> bool:
-    return any(pattern.fullmatch(cell) for pattern in (INDEX, RANGE, EMPTY_NODE))
-
-
-def _counts_words(cells: Sequence[Sequence[Sequence[str]]]) -> bool:
+def _counts_words(cells: Cells) -> bool:
     """Whether the first column counts the words of each sentence from 0 or 1.
 
     A word may be `1`, so that sentences of one word alone prove nothing.
@@ -152,7 +148,7 @@ def _counts_words(cells: Sequence[Sequence[Sequence[str]]]) -> bool:
     longest = 0
     for rows in cells:
         numbers = [row[0] for row in rows]
-        if not all(map(_is_index, numbers)):
+        if not all(map(is_index, numbers)):
             return False
         counted = [int(number) for number in numbers if INDEX.fullmatch(number)]
         if counted and counted != list(range(counted[0], counted[0] + len(counted))):
@@ -188,35 +184,17 @@ def _chosen(layout: Layout, source: Source) -> Layout:
         numbers.append(number)
     word, tag = numbers[0], numbers[1] if len(numbers) > 1 else None
     index = layout.index if 0 not in numbers else None
-    return replace(layout, word=word, tag=tag, index=index, misc=None)
+    return replace(layout, word=word, tag=tag, index=index, is_tagged_in_misc=False)
 
 
-def _named(layout: Layout, source: Source) -> Layout:
-    """The columns by the names that the file itself gives them."""
-    lowered = [name.lower().rpartition(":")[2] for name in layout.names]
-    words = [lowered.index(name) for name in _WORD_NAMES if name in lowered]
-    tags = [column for column, name in enumerate(lowered) if name in _TAG_NAMES]
-    if not words:
-        source.fail(
-            layout.first_line,
-            f"none of the columns {', '.join(layout.names)} is named as words are; say which to read: "
-            "--columns WORD,TAG",
-        )
-    if len(tags) > 1:
-        source.fail(
-            layout.first_line,
-            f"several columns may hold the tags: {', '.join(layout.names[tag] for tag in tags)}; say "
-            f"which to read: --columns {layout.names[words[0]]},{layout.names[tags[0]]}",
-        )
-    sentence = next((lowered.index(name) for name in _SENTENCE_NAMES if name in lowered), None)
-    return replace(layout, word=words[0], tag=tags[0] if tags else None, sentence=sentence)
-
-
-def _recognised(cells: Sequence[Sequence[Sequence[str]]], layout: Layout, source: Source) -> Layout:
+def _recognised(cells: Cells, layout: Layout, source: Source) -> Layout:
     """The columns by what they hold."""
     rows = [row for rows in cells for row in rows]
     columns = list(zip(*rows, strict=True))
-    shaped = [all(map(is_tag_shaped, column)) for column in columns]
+    shaped = [
+        all(map(is_tag_shaped, column)) or (are_bracketed(column) and any("(" in c for c in column))
+        for column in columns
+    ]
     line, width = layout.first_line, layout.width
     if width == 1:
         source.fail(
@@ -242,7 +220,7 @@ def _recognised(cells: Sequence[Sequence[Sequence[str]]], layout: Layout, source
         return replace(layout, word=0, tag=1, index=None)
     word = 0 if layout.index is None else 1
     if layout.index is None:
-        _refuse_identifiers(cells, layout, source)
+        refuse_identifiers(cells, line, source)
     tags = [column for column in range(word + 1, width) if shaped[column]]
     layout = replace(layout, word=word)
     if len(tags) == 1:
@@ -275,21 +253,3 @@ def _is_likelier_tagged(first: Sequence[str], second: Sequence[str]) -> bool:
     """Whether of two columns that may be tags the second has some in lower case: words such as `o`."""
     lower = [any(cell[0].islower() for cell in column) for column in (first, second)]
     return lower == [False, True]
-
-
-def _refuse_identifiers(
-    cells: Sequence[Sequence[Sequence[str]]], layout: Layout, source: Source
-) -> None:
-    """Refuses a first column that is numbers or one name: no words, though no count of them either."""
-    first = [[row[0] for row in rows] for rows in cells]
-    count = sum(map(len, first))
-    long = [column for column in first if len(column) > _LONGEST_CONSTANT]
-    numbers = [cell for column in first for cell in column if _is_index(cell)]
-    if (len(numbers) == count and (count > 1 or numbers[0] in ("0", "1"))) or (
-        long and all(len(set(column)) == 1 for column in long)
-    ):
-        source.fail(
-            layout.first_line,
-            f"the first column ({first[0][0]!r}, …) looks like numbers or names of sentences, not "
-            "words; say which columns to read: --columns WORD,TAG",
-        )

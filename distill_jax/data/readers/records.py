@@ -17,6 +17,7 @@ from typing import Any
 
 from distill_jax.data.readers.character_spans import (
     CharacterSpan,
+    EndsOfSpans,
     tags_of_spans,
     words_with_offsets,
 )
@@ -27,7 +28,8 @@ from distill_jax.tagging.sentence import Sentence
 from distill_jax.tagging.spans import Span, iob2_from_spans
 
 WORD_FIELDS = ("tokens", "words", "tokenized_text", "token", "word")
-TEXT_FIELDS = ("text", "sentence", "content", "utterance", "query")
+TEXT_FIELDS = ("text", "sentence", "content", "utterance", "query", "document")
+_OTHER_TEXTS = ("context", "passage", "paragraph", "utt", "source", "raw")
 TAG_FIELDS = (
     "tags",
     "ner_tags",
@@ -46,7 +48,7 @@ TAG_FIELDS = (
     "entity_tags",
     "slots",
 )
-SPAN_FIELDS = ("entities", "spans", "label", "labels", "ents", "ner")
+SPAN_FIELDS = ("entities", "spans", "label", "labels", "ents", "ner", "annotation")
 _ALWAYS_TAGS = ("tags", "ner_tags")  # whatever they hold
 
 
@@ -58,9 +60,14 @@ class RecordReader:
         self._read: dict[str, None] = {}  # the fields that were read, in the order seen
         self._seen: dict[str, None] = {}
         self._has_spans = False
+        self._ends = EndsOfSpans()
 
     def finish(self) -> None:
-        """Puts which fields were read into the report."""
+        """Puts which fields were read into the report.
+
+        Raises `UserError` if all spans of the file end one character short of a word.
+        """
+        self._ends.finish(self._source)
         report = self._source.report
         layout = f"fields {', '.join(self._read)}" if self._read else ""
         ignored = [name for name in self._seen if name not in self._read]
@@ -105,6 +112,7 @@ class RecordReader:
         names = chosen[:1] if chosen else (*WORD_FIELDS, *TEXT_FIELDS)
         for name in names:
             if record.get(name) is not None:
+                self._refuse_second_text(record, name, line)
                 return name
         fields = ", ".join(map(repr, list(record)[:5])) or "nothing"
         if chosen:
@@ -116,6 +124,18 @@ class RecordReader:
             f"the object has neither 'tokens', 'words' nor 'text' but {fields}; name the sentence's "
             "words 'tokens', or say which fields to read: --columns WORD,TAG",
         )
+
+    def _refuse_second_text(self, record: dict[str, Any], key: str, line: int) -> None:
+        """Refuses a record with two texts of which neither is named `text`: a question, say."""
+        if self._source.options.columns or key not in TEXT_FIELDS[1:]:
+            return
+        for name in (*TEXT_FIELDS, *_OTHER_TEXTS):
+            if isinstance(record.get(name), str) and record[name] != record[key]:
+                self._source.fail(
+                    line,
+                    f"{key!r} and {name!r} may both be the text; say which field to read: "
+                    f"--columns {key} or --columns {name}, and after a comma that of the tags",
+                )
 
     def _words(
         self, record: dict[str, Any], key: str, line: int
@@ -239,6 +259,12 @@ class RecordReader:
             if name != key and _kind(record.get(name)) in ("objects", "empty")
         ]
         if not names:
+            if chosen and record.get(chosen[1]) is not None:
+                source.fail(
+                    line,
+                    f"{chosen[1]!r} is neither tags, one a word, nor spans; write a list of strings, "
+                    "or of [start, end, label] in characters, the end exclusive",
+                )
             self._refuse_unread(record, key, len(words), line)
             return None
         filled = [name for name in names if record[name]]
@@ -264,7 +290,9 @@ class RecordReader:
                 "'text', or write 'tags', one a word",
             )
         read: list[CharacterSpan] = [character_span(span, name, source, line) for span in spans]
-        return tags_of_spans(text, offsets, read, source, line)
+        tags = tags_of_spans(text, offsets, read, source, line)
+        self._ends.add(text, read, line)
+        return tags
 
     def _gliner(self, spans: Any, name: str, length: int, line: int) -> tuple[str, ...]:
         """GLiNER's training data: `[first word, last word, label]`."""
@@ -298,7 +326,14 @@ class RecordReader:
             kind = _kind(value)
             is_tags = kind == "strings" and len(value) == length and all(map(is_tag_shaped, value))
             is_spans = kind == "objects" and all(map(_has_offsets, value))
-            if is_tags or is_spans or (kind == "mapping" and name in (*TAG_FIELDS, *SPAN_FIELDS)):
+            if kind == "mapping" and name in (*TAG_FIELDS, *SPAN_FIELDS):
+                self._source.fail(
+                    line,
+                    f"{name!r} is an object and not a list; write spans in characters, "
+                    f'"{name}": [[start, end, label], …], the end exclusive, or say '
+                    f"--columns {key} for words without tags",
+                )
+            if is_tags or is_spans:
                 self._source.fail(
                     line,
                     f"{name!r} looks like annotation and is not read under this name or in this "
@@ -337,9 +372,12 @@ def _kind(value: Any) -> str:
     return "mixed"
 
 
+_PLACES = ("start", "begin", "offset", "points", "pos", "index", "indices")
+
+
 def _has_offsets(value: Any) -> bool:
     if isinstance(value, dict):
-        return any(name.startswith(("start", "begin", "offset", "points")) for name in value)
+        return any(name.lower().startswith(_PLACES) or "span" in name.lower() for name in value)
     return len(value) >= 3 and all(isinstance(number, int) for number in value[:2])
 
 

@@ -30,6 +30,13 @@ REMARKS: dict[str, Meaning] = {
     "multiword_ranges": Meaning("multiword tokens (1-2), left out for their words", LEFT_OUT),
     "empty_nodes": Meaning("empty nodes (1.1), left out", LEFT_OUT),
     "space_after": Meaning("SpaceAfter=No, not kept: words are joined by blanks", LEFT_OUT),
+    "blank_rows": Meaning("rows whose word is a blank, left out", LEFT_OUT),
+    "sentence_marks": Meaning("sentences between BOS and EOS, which are left out", LEFT_OUT),
+    "unread_misc": Meaning("words whose MISC has an annotation that is not read", LEFT_OUT),
+    "language_prefixes": Meaning("words with a language before them (en:…), removed", REPAIR),
+    "inclusive_ends": Meaning(
+        "spans whose last character is counted as in them, by their text", REPAIR
+    ),
     "byte_order_marks": Meaning("byte order marks, removed", REPAIR),
     "cr_line_ends": Meaning("lines that end in a carriage return alone", REPAIR),
     "odd_blanks": Meaning("columns between blanks other than space and tab", REPAIR),
@@ -128,5 +135,12 @@ class ReadReport:
     @property
     def lines_without_words(self) -> int:
         """How many lines that are not blank hold no word of a sentence."""
-        names = ("comments", "document_marks", "header", "multiword_ranges", "empty_nodes")
+        names = (
+            "comments",
+            "document_marks",
+            "header",
+            "multiword_ranges",
+            "empty_nodes",
+            "blank_rows",
+        )
         return sum(self.remarks[name].count for name in names if name in self.remarks)

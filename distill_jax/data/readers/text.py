@@ -27,6 +27,9 @@ def read_tsv(lines: Iterator[Line], source: Source) -> Iterator[Located]:
                 f"{len(columns)} columns instead of 2; write the words, one tab, and as many tags",
             )
         words, tags = columns[0].split(), columns[1].split()
+        if words[:1] == ["BOS"] and words[-1:] == ["EOS"] and len(words) == len(tags) > 1:
+            source.report.note("sentence_marks", number)  # that of EOS is the intent
+            words, tags = words[1:-1], tags[1:-1]
         if len(words) != len(tags):
             source.fail(
                 number,

@@ -234,11 +234,11 @@ def test_what_tools_say_of_an_annotation(read: Read) -> None:
         ({"tokens": TEXT.split(), "entities": SPANS}, "there is no 'text' whose characters"),
         (
             {"tokens": TEXT.split(), "label": {"PER": {"Ana": [[0, 2]]}}},
-            "'label' looks like annotation",
+            "'label' is an object and not a list; write spans",
         ),
         (
             {"text": TEXT, "annotation": [{"start": 0, "end": 3}]},
-            "'annotation' looks like annotation",
+            "a span of 'annotation' is",
         ),
         ({"tokenized_text": ["a"], "ner": [[0, 1, "x"]]}, "words 0 to 1 of 1; GLiNER counts"),
         ({"tokenized_text": ["a", "b"], "ner": [[0, 1, "x"], [1, 1, "y"]]}, "overlap"),

@@ -32,7 +32,7 @@ from tests.data.readers.conftest import Read
             "word,tag\nplay,O\n",
             "x.csv: .csv files are not read: write its columns with tabs",
         ),
-        ("x.ann", "T1\tPER 0 3\tAna\n", "x.ann: .ann files are not read: brat"),
+        ("x.ann", "T1\tPER 0 3\tAna\n", "x.ann: .ann files are not read: .* of brat"),
         ("x.tsv", "some\nprose\n", "x.tsv:1: only one column"),
         (
             "x.tsv",
@@ -130,7 +130,7 @@ def test_columns_that_are_chosen(read: Read) -> None:
     with pytest.raises(UserError, match=r"there is no column 'word' in this file .it names none."):
         read(rows, columns="word,5")
     named = "form\tlayer1\tlayer2\nAna\tO\tB-PER\n"
-    with pytest.raises(UserError, match=r":1: tag 'layer2' of 'form' is neither|:2: tag"):
+    with pytest.raises(UserError, match=r":1: .*names of columns; .*--columns form,layer2"):
         read(named)
     sentences, report = read(named, columns="form,layer2")
     assert sentences == [Sentence(("Ana",), ("B-PER",))]
