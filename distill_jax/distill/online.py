@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from distill_jax.data.features import Seq2SeqBatch
 from distill_jax.distill.language_model import language_model_loss
@@ -20,6 +20,7 @@ from distill_jax.distill.tags import DistillationWeights, dropout
 from distill_jax.distill.weighted import WeightedSum
 from distill_jax.models.partitioning import teacher_partitioning
 from distill_jax.models.t5 import T5
+from distill_jax.models.word_states import states_of_words
 from distill_jax.sentscore import (
     DecoderSettings,
     LabelTrie,
@@ -39,9 +40,34 @@ class Student(Protocol):
         """Sums with their weights."""
 
 
+class Teacher(Protocol):
+    """A frozen model as pure functions of its parameters and a student's batch.
+
+    The batch has `data.features.TeacherInputs`, by names that the teacher's reader gives them.
+    """
+
+    def init(self, key: jax.Array) -> Any:
+        """Random parameters, boxed with their logical axis names."""
+
+    def label(self, params: Any, batch: Any) -> dict[str, jax.Array]:
+        """The batch with the teacher's scores, and its tags where none are known.
+
+        Returns:
+            The batch with `tags`, `teacher_scores` and `kl_weights` (those of the tags) replaced.
+        """
+
+    def states(self, params: Any, batch: Any) -> tuple[Float[Array, "batch length features"], ...]:
+        """The hidden states at the words, each read at its first subword, zero behind the last word.
+
+        Returns:
+            float[B, L, D] of the embeddings, then of each layer (of an encoder-decoder, its encoder's);
+            L is that of the batch's `tags`, and D may differ from one to the next.
+        """
+
+
 @dataclasses.dataclass(frozen=True)
 class OnlineTeacher:
-    """A T5 that tags a batch by SenTScore, greedily, as `distill-jax label` does.
+    """A T5 that tags a batch by SenTScore, greedily, as `distill-jax label` does: a `Teacher`.
 
     `trie` is compiled with the teacher's `sentinel_ids`.
     """
@@ -51,16 +77,12 @@ class OnlineTeacher:
     sentinel_ids: tuple[int, ...]
     normaliser: Normaliser = "vocab"
 
+    def init(self, key: jax.Array) -> Any:
+        """See `Teacher`."""
+        return self.model.initial(key)
+
     def label(self, params: Any, batch: Any) -> dict[str, jax.Array]:
-        """The batch with the teacher's scores, and its tags where none are known.
-
-        Args:
-            params: the teacher's.
-            batch: of a student, with `data.features.TeacherInputs`.
-
-        Returns:
-            The batch with `tags`, `teacher_scores` and `kl_weights` (those of the tags) replaced.
-        """
+        """See `Teacher`; scores are SenTScore's."""
         length = batch["tags"].shape[1]
         words = min(length, len(self.sentinel_ids) - 1)
         tokens_BxS = batch["teacher_tokens"]
@@ -89,6 +111,23 @@ class OnlineTeacher:
             "teacher_scores": lax.stop_gradient(scores_BxLxK),
             "kl_weights": batch["tag_weights"],
         }
+
+    def states(self, params: Any, batch: Any) -> tuple[Float[Array, "batch length features"], ...]:
+        """See `Teacher`; a word's first subword stands behind the sentinel of its number."""
+        length, tokens_BxS = batch["tags"].shape[1], batch["teacher_tokens"]
+        words = min(length, len(self.sentinel_ids) - 1)
+        sentinels_L = jnp.asarray(self.sentinel_ids[:words], jnp.int32)
+        at_BxL = 1 + (tokens_BxS[:, None, :] == sentinels_L[:, None]).argmax(-1)
+        there_BxL = jnp.arange(words) < batch["num_words"][:, None]
+        at_BxL = jnp.pad(
+            jnp.where(there_BxL, at_BxL, -1), ((0, 0), (0, length - words)), constant_values=-1
+        )
+        segments_BxS = (tokens_BxS != 0).astype(jnp.int32)
+        with teacher_partitioning():
+            states = self.model.apply(
+                {"params": params}, tokens_BxS, segments_BxS, method="encoder_states"
+            )
+        return lax.stop_gradient(states_of_words(states, at_BxL))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +195,7 @@ class OnlineDistillation:
     """
 
     student: Student
-    teacher: OnlineTeacher
+    teacher: Teacher
     writer: TargetWriter | None = None
 
     def init(self, key: jax.Array) -> Any:
@@ -165,7 +204,7 @@ class OnlineDistillation:
 
     def init_frozen(self, key: jax.Array) -> Any:
         """The teacher's."""
-        return self.teacher.model.initial(key)
+        return self.teacher.init(key)
 
     def loss(self, params: Any, frozen: Any, batch: Any, key: jax.Array | None) -> Any:
         """The student's loss on what the teacher, with the frozen parameters, makes of the batch."""

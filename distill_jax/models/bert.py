@@ -19,6 +19,7 @@ from distill_jax.models.attention import Attention, mask_to_bias
 from distill_jax.models.bert_config import BertConfig
 from distill_jax.models.partitioning import constrain
 from distill_jax.models.products import rows_dot
+from distill_jax.models.word_states import rows_at, states_of_words
 
 _ACTIVATIONS = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
@@ -214,7 +215,7 @@ class BertTagger(nn.Module):
             float32 logits, zero where there is no word. Padding has no influence on words.
         """
         states_BxSxD = self.hidden_states(tokens_BxS, deterministic=deterministic)[-1]
-        words_BxLxD = jax.vmap(lambda states, first: states[first])(states_BxSxD, first_BxL.clip(0))
+        words_BxLxD = rows_at(states_BxSxD, first_BxL)
         words_BxLxD = self.dropout(words_BxLxD, deterministic=deterministic)
         return jnp.where((first_BxL >= 0)[..., None], self.output(words_BxLxD), 0.0)
 
@@ -224,3 +225,17 @@ class BertTagger(nn.Module):
         """The states of all layers, as `Bert` gives them."""
         real_BxS = tokens_BxS != self.config.pad_id
         return self.bert(tokens_BxS, real_BxS, deterministic=deterministic)
+
+    def word_states(
+        self,
+        tokens_BxS: Int[Array, "batch source"],
+        first_BxL: Int[Array, "batch length"],
+        *,
+        deterministic: bool = True,
+    ) -> tuple[Float[Array, "batch length embed"], ...]:
+        """The states of all layers, as `hidden_states` gives them, at each word's first subword.
+
+        Arguments are those of `__call__`. States are zero where there is no word.
+        """
+        states = self.hidden_states(tokens_BxS, deterministic=deterministic)
+        return states_of_words(states, first_BxL)

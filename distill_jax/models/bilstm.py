@@ -96,7 +96,6 @@ class BiLSTMTagger(nn.Module):
         word_ids, char_ids = jnp.ones((1, 2), jnp.int32), jnp.ones((1, 2, 2), jnp.int32)
         return self.init(key, word_ids, char_ids)["params"]
 
-    @nn.compact
     def __call__(
         self,
         word_ids_BxL: Int[Array, "batch length"],
@@ -115,6 +114,30 @@ class BiLSTMTagger(nn.Module):
         Returns:
             float32 logits, zero where there is padding. Padding has no influence on other words.
         """
+        logits_BxLxK, _ = self._run(word_ids_BxL, char_ids_BxLxC, deterministic=deterministic)
+        return logits_BxLxK
+
+    def word_states(
+        self,
+        word_ids_BxL: Int[Array, "batch length"],
+        char_ids_BxLxC: Int[Array, "batch length chars"],
+        *,
+        deterministic: bool = True,
+    ) -> tuple[Float[Array, "batch length features"], ...]:
+        """The words' vectors with their spelling, then each word layer's output (of other widths),
+        behind dropout.
+
+        Arguments are those of `__call__`. States are zero where there is padding.
+        """
+        _, states = self._run(word_ids_BxL, char_ids_BxLxC, deterministic=deterministic)
+        real_BxLx1 = (word_ids_BxL != PAD_ID)[..., None]
+        return tuple(jnp.where(real_BxLx1, layer, 0.0) for layer in states)
+
+    @nn.compact
+    def _run(
+        self, word_ids_BxL: jax.Array, char_ids_BxLxC: jax.Array, *, deterministic: bool
+    ) -> tuple[jax.Array, list[jax.Array]]:
+        """Logits, and what each layer and the head read."""
         config = self.config
         dtype = jnp.dtype(config.dtype)
         word_mask_BxL = word_ids_BxL != PAD_ID
@@ -157,11 +180,13 @@ class BiLSTMTagger(nn.Module):
         spelling_BxLxE = spelling.reshape(batch, length, -1).astype(dtype)
 
         states_BxLxD = dropout(jnp.concatenate([words_BxLxE, spelling_BxLxE], axis=-1))
+        states = [states_BxLxD]
         for layer in range(config.num_layers):
             states_BxLxD, _ = BidirectionalLSTM(config.hidden, dtype, name=f"word_lstm_{layer}")(
                 states_BxLxD, word_mask_BxL
             )
             states_BxLxD = dropout(states_BxLxD)
+            states.append(states_BxLxD)
         logits_BxLxK = nn.Dense(
             config.num_tags,
             dtype=jnp.float32,
@@ -171,7 +196,7 @@ class BiLSTMTagger(nn.Module):
             bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ("tags",)),
             name="output",
         )(states_BxLxD)
-        return jnp.where(word_mask_BxL[..., None], logits_BxLxK, 0.0)
+        return jnp.where(word_mask_BxL[..., None], logits_BxLxK, 0.0), states
 
 
 def embedding(rows: int, features: int, dtype: Any, name: str) -> nn.Embed:

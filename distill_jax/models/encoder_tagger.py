@@ -17,6 +17,7 @@ from distill_jax.errors import UserError
 from distill_jax.models.json_config import JsonConfig
 from distill_jax.models.t5_config import MlpActivation, T5Config
 from distill_jax.models.t5_stacks import Encoder
+from distill_jax.models.word_states import rows_at, states_of_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,12 +110,37 @@ class EncoderTagger(nn.Module):
         Returns:
             float32 logits, zero where there is no word. Padding has no influence on words.
         """
+        inputs = self._encoder_inputs(tokens_BxS)
+        states_BxSxD = self.encoder(*inputs, deterministic=deterministic)
+        words_BxLxD = rows_at(states_BxSxD, first_BxL)
+        return jnp.where((first_BxL >= 0)[..., None], self.output(words_BxLxD), 0.0)
+
+    def hidden_states(
+        self, tokens_BxS: Int[Array, "batch source"], *, deterministic: bool = True
+    ) -> tuple[Float[Array, "batch source embed"], ...]:
+        """The states of all layers, as `t5_stacks.Encoder.hidden_states` gives them."""
+        inputs = self._encoder_inputs(tokens_BxS)
+        return self.encoder.hidden_states(*inputs, deterministic=deterministic)
+
+    def word_states(
+        self,
+        tokens_BxS: Int[Array, "batch source"],
+        first_BxL: Int[Array, "batch length"],
+        *,
+        deterministic: bool = True,
+    ) -> tuple[Float[Array, "batch length embed"], ...]:
+        """The states of all layers, as `hidden_states` gives them, at each word's first subword.
+
+        Arguments are those of `__call__`. States are zero where there is no word.
+        """
+        states = self.hidden_states(tokens_BxS, deterministic=deterministic)
+        return states_of_words(states, first_BxL)
+
+    def _encoder_inputs(self, tokens_BxS: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Embeddings, positions and the mask of what tokens see."""
         real_BxS = tokens_BxS != self.config.pad_id
-        states_BxSxD = self.encoder(
+        return (
             self.token_embedder(tokens_BxS),
             jnp.arange(tokens_BxS.shape[1])[None],
             jnp.broadcast_to(real_BxS[:, None, :], (*tokens_BxS.shape, tokens_BxS.shape[1])),
-            deterministic=deterministic,
         )
-        words_BxLxD = jax.vmap(lambda states, first: states[first])(states_BxSxD, first_BxL.clip(0))
-        return jnp.where((first_BxL >= 0)[..., None], self.output(words_BxLxD), 0.0)

@@ -54,9 +54,27 @@ class T5(nn.Module):
         deterministic: bool = True,
     ) -> Float[Array, "batch source embed"]:
         """Encodes tokens; those of one segment number see each other, segment 0 is padding."""
+        inputs = self._encoder_inputs(tokens, segments)
+        return self.encoder(*inputs, deterministic=deterministic)
+
+    def encoder_states(
+        self,
+        tokens: Int[Array, "batch source"],
+        segments: Int[Array, "batch source"],
+        *,
+        deterministic: bool = True,
+    ) -> tuple[Float[Array, "batch source embed"], ...]:
+        """The states of all the encoder's layers (`t5_stacks.Encoder.hidden_states`), as `encode`."""
+        inputs = self._encoder_inputs(tokens, segments)
+        return self.encoder.hidden_states(*inputs, deterministic=deterministic)
+
+    def _encoder_inputs(
+        self, tokens: jax.Array, segments: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Embeddings, positions and the mask of what tokens see."""
         positions = jnp.arange(tokens.shape[1])[None]
         mask = (segments[:, :, None] == segments[:, None, :]) & (segments > 0)[:, None, :]
-        return self.encoder(self._embed(tokens), positions, mask, deterministic=deterministic)
+        return self._embed(tokens), positions, mask
 
     def _embed(self, tokens_BxL: jax.Array) -> jax.Array:
         # The table's rows stay where they are, its columns come together: then a device gathers the

@@ -88,21 +88,51 @@ class Encoder(nn.Module):
         *,
         deterministic: bool,
     ) -> jax.Array:
+        x_BxSxD, _ = self._run(
+            x_BxSxD, positions_BxS, mask_BxSxS, keep=False, deterministic=deterministic
+        )
+        return x_BxSxD
+
+    def hidden_states(
+        self,
+        x_BxSxD: jax.Array,
+        positions_BxS: jax.Array,
+        mask_BxSxS: jax.Array,
+        *,
+        deterministic: bool,
+    ) -> tuple[jax.Array, ...]:
+        """The embeddings, then each layer's output; the last is normed, what `__call__` gives
+        (transformers counts and norms them likewise)."""
+        last_BxSxD, states = self._run(
+            x_BxSxD, positions_BxS, mask_BxSxS, keep=True, deterministic=deterministic
+        )
+        return (*states, last_BxSxD)
+
+    def _run(
+        self,
+        x_BxSxD: jax.Array,
+        positions_BxS: jax.Array,
+        mask_BxSxS: jax.Array,
+        *,
+        keep: bool,
+        deterministic: bool,
+    ) -> tuple[jax.Array, list[Any]]:
+        """The last state, normed, and what each layer reads (None unless it is to be kept)."""
         mask_bias = mask_to_bias(mask_BxSxS)[:, None]
         position_bias = None
         if not self.config.relative_bias_per_layer:
             position_bias = self.relpos_bias(positions_BxS, positions_BxS)
         x_BxSxD = self.dropout(x_BxSxD, deterministic=deterministic)
 
-        def run(layer: EncoderLayer, x_BxSxD: jax.Array, _: None) -> tuple[jax.Array, None]:
+        def run(layer: EncoderLayer, x_BxSxD: jax.Array, _: None) -> tuple[jax.Array, Any]:
             output = layer(
                 x_BxSxD, positions_BxS, mask_bias, position_bias, deterministic=deterministic
             )
-            return output, None
+            return output, x_BxSxD if keep else None
 
         count = self.config.num_encoder_layers
-        x_BxSxD, _ = run_layers(self.config, self.layers, count, run, x_BxSxD, [None] * count)
-        return self.dropout(self.encoder_norm(x_BxSxD), deterministic=deterministic)
+        x_BxSxD, read = run_layers(self.config, self.layers, count, run, x_BxSxD, [None] * count)
+        return self.dropout(self.encoder_norm(x_BxSxD), deterministic=deterministic), read
 
 
 class Decoder(nn.Module):
