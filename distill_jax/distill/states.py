@@ -1,8 +1,8 @@
 """Matching hidden states: stage 1 of XtremeDistil (Mukherjee & Awadallah 2020, arXiv 2004.05686) and of
 XtremeDistilTransformers (Mukherjee et al. 2021, arXiv 2106.04563).
 
-For each pair of layers (m, n) the student's state h of a word in layer m is projected to the teacher's width by
-a linear layer of the pair's own, W h + b, and compared with the teacher's state H of that word in layer n:
+For each pair of layers (m, n) the student's state h of a word in layer m is projected to the teacher's width
+by a linear layer of the pair's own, W h + b, and compared with the teacher's state H of that word in layer n:
 
     mse      the mean over features of (W h + b − H)²  (2021; the default of 2020's code)
     kl       KL(softmax(H) ‖ softmax(W h + b)), over the features  (2020's paper)
@@ -25,6 +25,7 @@ from jax import lax
 from jaxtyping import Array, Float, Shaped
 
 from distill_jax.configuration import setting
+from distill_jax.distill.online import Teacher
 from distill_jax.distill.tags import dropout
 from distill_jax.distill.weighted import WeightedSum, at_real_positions, fill, weighted_sum
 from distill_jax.errors import UserError
@@ -99,16 +100,6 @@ class StateModel(Protocol):
         """Random parameters, boxed with their logical axis names."""
 
 
-class StateTeacher(Protocol):
-    """A teacher within the step."""
-
-    def initial(self, key: jax.Array) -> Any:
-        """Random parameters, boxed with their logical axis names."""
-
-    def states(self, params: Any, batch: Any) -> Sequence[jax.Array]:
-        """Each layer's states of a batch's words, float[B, L, D]."""
-
-
 class Projections(nn.Module):
     """A linear layer for each pair, from the student's width to the teacher's."""
 
@@ -116,6 +107,7 @@ class Projections(nn.Module):
 
     @nn.compact
     def __call__(self, states: Sequence[jax.Array]) -> list[jax.Array]:
+        """float32[B, L, width] of each."""
         return [
             nn.Dense(
                 width,
@@ -147,7 +139,7 @@ class StateDistillation:
 
     model: StateModel
     inputs: tuple[str, ...]
-    teacher: StateTeacher
+    teacher: Teacher
     pairs: tuple[tuple[int, int], ...]
     widths: tuple[tuple[int, int], ...]
     measure: Measure
@@ -160,7 +152,7 @@ class StateDistillation:
 
     def init_frozen(self, key: jax.Array) -> Any:
         """See `train.objective.Objective`."""
-        return self.teacher.initial(key)
+        return self.teacher.init(key)
 
     def loss(
         self, params: Any, frozen: Any, batch: Any, key: jax.Array | None
