@@ -11,19 +11,18 @@ import grain
 import numpy as np
 
 from distill_jax.data.seq2seq import join_pairs, training_windows
+from distill_jax.data.teacher_readers import TeacherReader, subword_windows, teacher_features
 from distill_jax.errors import UserError
 from distill_jax.integers import round_up
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.sent.truncation import log_truncated
-from distill_jax.sent.windows import windows
 from distill_jax.vocab import WordVocabulary
 
 BUCKETS = (8, 16, 24, 32, 48, 64, 100)
 """The numbers of words that sentences are padded to; longer ones to a multiple of `STEP`."""
 STEP = 32
 MAX_CHARS = 20
-MAX_TEACHER_TOKENS = 512
 
 _OUTSIDE, _INSIDE = 0, 1  # the first two tags of every sBIO tag set
 
@@ -84,11 +83,11 @@ def word_batches(
     *,
     batch_size: int,
     seed: int,
-    teacher: SenTFormat | None = None,
+    teacher: TeacherReader | None = None,
 ) -> grain.MapDataset[dict[str, np.ndarray]]:
     """Batches of `distill.objectives.TaggerDistillation`, shuffled anew in every epoch.
 
-    With the format of a `teacher` they hold what `distill.online` needs as well, and sentences that
+    With the reader of a `teacher` they hold what `distill.online` needs as well, and sentences that
     the teacher cannot read in one piece become windows.
     """
     targets = _for_teacher(targets, teacher)
@@ -115,7 +114,7 @@ def encoder_batches(
     batch_size: int,
     seed: int,
     max_input_tokens: int = 512,
-    teacher: SenTFormat | None = None,
+    teacher: TeacherReader | None = None,
 ) -> grain.MapDataset[dict[str, np.ndarray]]:
     """Batches of `distill.objectives.EncoderDistillation`; long sentences become windows.
 
@@ -125,15 +124,9 @@ def encoder_batches(
     subwords = subwords.limited(max_input_tokens)
     log_truncated((target.words for target in targets), subwords.truncated_words, "training")
     targets = [
-        target.window(window.start, window.end)
+        target.window(start, end)
         for target in targets
-        for window in windows(
-            target.words,
-            max_words=max(len(target.words), 1),  # only tokens are limited
-            max_tokens=max_input_tokens,
-            token_length=subwords.window_length,
-            overlap_words=0,
-        )
+        for start, end in subword_windows(target.words, subwords, max_input_tokens)
     ]
     encoded = [subwords.encode(target.words) for target in targets]
 
@@ -164,7 +157,7 @@ def sent_batches(
     seed: int,
     feature_lengths: dict[str, int],
     start_id: int = 0,
-    teacher: SenTFormat | None = None,
+    teacher: TeacherReader | None = None,
 ) -> grain.MapDataset[dict[str, np.ndarray]]:
     """Batches of `distill.objectives.SentDistillation`; long sentences become windows.
 
@@ -208,18 +201,15 @@ def sent_batches(
     return _bucketed(targets, collate, batch_size=batch_size, seed=seed, teacher=teacher)
 
 
-def _for_teacher(targets: Sequence[Target], teacher: SenTFormat | None) -> Sequence[Target]:
+def _for_teacher(targets: Sequence[Target], teacher: TeacherReader | None) -> Sequence[Target]:
     """Cut into windows that a teacher can read."""
     if teacher is None:
         return targets
-    teacher = teacher.limited(MAX_TEACHER_TOKENS)
     log_truncated((target.words for target in targets), teacher.truncated_words, "the teacher")
-    # The teacher writes nothing here, so only its input and its sentinels are limits.
-    room = {"inputs": MAX_TEACHER_TOKENS, "targets": 1 << 30}
     return [
         target.window(start, end)
         for target in targets
-        for start, end in training_windows(target.words, teacher, room)
+        for start, end in teacher.windows(target.words)
     ]
 
 
@@ -252,7 +242,7 @@ def _bucketed(
     *,
     batch_size: int,
     seed: int,
-    teacher: SenTFormat | None = None,
+    teacher: TeacherReader | None = None,
 ) -> grain.MapDataset[dict[str, np.ndarray]]:
     """Shuffles and batches within each length bucket; buckets are drawn by their sizes."""
     if batch_size < 1:
@@ -283,24 +273,15 @@ def _bucketed(
 def _with_teacher_inputs(
     targets: Sequence[Target],
     collate: Callable[[Sequence[int], int], dict[str, np.ndarray]],
-    teacher: SenTFormat,
+    teacher: TeacherReader,
 ) -> Callable[[Sequence[int], int], dict[str, np.ndarray]]:
-    teacher = teacher.limited(MAX_TEACHER_TOKENS)
-    inputs = [teacher.encode_input(target.words) for target in targets]
-    widths: dict[int, int] = {}
-    for target, ids in zip(targets, inputs, strict=True):
-        bucket = _bucket(len(target.words))
-        widths[bucket] = max(widths.get(bucket, 0), round_up(len(ids), 8))
+    features = teacher_features(teacher, [target.words for target in targets], _bucket)
 
     def with_inputs(members: Sequence[int], length: int) -> dict[str, np.ndarray]:
-        batch = collate(members, length)
-        tokens = np.zeros((len(members), widths[length]), np.int32)
-        for row, index in enumerate(members):
-            tokens[row, : len(inputs[index])] = inputs[index]
         of = [targets[index] for index in members]
         return {
-            **batch,
-            "teacher_tokens": tokens,
+            **collate(members, length),
+            **features(members, length),
             "num_words": np.array([len(target.words) for target in of], np.int32),
             "known_tags": np.array([target.known for target in of]),
         }

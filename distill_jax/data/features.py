@@ -61,12 +61,17 @@ class SentBatch(Seq2SeqBatch, TagTargets):
 
 
 class TeacherInputs(TypedDict):
-    """What a teacher within the step reads besides.
+    """What a teacher within the step reads besides, by `data.teacher_readers`.
 
-    `teacher_tokens` int32[B, S] are its SenT′ input, `num_words` int32[B], and `known_tags` bool[B]
-    marks rows whose `tags` are to stay.
+    `num_words` int32[B], and `known_tags` bool[B] marks rows whose `tags` are to stay. A T5 reads its
+    SenT′ input, `teacher_tokens` int32[B, S], a BERT or an encoder tagger `teacher_tokens` and
+    `teacher_first` int32[B, L], as in `SubwordBatch`, and a BiLSTM `teacher_word_ids` and
+    `teacher_char_ids`, as in `WordBatch`.
     """
 
-    teacher_tokens: Array
     num_words: Array
     known_tags: Array
+    teacher_tokens: NotRequired[Array]
+    teacher_first: NotRequired[Array]
+    teacher_word_ids: NotRequired[Array]
+    teacher_char_ids: NotRequired[Array]

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from distill_jax.data.distillation import Target
+from distill_jax.data.teacher_readers import TeacherReader
+from distill_jax.distill.online import Teacher
 from distill_jax.distill.tags import TagLoss
 from distill_jax.errors import UserError
 from distill_jax.inference import Predictor
@@ -106,11 +108,15 @@ class Resources(Protocol):
 
 
 class StepTeacher(Protocol):
-    """A teacher that is part of a student's training step."""
+    """A teacher that is part of a student's training step, of any kind."""
 
     @property
-    def sent_format(self) -> SenTFormat:
+    def reader(self) -> TeacherReader:
         """How it reads sentences."""
+
+    @property
+    def teacher(self) -> Teacher:
+        """Its labels and its hidden states, as functions of its parameters and a batch."""
 
     def params(self) -> Params:
         """Its parameters, host arrays as the step takes them."""
@@ -142,9 +148,9 @@ class Lesson:
     teacher: StepTeacher | None = None
 
     @property
-    def reader(self) -> SenTFormat | None:
+    def reader(self) -> TeacherReader | None:
         """How a teacher within the step reads, for the batches; None without one."""
-        return None if self.teacher is None else self.teacher.sent_format
+        return None if self.teacher is None else self.teacher.reader
 
 
 def unchanged(value: Any) -> Any:
@@ -286,5 +292,12 @@ class Kind(abc.ABC):
         )
 
     def step_teacher(self, model: Model, execution: Any, where: str) -> StepTeacher:
-        """The model as a teacher within a student's step; `UserError` if the kind cannot be one."""
-        raise UserError(f"{where}: a teacher within the step must be a T5")
+        """The model as a teacher within a student's step.
+
+        `execution` is a `T5Execution`, None: as it was saved. Raises `UserError` if the kind cannot be a
+        teacher, or has not what `execution` asks for.
+        """
+        raise UserError(
+            f"{where}: a {self.name} tagger cannot be a teacher within the step; label the sentences "
+            "with it beforehand"
+        )

@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from distill_jax.configuration import setting
 from distill_jax.data.distillation import encoder_batches
+from distill_jax.data.teacher_readers import SubwordReader, TeacherReader
 from distill_jax.distill.tags import TaggerDistillation
 from distill_jax.errors import UserError
 from distill_jax.files import write_json
@@ -271,6 +272,10 @@ class BertKind(WordTaggerKind):
             batch_size=options.batch_size,
             limits=default._replace(tokens=min(default.tokens, model.config.max_tokens)),
         )
+
+    def step_reader(self, model: Model) -> TeacherReader:
+        """See `WordTaggerKind.step_reader`."""
+        return SubwordReader(SubwordFormat(model.vocabulary), model.config.max_tokens)
 
 
 register(BertKind())

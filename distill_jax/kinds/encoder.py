@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from distill_jax.configuration import setting
 from distill_jax.data.distillation import encoder_batches
+from distill_jax.data.teacher_readers import SubwordReader, TeacherReader
 from distill_jax.distill.tags import TaggerDistillation
 from distill_jax.errors import UserError
 from distill_jax.inference import Predictor
@@ -184,6 +185,10 @@ class EncoderKind(WordTaggerKind):
             model.labels,
             batch_size=options.batch_size,
         )
+
+    def step_reader(self, model: Model) -> TeacherReader:
+        """See `WordTaggerKind.step_reader`."""
+        return SubwordReader(SubwordFormat(model.vocabulary))
 
 
 register(EncoderKind())

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from distill_jax.configuration import setting
 from distill_jax.data.distillation import sent_batches
+from distill_jax.data.teacher_readers import SentReader
 from distill_jax.distill.language_model import LanguageModelLoss
 from distill_jax.distill.online import (
     OnlineDistillation,
     OnlineTeacher,
-    TargetWriter,
     TokenDistillation,
 )
 from distill_jax.distill.sent import SentDistillation
@@ -31,6 +31,7 @@ from distill_jax.kinds.base import (
     PredictorOptions,
 )
 from distill_jax.kinds.registry import register
+from distill_jax.kinds.step_teacher import online_distillation
 from distill_jax.kinds.subwords import check_subwords
 from distill_jax.kinds.t5_start import NewVocabulary, T5Start, TrainingLayout
 from distill_jax.kinds.t5_teacher import T5Teacher, execution_of
@@ -101,7 +102,7 @@ class T5Student:
 
         def objective_of(model: T5) -> Objective:
             if self.token_level:
-                assert isinstance(teacher, T5StepTeacher), "no other kind is one"
+                assert isinstance(teacher, T5StepTeacher), "checked"
                 return teacher.token_by_token(model, sent_format, loss)
             student = SentDistillation(
                 model,
@@ -146,6 +147,11 @@ class T5Student:
     def _check_token_level(self, lesson: Lesson) -> None:
         if lesson.teacher is None:
             raise UserError("token-level distillation needs the teacher itself; give TEACHER")
+        if not isinstance(lesson.teacher, T5StepTeacher):
+            raise UserError(
+                "token-level distillation needs a teacher that writes tags as the student does, a T5; "
+                "distil posteriors (distil_t5_online.gin), or give a T5 as TEACHER"
+            )
         if not all(target.known for target in lesson.targets):
             raise UserError(
                 "token-level distillation needs tags before the step; set SILVER_SPLIT=None, and give "
@@ -162,6 +168,18 @@ class T5StepTeacher:
     sent_format: SenTFormat
     normaliser: Normaliser
 
+    @property
+    def reader(self) -> SentReader:
+        """See `StepTeacher.reader`."""
+        return SentReader(self.sent_format)
+
+    @property
+    def teacher(self) -> OnlineTeacher:
+        """See `StepTeacher.teacher`."""
+        sentinels = tuple(self.sent_format.sentinel_ids.tolist())
+        trie = LabelTrie.compile(self.sent_format.tag_token_ids, sentinel_ids=sentinels)
+        return OnlineTeacher(self.model, trie, sentinels, self.normaliser)
+
     def params(self) -> Params:
         """See `StepTeacher.params`."""
         params: Params = self.read()
@@ -171,18 +189,7 @@ class T5StepTeacher:
         self, student: Any, sent_format: SenTFormat | None = None, *, start_id: int = 0
     ) -> OnlineDistillation:
         """See `StepTeacher.online`."""
-        sentinels = tuple(self.sent_format.sentinel_ids.tolist())
-        trie = LabelTrie.compile(self.sent_format.tag_token_ids, sentinel_ids=sentinels)
-        writer = None
-        if sent_format is not None:
-            writer = TargetWriter(
-                sent_format.tag_token_ids,
-                tuple(sent_format.sentinel_ids.tolist()),
-                sent_format.vocabulary.eos_id,
-                start_id,
-            )
-        teacher = OnlineTeacher(self.model, trie, sentinels, self.normaliser)
-        return OnlineDistillation(student, teacher, writer)
+        return online_distillation(student, self.teacher, sent_format, start_id)
 
     def token_by_token(
         self, student: T5, sent_format: SenTFormat, distillation: DistillationWeights
@@ -281,7 +288,7 @@ class T5Kind(Kind):
         )
 
     def step_teacher(self, model: Model, execution: Any, where: str) -> T5StepTeacher:
-        """See `Kind.step_teacher`; `execution` is a `T5Execution`, None: as it was saved."""
+        """See `Kind.step_teacher`."""
         if model.vocabulary.pad_id != 0:
             raise UserError(
                 f"{where}: padding has id {model.vocabulary.pad_id} in the teacher's vocabulary, and "

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from flax.core import meta
 
+from distill_jax.data.teacher_readers import TeacherReader, WordReader
 from distill_jax.errors import UserError
 from distill_jax.files import read_json_object, write_json
 from distill_jax.inference import Predictor
@@ -17,6 +18,7 @@ from distill_jax.inference.settings import TaggerSettings
 from distill_jax.inference.words import WordPredictor
 from distill_jax.interop.hf.checkpoint import CONFIG, WEIGHTS, flatten
 from distill_jax.kinds.base import Checkpoint, Kind, Model, Params, PredictorOptions
+from distill_jax.kinds.step_teacher import WordStepTeacher, executed
 from distill_jax.models.json_config import JsonConfig
 from distill_jax.safetensors_io import (
     TensorSource,
@@ -35,7 +37,8 @@ NO_DECODER = (
 
 
 class WordTaggerKind(Kind):
-    """A kind whose model is a Flax module with `initial`, and whose configuration is a `JsonConfig`.
+    """A kind whose model is a Flax module (`initial`, and `word_states` if it is to teach by them), and
+    whose configuration is a `JsonConfig`.
 
     Tensors are named by their paths in the parameters, joined by `/`. The configuration has
     `num_tags`. Unless a kind says otherwise its model reads words and their characters, as a BiLSTM
@@ -102,6 +105,16 @@ class WordTaggerKind(Kind):
             batch_size=options.batch_size,
             max_chars=settings.max_chars,
         )
+
+    def step_reader(self, model: Model) -> TeacherReader:
+        """How the model reads as a teacher within the step: as its predictor does."""
+        settings = model.settings or TaggerSettings(format=self.format)
+        return WordReader(model.vocabulary, settings.max_chars)
+
+    def step_teacher(self, model: Model, execution: Any, where: str) -> WordStepTeacher:
+        """See `Kind.step_teacher`."""
+        config = executed(self, model.config, execution, where)
+        return WordStepTeacher(self.module(config), self.step_reader(model), lambda: model.params)
 
     def check_fit(self, config: Any, vocabulary: Any, labels: LabelSet, where: str) -> None:
         """See `Kind.check_fit`."""

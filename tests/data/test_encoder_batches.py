@@ -1,9 +1,12 @@
 """Batches of encoder taggers, and what a teacher within the step adds to any student's."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from distill_jax.data.distillation import BUCKETS, Target, encoder_batches, word_batches
+from distill_jax.data.teacher_readers import SentReader, SubwordReader, WordReader
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.tagging import LabelSet
@@ -58,7 +61,7 @@ def test_words_beyond_the_limit_are_cut_and_counted(caplog: pytest.LogCaptureFix
         3,
         batch_size=1,
         seed=0,
-        teacher=TEACHER,
+        teacher=SentReader(TEACHER),
     )[0:1]
     assert (batch["teacher_tokens"] != 0).sum() == 512
     assert [": ".join(said.split(": ")[:2]) for said in caplog.messages] == [
@@ -80,7 +83,7 @@ def test_long_sentences_become_windows() -> None:
 @pytest.mark.parametrize("kind", ["words", "subwords"])
 def test_what_a_teacher_within_the_step_reads(kind: str) -> None:
     found = [target(0, 3), target(1, 5, known=False)]
-    options = {"batch_size": 2, "seed": 0, "teacher": TEACHER}
+    options = {"batch_size": 2, "seed": 0, "teacher": SentReader(TEACHER)}
     if kind == "words":
         vocabulary = WordVocabulary.build([t.words for t in found])
         [batch] = word_batches(found, vocabulary, 3, **options)[0:1]  # type: ignore[arg-type]
@@ -98,6 +101,43 @@ def test_what_a_teacher_within_the_step_reads(kind: str) -> None:
 def test_sentences_are_cut_to_what_the_teacher_can_read() -> None:
     found = [target(0, 150, known=False)]
     [batch] = encoder_batches(
-        found, SUBWORDS, 3, batch_size=2, seed=0, max_input_tokens=4096, teacher=TEACHER
+        found, SUBWORDS, 3, batch_size=2, seed=0, max_input_tokens=4096, teacher=SentReader(TEACHER)
     )[0:1]
     assert (batch["num_words"] <= TEACHER.max_words).all()
+
+
+def test_what_word_taggers_within_the_step_read() -> None:
+    found = [target(0, 3), target(1, 5, known=False), target(0, 11, known=False)]
+    vocabulary = WordVocabulary.build([t.words for t in found])
+    readers = (SubwordReader(SUBWORDS), WordReader(vocabulary, max_chars=4))
+    for reader in readers:
+        options: dict[str, Any] = {"batch_size": 1, "seed": 0, "teacher": reader}
+        batches = word_batches(found, vocabulary, 3, **options)
+        seen = set()
+        for number in range(12):
+            batch = batches[number]
+            words = int(batch["num_words"][0])
+            seen.add(words)
+            [one] = [each for each in found if len(each.words) == words]
+            for name, values in reader.encode(one.words).items():
+                row, feature = batch[name][0], reader.features[name]
+                assert row.dtype == np.int32
+                np.testing.assert_array_equal(row[: len(values)], values)
+                assert (row[len(values) :] == feature.padding).all()
+                assert len(row) == (8 if words <= 8 else 16) or not feature.of_words
+        assert seen == {3, 5, 11}
+
+
+def test_what_a_bert_within_the_step_cannot_read_at_once_becomes_windows(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    words = ("abc",) * 8
+    long = Target((*words, "x" * 40), np.zeros(9, np.int32), known=False)
+    reader = SubwordReader(SUBWORDS, max_tokens=14)
+    vocabulary = WordVocabulary.build([long.words])
+    batches = word_batches([long], vocabulary, 3, batch_size=3, seed=0, teacher=reader)
+    batch = batches[0]
+    assert sorted(batch["num_words"].tolist()) == [1, 4, 4]  # every word once, none lost
+    assert ((batch["teacher_tokens"] != 0).sum(1) <= 14).all()
+    [said] = caplog.messages
+    assert "the teacher: words too long for the model" in said and "has 40 tokens" in said

@@ -1,5 +1,6 @@
 """A teacher within the step: the same losses as with its labels made beforehand."""
 
+import functools
 from typing import Any
 
 import jax
@@ -11,16 +12,21 @@ from flax.errors import ApplyScopeInvalidVariablesTypeError
 
 from distill_jax.data.distillation import Target, encoder_batches, sent_batches, word_batches
 from distill_jax.data.seq2seq import join_pairs
+from distill_jax.data.teacher_readers import SentReader, SubwordReader, TeacherReader, WordReader
 from distill_jax.distill.language_model import LanguageModel
 from distill_jax.distill.online import (
     OnlineDistillation,
     OnlineTeacher,
     TargetWriter,
+    Teacher,
     TokenDistillation,
 )
 from distill_jax.distill.sent import SentDistillation
 from distill_jax.distill.tags import DistillationWeights, TaggerDistillation
-from distill_jax.inference import SentPredictor
+from distill_jax.distill.word_teacher import WordTeacher
+from distill_jax.inference import Predictor, SentPredictor, WordPredictor
+from distill_jax.inference.encoder import EncoderPredictor
+from distill_jax.models.bert import BertTagger
 from distill_jax.models.bilstm import BiLSTMTagger
 from distill_jax.models.encoder_tagger import EncoderTagger
 from distill_jax.models.stacking import stack_layers
@@ -31,11 +37,13 @@ from distill_jax.sentscore import LabelTrie
 from distill_jax.tagging import LabelSet
 from distill_jax.vocab import ByteVocabulary
 from tests.tiny import (
+    BERT_CONFIG,
     BILSTM_CONFIG,
     ENCODER_CONFIG,
     LABELS,
     T5_CONFIG,
     WORDS,
+    bert_params,
     bilstm_params,
     encoder_params,
     t5_params,
@@ -49,6 +57,18 @@ TEACHER = OnlineTeacher(
     LabelTrie.compile(FORMAT.tag_token_ids, sentinel_ids=SENTINELS),
     SENTINELS,
 )
+READERS: dict[str, TeacherReader] = {
+    "t5": SentReader(FORMAT),
+    "bert": SubwordReader(SubwordFormat(ByteVocabulary()), BERT_CONFIG.max_tokens),
+    "encoder": SubwordReader(SubwordFormat(ByteVocabulary())),
+    "bilstm": WordReader(WORDS, max_chars=20),
+}
+# With dropout, which a teacher must not apply.
+WORD_MODELS: dict[str, tuple[Any, Any]] = {
+    "bert": (BertTagger(BERT_CONFIG.replace(dropout_rate=0.5)), bert_params()),
+    "encoder": (EncoderTagger(ENCODER_CONFIG.replace(dropout_rate=0.5)), encoder_params(seed=6)),
+    "bilstm": (BiLSTMTagger(BILSTM_CONFIG), bilstm_params(seed=4)),
+}
 WEIGHTS = DistillationWeights(temperature=2.0)
 SENTENCES = (
     ("to", "berlin"),
@@ -69,13 +89,32 @@ def unlabelled() -> list[Target]:
     ]
 
 
-def labelled() -> list[Target]:
+def teacher_of(kind: str) -> tuple[Teacher, Any]:
+    """A teacher within the step, and its parameters."""
+    if kind == "t5":
+        return TEACHER, TEACHER_PARAMS
+    model, params = WORD_MODELS[kind]
+    return WordTeacher(model, tuple(READERS[kind].features)), params
+
+
+def predictor_of(kind: str) -> Predictor:
+    """What labels sentences with the same teacher beforehand."""
+    if kind == "t5":
+        return SentPredictor(T5(T5_CONFIG), FORMAT)
+    model, _ = WORD_MODELS[kind]
+    if kind == "bilstm":
+        return WordPredictor(model, WORDS, LABELS)
+    return EncoderPredictor(model, ByteVocabulary(), LABELS)
+
+
+@functools.cache
+def labelled(kind: str = "t5") -> list[Target]:
     """The same with the teacher's labels, as a store would give them."""
-    found = SentPredictor(T5(T5_CONFIG), FORMAT).predict(TEACHER_PARAMS, SENTENCES)
+    found = predictor_of(kind).predict(teacher_of(kind)[1], SENTENCES)
     assert len({tag for one in found for tag in one.tag_ids.tolist()}) > 1
     tags = [GOLD_TAGS, *(one.tag_ids for one in found[1:])]
     return [
-        Target(words, tag_ids, one.log_likelihoods, 1.0 if words == SENTENCES[0] else 0.5)
+        Target(words, tag_ids, one.completed, 1.0 if words == SENTENCES[0] else 0.5)
         for words, tag_ids, one in zip(SENTENCES, tags, found, strict=True)
     ]
 
@@ -92,7 +131,7 @@ def student(kind: str) -> tuple[Any, Any]:
     return SentDistillation(T5(T5_CONFIG), trie, SENTINELS, WEIGHTS), t5_params(seed=1)
 
 
-def batch_of(kind: str, targets: list[Target], teacher: SenTFormat | None) -> Any:
+def batch_of(kind: str, targets: list[Target], teacher: TeacherReader | None) -> Any:
     options: dict[str, Any] = {"batch_size": len(targets), "seed": 0, "teacher": teacher}
     if kind == "bilstm":
         return word_batches(targets, WORDS, LABELS.num_tags, **options)[0]
@@ -106,7 +145,7 @@ def batch_of(kind: str, targets: list[Target], teacher: SenTFormat | None) -> An
 def test_a_scanned_teacher_gives_the_same_targets() -> None:
     config = T5_CONFIG.replace(num_encoder_layers=2, num_decoder_layers=2)
     params = t5_params(config, seed=7)
-    batch = batch_of("bilstm", unlabelled(), FORMAT)
+    batch = batch_of("bilstm", unlabelled(), READERS["t5"])
 
     def label(params: Any, **execution: Any) -> Any:
         teacher = OnlineTeacher(T5(config.replace(**execution)), TEACHER.trie, SENTINELS)
@@ -126,11 +165,22 @@ def test_a_scanned_teacher_gives_the_same_targets() -> None:
         np.testing.assert_array_equal(np.isfinite(rough[..., tag]), there)
 
 
-@pytest.mark.parametrize("kind", ["bilstm", "encoder", "t5"])
-def test_online_is_as_with_labels_made_beforehand(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "taught_by"),
+    [
+        ("bilstm", "t5"),
+        ("encoder", "t5"),
+        ("t5", "t5"),
+        ("bilstm", "bert"),
+        ("encoder", "bilstm"),
+        ("t5", "bert"),
+    ],
+)
+def test_online_is_as_with_labels_made_beforehand(kind: str, taught_by: str) -> None:
     objective, params = student(kind)
+    teacher, teacher_params = teacher_of(taught_by)
     writer = TargetWriter(FORMAT.tag_token_ids, SENTINELS, FORMAT.vocabulary.eos_id)
-    online = OnlineDistillation(objective, TEACHER, writer if kind == "t5" else None)
+    online = OnlineDistillation(objective, teacher, writer if kind == "t5" else None)
 
     @jax.jit
     def step(params: Any, teacher: Any, batch: Any) -> Any:
@@ -144,9 +194,9 @@ def test_online_is_as_with_labels_made_beforehand(kind: str) -> None:
         sums = objective.loss(params, None, batch, None)
         return sums["loss"][0], sums
 
-    found, sums = step(params, TEACHER_PARAMS, batch_of(kind, unlabelled(), FORMAT))
+    found, sums = step(params, teacher_params, batch_of(kind, unlabelled(), READERS[taught_by]))
     before = jax.jit(jax.grad(offline, has_aux=True))
-    expected, expected_sums = before(params, batch_of(kind, labelled(), None))
+    expected, expected_sums = before(params, batch_of(kind, labelled(taught_by), None))
     assert sums.keys() == expected_sums.keys() and "kl" in sums
     for name, pair in sums.items():
         np.testing.assert_allclose(pair, expected_sums[name], rtol=1e-4, err_msg=name)
@@ -162,7 +212,47 @@ def test_a_student_must_be_given_its_teacher() -> None:
     objective, params = student("bilstm")
     online = OnlineDistillation(objective, TEACHER)
     with pytest.raises(ApplyScopeInvalidVariablesTypeError):
-        online.loss(params, None, batch_of("bilstm", unlabelled(), FORMAT), None)
+        online.loss(params, None, batch_of("bilstm", unlabelled(), READERS["t5"]), None)
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_the_states_of_a_teacher_are_those_of_its_words(kind: str) -> None:
+    """Whatever stands beside a sentence in the batch."""
+    teacher, params = teacher_of(kind)
+    states = jax.jit(teacher.states)
+    batch = batch_of("bilstm", unlabelled(), READERS[kind])
+    together = states(params, batch)
+    layers = {"t5": 2, "bert": 3, "encoder": 3, "bilstm": 2}[kind]
+    assert len(together) == layers and all(each.shape[:2] == (4, 8) for each in together)
+    for row, length in enumerate(batch["num_words"].tolist()):
+        alone = states(params, {name: array[[row] * 4] for name, array in batch.items()})
+        for own, of_all in zip(alone, together, strict=True):
+            np.testing.assert_allclose(own[2], of_all[row], rtol=1e-5, atol=1e-6)
+            assert not np.any(of_all[row, length:]) and np.all(np.any(of_all[row, :length], -1))
+
+
+def test_the_states_of_a_t5_are_its_encoders_at_first_subwords() -> None:
+    words = ("to", "rome", "now")
+    own = {"teacher_tokens": FORMAT.encode_input(words)[None], "tags": np.zeros((1, 3))}
+    last = TEACHER.states(TEACHER_PARAMS, {**own, "num_words": np.array([3])})[-1]
+    tokens = own["teacher_tokens"]
+    encoded = TEACHER.model.apply(
+        {"params": TEACHER_PARAMS}, tokens, np.ones_like(tokens), method="encode"
+    )
+    # <s0> t o <s1> r o m e <s2> n …
+    np.testing.assert_allclose(last[0], encoded[0, [1, 4, 9]], rtol=1e-5)
+
+
+def test_no_gradient_flows_to_a_teacher() -> None:
+    teacher, params = teacher_of("bert")
+    batch = batch_of("bilstm", unlabelled(), READERS["bert"])
+
+    def total(params: Any) -> jax.Array:
+        states = sum(each.sum() for each in teacher.states(params, batch))
+        return states + jnp.exp(teacher.label(params, batch)["teacher_scores"]).sum()
+
+    gradient = jax.jit(jax.grad(total))(jax.tree.map(jnp.asarray, params))
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient))
 
 
 def test_what_is_trained_is_the_students_and_what_is_frozen_the_teachers() -> None:

@@ -11,6 +11,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from distill_jax.data.distillation import Target, word_batches
+from distill_jax.data.teacher_readers import SentReader
 from distill_jax.distill.online import OnlineDistillation, OnlineTeacher
 from distill_jax.distill.tags import DistillationWeights, TaggerDistillation
 from distill_jax.models import partitioning
@@ -65,7 +66,11 @@ def one_step(place: partitioning.Place, *, scan_layers: bool) -> tuple[Any, Any]
         frozen_shardings=places,
     )
     untagged = [Target(words, np.zeros(len(words), np.int32), known=False) for words in SENTENCES]
-    options: dict[str, Any] = {"batch_size": len(SENTENCES), "seed": 0, "teacher": FORMAT}
+    options: dict[str, Any] = {
+        "batch_size": len(SENTENCES),
+        "seed": 0,
+        "teacher": SentReader(FORMAT),
+    }
     batch = word_batches(untagged, WORDS, LABELS.num_tags, **options)[0]
     state, metrics = step(state, batch, jax.random.key(0), frozen)
     return jax.device_get((metrics, state.params)), frozen
