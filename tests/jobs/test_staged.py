@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -34,7 +35,9 @@ SHORT = {
     "EVAL_PERIOD": 1,
     "TAGS_EVAL_PERIOD": 1,
     "BATCH_SIZE": 8,
-    "WARMUP_STEPS": 1,
+    "WARMUP_STEPS": 0,
+    "LOGITS_TRAINED": ("output", "layer_1"),
+    "TAGS_UNFREEZING": False,
     "STATE_LAYERS": ((1, 2),),
     "MESH_DATA": 1,
     "Placement.first_devices": 1,
@@ -81,6 +84,13 @@ class Folder:
             "TEACHER": str(self.path / "teacher"),
             **changes,
         }
+        stages = changes.get("StagedRun__stages", "@states @logits @tags")
+        values = {  # a value of a stage that is not there would be a typing error
+            name: value
+            for name, value in values.items()
+            if name.partition("_")[0] not in ("STATES", "LOGITS", "TAGS")
+            or f"@{name.partition('_')[0].lower()}" in stages
+        }
         options = [
             f"--gin.{key.replace('__', '.')}={value!r}".replace("'<", "").replace(">'", "")
             for key, value in values.items()
@@ -90,8 +100,11 @@ class Folder:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
     with compiled_once(str(tmp_path_factory.mktemp("xla"))):
         yield Folder(tmp_path_factory.mktemp("staged"))
+    jax.config.update("jax_disable_most_optimizations", before)
     locations.set_data_dir(None)
 
 
@@ -111,8 +124,9 @@ def test_every_phase_has_a_folder_and_trains_its_groups(whole: Path) -> None:
     assert facts["recipe"] == "staged"
     assert [(phase["phase"], tuple(phase["trained"])) for phase in facts["phases"]] == [
         ("stage1", GROUPS[1:]),
-        *((f"stage2-phase{n}", GROUPS[:n]) for n in (1, 2, 3)),
-        *((f"stage3-phase{n}", GROUPS[:n]) for n in (1, 2, 3)),
+        ("stage2-phase1", GROUPS[:1]),
+        ("stage2-phase2", GROUPS[:2]),
+        ("stage3", GROUPS),
     ]
     for phase in facts["phases"]:
         assert (whole / phase["phase"] / "checkpoints").is_dir()
@@ -121,10 +135,10 @@ def test_every_phase_has_a_folder_and_trains_its_groups(whole: Path) -> None:
         "LogitRegression",
         "DistillationWeights",
     ]
-    assert facts["silver_sentences"] == 8 and facts["steps"] == 14
+    assert facts["silver_sentences"] == 8 and facts["steps"] == 8
 
 
-@pytest.mark.parametrize("stopped_in", ["stage1", "stage2-phase2", "stage3-phase1"])
+@pytest.mark.parametrize("stopped_in", ["stage1", "stage2-phase2"])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     folder: Folder,
     whole: Path,
@@ -165,8 +179,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
 
 
 def test_what_is_not_trained_stays_as_it_was(folder: Folder) -> None:
-    stages = {"StagedRun__stages": "<(@tags/Stage(),)>", "TAGS_UNFREEZING": False}
-    start = {"TEACHER_EMBEDDING": None, "TAGS_TRAIN_STEPS": 2}
+    stages = {"StagedRun__stages": "<(@tags/Stage(),)>", "TEACHER_EMBEDDING": None}
+    start = {"TAGS_TRAIN_STEPS": 1, "STATE_LAYERS": None}
     for name, groups in (("head", ("output",)), ("below", ("layer_1", "embeddings"))):
         assert folder.run(name, **stages, **start, TAGS_TRAINED=groups) == 0
     head, below = (load_model(folder.path / name / "model").params for name in ("head", "below"))
@@ -177,7 +191,7 @@ def test_what_is_not_trained_stays_as_it_was(folder: Folder) -> None:
 
 def test_a_bert_learns_all_states_of_a_teacher(folder: Folder) -> None:
     # Without a store: tags and posteriors come from the teacher in the step.
-    assert folder.run("bert", "xtreme_2021", STATE_LAYERS=None, UNFREEZING=False) == 0
+    assert folder.run("bert", "xtreme_2021", STATE_LAYERS=None, LOGITS_UNFREEZING=False) == 0
     lines = (folder.path / "bert" / "stage1" / "metrics.jsonl").read_text().splitlines()
     dev = [line for line in map(json.loads, lines) if "selection" in line]
     assert {"states_0_1", "states_1_2"} <= set(dev[0])
@@ -215,13 +229,7 @@ def test_stages_that_cannot_be_are_refused_before_anything_is_trained(
     assert not list(folder.path.glob("refused/stage*"))
 
 
-def test_a_t5_is_no_staged_student(folder: Folder, capfd: pytest.CaptureFixture[str]) -> None:
-    changes = {"StagedRun__student": "<@T5Student()>", "VOCABULARY": "byte"}
-    assert folder.run("t5", "xtreme_2021", **changes) == 2
-    assert "a t5 cannot be distilled in stages" in capfd.readouterr().err
-
-
 @pytest.mark.parametrize("recipe", ["xtreme_2020", "xtreme_2021"])
 def test_compile_refuses_them_in_one_line(recipe: str, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["compile", f"--gin_file=gin/runs/{recipe}.gin", "--topology", "cpu:1"]) == 2
+    assert main(["compile", f"--gin_file=gin/runs/{recipe}.gin", "--topology", "cpu"]) == 2
     assert "a run in stages has a step for each phase" in capfd.readouterr().err
