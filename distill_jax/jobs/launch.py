@@ -7,10 +7,11 @@ from typing import Any
 from distill_jax.errors import UserError
 from distill_jax.jobs.building import build_run
 from distill_jax.jobs.labelling import LabelRun
+from distill_jax.jobs.staged import StagedRun
 from distill_jax.jobs.student import StudentRun
 from distill_jax.jobs.teacher import PretrainRun, TeacherRun
 
-JOBS = (TeacherRun, PretrainRun, StudentRun, LabelRun)
+JOBS = (TeacherRun, PretrainRun, StudentRun, StagedRun, LabelRun)
 
 
 def configured(
@@ -27,7 +28,7 @@ def configured(
     if profile_steps is None:
         return run
     if not hasattr(run, "training"):
-        raise UserError("--profile_steps is of a training run; leave it out")
+        raise UserError("--profile_steps is of a training run of one stage; leave it out")
     schedule = dataclasses.replace(run.training.schedule, profile_steps=profile_steps)
     training = dataclasses.replace(run.training, schedule=schedule)
     return dataclasses.replace(run, training=training)

@@ -177,6 +177,7 @@ class Learner:
         held_out: the evaluation of trained parameters where there is no predictor.
         inputs: hashes of what it reads beside the lesson's material, by role.
         coverage: says how many words of the dev sentences the model knows, where that is known.
+        batches_of: the data of another lesson for the same model; None: it learns one lesson only.
     """
 
     config: Any
@@ -193,6 +194,7 @@ class Learner:
     held_out: Callable[[], Evaluate] | None = None
     inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     coverage: Callable[[Sequence[Sentence]], str] | None = None
+    batches_of: Callable[[Lesson], Batches] | None = None
 
 
 class Student(Protocol):
@@ -206,6 +208,13 @@ class Student(Protocol):
 
         Raises `UserError` if it cannot be one of this lesson.
         """
+
+
+class ParameterGroup(NamedTuple):
+    """Parameters that are trained or left alone together: those below `paths` (`a/b`: all of `a/b/…`)."""
+
+    name: str
+    paths: tuple[str, ...]
 
 
 class Kind(abc.ABC):
@@ -269,6 +278,17 @@ class Kind(abc.ABC):
         cannot be split."""
         raise UserError(
             "only a T5 can be split over devices, and this model is none; use one device"
+        )
+
+    def groups(self, config: Any) -> tuple[ParameterGroup, ...]:
+        """All trained parameters, from the top down: the head, each layer, what is below them (embeddings).
+
+        But for the head's there is a group for each of the states that `word_states` gives, last first.
+        Raises `UserError` if the kind has no such states.
+        """
+        raise UserError(
+            f"a {self.name} cannot be distilled in stages; use a student that gives each word its tags' "
+            "scores (a BiLSTM, an encoder tagger, a BERT)"
         )
 
     def step_teacher(self, model: Model, execution: Any, where: str) -> StepTeacher:

@@ -23,7 +23,14 @@ from distill_jax.inference.base import InputLimits
 from distill_jax.inference.encoder import EncoderPredictor
 from distill_jax.interop.hf.bert import BertCheckpoint, bert_sources, write_bert_files
 from distill_jax.interop.hf.bert_config import BERT_TYPES, NOT_BERT
-from distill_jax.kinds.base import Checkpoint, Learner, Lesson, Model, PredictorOptions
+from distill_jax.kinds.base import (
+    Checkpoint,
+    Learner,
+    Lesson,
+    Model,
+    ParameterGroup,
+    PredictorOptions,
+)
 from distill_jax.kinds.registry import register
 from distill_jax.kinds.subwords import check_padding, check_subwords, rows_for
 from distill_jax.kinds.word_tagger import WordTaggerKind, refuse_decoder
@@ -33,6 +40,7 @@ from distill_jax.models.layer_choice import bert_from_layers, check_layers
 from distill_jax.models.reduction import truncated_svd
 from distill_jax.safetensors_io import TensorSource
 from distill_jax.sent.subwords import SubwordFormat
+from distill_jax.train.feed import Batches
 from distill_jax.vocab import HuggingFaceVocabulary, Vocabulary, load_vocabulary
 
 NAME = "bert"
@@ -79,23 +87,28 @@ class BertStudent:
         module = BertTagger(config)
         student = TaggerDistillation(module, lesson.loss, ("tokens", "first"))
         limits = InputLimits(min(self.max_input_tokens, config.max_tokens))
+
+        def batches(lesson: Lesson) -> Batches:
+            return encoder_batches(
+                lesson.targets,
+                SubwordFormat(vocabulary),
+                labels.num_tags,
+                batch_size=lesson.training.batch_size,
+                seed=lesson.training.seed,
+                max_input_tokens=limits.tokens,
+                teacher=lesson.reader,
+            )
+
         return Learner(
             config,
             vocabulary,
             student if lesson.teacher is None else lesson.teacher.online(student),
-            encoder_batches(
-                lesson.targets,
-                SubwordFormat(vocabulary),
-                labels.num_tags,
-                batch_size=training.batch_size,
-                seed=training.seed,
-                max_input_tokens=limits.tokens,
-                teacher=lesson.reader,
-            ),
+            batches(lesson),
             EncoderPredictor(
                 module, vocabulary, labels, batch_size=training.eval_batch_size, limits=limits
             ),
             initial_params,
+            batches_of=batches,
         )
 
     def _start(self, lesson: Lesson) -> Start:
@@ -203,6 +216,15 @@ class BertKind(WordTaggerKind):
     def describe(self, config: BertConfig) -> str:
         """See `Kind.describe`."""
         return f"{config.architecture} ({config.num_layers} layers, {config.d_model} wide)"
+
+    def groups(self, config: BertConfig) -> tuple[ParameterGroup, ...]:
+        """See `Kind.groups`."""
+        layers = range(config.num_layers - 1, -1, -1)
+        return (
+            ParameterGroup("output", ("output",)),
+            *(ParameterGroup(f"layer_{n + 1}", (f"bert/layers_{n}",)) for n in layers),
+            ParameterGroup("embeddings", ("bert/embeddings",)),
+        )
 
     def module(self, config: BertConfig) -> BertTagger:
         """See `WordTaggerKind.module`."""

@@ -13,7 +13,7 @@ from distill_jax.data.distillation import word_batches
 from distill_jax.distill.tags import TaggerDistillation
 from distill_jax.errors import UserError
 from distill_jax.inference.words import WordPredictor
-from distill_jax.kinds.base import Learner, Lesson
+from distill_jax.kinds.base import Learner, Lesson, ParameterGroup
 from distill_jax.kinds.registry import register
 from distill_jax.kinds.word_tagger import WordTaggerKind
 from distill_jax.kinds.word_vectors import WordVectors
@@ -24,6 +24,7 @@ from distill_jax.models.bilstm import (
     with_word_embeddings,
 )
 from distill_jax.tagging import Sentence
+from distill_jax.train.feed import Batches
 from distill_jax.train.selection import Evaluate
 from distill_jax.vocab import WordTable, WordVocabulary, coverage
 
@@ -70,18 +71,21 @@ class BiLSTMStudent:
             placed = frozen.on_device()
             return lambda params: evaluate(placed.added(params))
 
+        def batches(lesson: Lesson) -> Batches:
+            return word_batches(
+                lesson.targets,
+                own,  # a word too rare for a row of its own is trained as unknown, whatever the file has
+                labels.num_tags,
+                batch_size=lesson.training.batch_size,
+                seed=lesson.training.seed,
+                teacher=lesson.reader,
+            )
+
         return Learner(
             config,
             vocabulary,
             student if lesson.teacher is None else lesson.teacher.online(student),
-            word_batches(
-                lesson.targets,
-                own,  # a word too rare for a row of its own is trained as unknown, whatever the file has
-                labels.num_tags,
-                batch_size=training.batch_size,
-                seed=training.seed,
-                teacher=lesson.reader,
-            ),
+            batches(lesson),
             WordPredictor(
                 BiLSTMTagger(config), vocabulary, labels, batch_size=training.eval_batch_size
             ),
@@ -90,6 +94,7 @@ class BiLSTMStudent:
             final=frozen.added,
             inputs={} if table is None else {"word vectors": table.content_hash},
             coverage=None if table is None else functools.partial(said_coverage, table, vocabulary),
+            batches_of=batches,
         )
 
     def vocabulary(self, lesson: Lesson) -> WordVocabulary:
@@ -120,6 +125,15 @@ class BiLSTMKind(WordTaggerKind):
     def frozen_parameters(self, config: BiLSTMConfig) -> int:
         """See `Kind.frozen_parameters`."""
         return config.num_frozen_words * config.word_dim
+
+    def groups(self, config: BiLSTMConfig) -> tuple[ParameterGroup, ...]:
+        """See `Kind.groups`; `embeddings` are words, characters and the characters' BiLSTM."""
+        layers = range(config.num_layers - 1, -1, -1)
+        return (
+            ParameterGroup("output", ("output",)),
+            *(ParameterGroup(f"layer_{n + 1}", (f"word_lstm_{n}",)) for n in layers),
+            ParameterGroup("embeddings", ("word_embedding", "char_embedding", "char_lstm")),
+        )
 
     def module(self, config: BiLSTMConfig) -> BiLSTMTagger:
         """See `WordTaggerKind.module`."""

@@ -18,7 +18,7 @@ from distill_jax.errors import UserError
 from distill_jax.inference import Predictor
 from distill_jax.inference.base import InputLimits
 from distill_jax.inference.encoder import EncoderPredictor
-from distill_jax.kinds.base import Learner, Lesson, Model, PredictorOptions
+from distill_jax.kinds.base import Learner, Lesson, Model, ParameterGroup, PredictorOptions
 from distill_jax.kinds.registry import register
 from distill_jax.kinds.subwords import check_padding, check_subwords, rows_for
 from distill_jax.kinds.word_tagger import WordTaggerKind, refuse_decoder
@@ -30,6 +30,7 @@ from distill_jax.models.layer_choice import (
 )
 from distill_jax.models.t5_config import T5Config
 from distill_jax.sent.subwords import SubwordFormat
+from distill_jax.train.feed import Batches
 from distill_jax.vocab import Vocabulary, load_vocabulary
 
 NAME = "encoder"
@@ -62,19 +63,23 @@ class EncoderStudent:
         config, initial_params, vocabulary = self._start(lesson)
         module = EncoderTagger(config)
         student = TaggerDistillation(module, lesson.loss, ("tokens", "first"))
+
+        def batches(lesson: Lesson) -> Batches:
+            return encoder_batches(
+                lesson.targets,
+                SubwordFormat(vocabulary),
+                labels.num_tags,
+                batch_size=lesson.training.batch_size,
+                seed=lesson.training.seed,
+                max_input_tokens=self.max_input_tokens,
+                teacher=lesson.reader,
+            )
+
         return Learner(
             config,
             vocabulary,
             student if lesson.teacher is None else lesson.teacher.online(student),
-            encoder_batches(
-                lesson.targets,
-                SubwordFormat(vocabulary),
-                labels.num_tags,
-                batch_size=training.batch_size,
-                seed=training.seed,
-                max_input_tokens=self.max_input_tokens,
-                teacher=lesson.reader,
-            ),
+            batches(lesson),
             EncoderPredictor(
                 module,
                 vocabulary,
@@ -83,6 +88,7 @@ class EncoderStudent:
                 limits=InputLimits(self.max_input_tokens),
             ),
             initial_params,
+            batches_of=batches,
         )
 
     def _start(
@@ -144,6 +150,18 @@ class EncoderKind(WordTaggerKind):
     def describe(self, config: EncoderTaggerConfig) -> str:
         """See `Kind.describe`."""
         return f"encoder tagger ({config.num_layers} layers, {config.d_model} wide)"
+
+    def groups(self, config: EncoderTaggerConfig) -> tuple[ParameterGroup, ...]:
+        """See `Kind.groups`; the last norm is with the last layer, whose state it makes, and biases of
+        positions that all layers share are with the `embeddings`."""
+        last, *others = range(config.num_layers - 1, -1, -1)
+        shared = () if config.relative_bias_per_layer else ("encoder/relpos_bias",)
+        return (
+            ParameterGroup("output", ("output",)),
+            ParameterGroup(f"layer_{last + 1}", (f"encoder/layers_{last}", "encoder/encoder_norm")),
+            *(ParameterGroup(f"layer_{n + 1}", (f"encoder/layers_{n}",)) for n in others),
+            ParameterGroup("embeddings", ("token_embedder", *shared)),
+        )
 
     def module(self, config: EncoderTaggerConfig) -> EncoderTagger:
         """See `WordTaggerKind.module`."""

@@ -11,10 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from distill_jax.errors import UserError
 from distill_jax.inference.settings import TaggerSettings
 from distill_jax.jobs.building import build_run
 from distill_jax.jobs.labelling import LabelRun
 from distill_jax.jobs.launch import JOBS
+from distill_jax.jobs.staged import StagedRun
 from distill_jax.jobs.student import StudentRun
 from distill_jax.jobs.teacher import PretrainRun, TeacherRun
 from distill_jax.kinds.base import Learner, PredictorOptions
@@ -55,11 +57,16 @@ Run = TeacherRun | PretrainRun | StudentRun | LabelRun
 def run_to_plan(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Run, CompileShapes]:
     """The run that Gin files describe, which need not say where its data are, and the shapes of these.
 
-    Raises `UserError` as `jobs.building.build_run`.
+    Raises `UserError` as `jobs.building.build_run`, or if the run is one in stages.
     """
     run, shapes = build_run(
         gin_files, bindings, JOBS, stand_ins=_STAND_INS, beside=(CompileShapes,)
     )
+    if isinstance(run, StagedRun):
+        raise UserError(
+            "a run in stages has a step for each phase, and a plan is of one step; plan a recipe of one "
+            "stage (distil.gin, distil_online.gin) with this student, teacher and batch size"
+        )
     return run, shapes
 
 

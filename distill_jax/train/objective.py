@@ -4,7 +4,7 @@ Losses are sums with their weights, never means of means: they add up over devic
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
@@ -12,6 +12,14 @@ Batch = Mapping[str, jax.Array]
 """Arrays of a step by name, rows first; each objective says which it reads."""
 Sums = Mapping[str, tuple[jax.Array, jax.Array]]
 """Name → (sum, weight), float32 scalars. `loss` is what is minimised, as sum / weight."""
+
+
+class WithUntrained(NamedTuple):
+    """Frozen parameters where some of the model itself are not trained (`train.partly`): those, which live
+    on the mesh by the rules of the state, and the frozen ones that there are besides."""
+
+    untrained: Any
+    frozen: Any
 
 
 class Objective(Protocol):

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from distill_jax.models.partitioning import Place, Rules
 from distill_jax.parallel.mesh import state_shardings
-from distill_jax.train.objective import Objective
+from distill_jax.train.objective import Objective, WithUntrained
 
 
 class TrainState(struct.PyTreeNode):
@@ -52,7 +52,11 @@ def abstract_frozen(objective: Objective, place: Place) -> Any:
     there are none."""
     assert place.mesh is not None, "parameters that are sharded lie on a mesh"
     rules = place.rules if place.teacher_rules is None else place.teacher_rules
-    return abstract(objective.init_frozen, place.mesh, rules)
+    frozen = abstract(objective.init_frozen, place.mesh, rules)
+    if isinstance(frozen, WithUntrained):
+        own = abstract(lambda key: objective.init_frozen(key).untrained, place.mesh, place.rules)
+        return frozen._replace(untrained=own)
+    return frozen
 
 
 def shardings_of(tree: Any) -> Any:

@@ -1,0 +1,235 @@
+"""Runs in stages: what each trains, that one which was stopped ends as one that was not, bad input."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from distill_jax.cli import main
+from distill_jax.data import demo as demo_data
+from distill_jax.data import locations
+from distill_jax.data.readers import write_conll
+from distill_jax.jobs import staged
+from distill_jax.kinds.base import Model
+from distill_jax.model_dir.directory import load_model, save_model
+from distill_jax.tagging import LabelSet
+from distill_jax.vocab import ByteVocabulary
+from tests.compiled_once import compiled_once
+from tests.tiny import BERT_CONFIG, bert_params
+
+TASK = "tiny_staged"
+FEW_SHOT = f"{TASK}_gold8_dev4_silver8_seed0"
+TINY = {
+    **{f"BiLSTMConfig.{name}": 4 for name in ("word_dim", "char_dim", "char_hidden", "hidden")},
+    "BertConfig.d_model": 8,
+    "BertConfig.d_ff": 8,
+    "BertConfig.num_layers": 1,
+}
+SHORT = {
+    "TRAIN_STEPS": 2,
+    "TAGS_TRAIN_STEPS": 2,
+    "EVAL_PERIOD": 1,
+    "TAGS_EVAL_PERIOD": 1,
+    "BATCH_SIZE": 8,
+    "WARMUP_STEPS": 0,
+    "LOGITS_TRAINED": ("output", "layer_1"),
+    "TAGS_UNFREEZING": False,
+    "STATE_LAYERS": ((1, 2),),
+    "MESH_DATA": 1,
+    "Placement.first_devices": 1,
+}
+GROUPS = ("output", "layer_1", "embeddings")
+
+
+class Stop(Exception):
+    """What stops a run."""
+
+
+class Folder:
+    """A task, a BERT that has its labels, and a store of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        for split, size in (("train", 24), ("valid", 4), ("test", 4)):
+            sentences = [s for s in demo_data.generate(split, 8 * size) if 5 <= len(s.words) <= 8]
+            write_conll(path / "data" / TASK / f"{split}.conll", sentences[:size])
+        demo_data.LABELS.save(path / "data" / TASK / "labels.txt")
+        self.teacher("teacher", demo_data.LABELS)
+        command = ["label", "--model", str(path / "teacher"), "--task", FEW_SHOT, "--data_dir"]
+        more = ["--split", "silver", "gold", "--output", str(path / "labels")]
+        assert main([*command, str(path / "data"), *more]) == 0
+
+    def teacher(self, name: str, labels: LabelSet) -> str:
+        """A random one in a directory."""
+        config = BERT_CONFIG.replace(num_tags=labels.num_tags, max_positions=128)
+        save_model(self.path / name, Model(config, bert_params(config), ByteVocabulary(), labels))
+        return str(self.path / name)
+
+    @property
+    def store(self) -> dict[str, Any]:
+        return {"TEACHER_LABELS": str(self.path / "labels")}
+
+    def run(self, name: str, recipe: str = "xtreme_2020", **changes: Any) -> int:
+        values = {
+            **SHORT,
+            **{k: v for k, v in TINY.items() if k.startswith("Bert") == (recipe[-1] == "1")},
+            "MODEL_DIR": str(self.path / name),
+            "MIXTURE_OR_TASK_NAME": FEW_SHOT,
+            "DATA_DIR": str(self.path / "data"),
+            "PREPARED_DATA_DIR": str(self.path / "prepared"),
+            "TEACHER": str(self.path / "teacher"),
+            **changes,
+        }
+        stages = changes.get("StagedRun__stages", "@states @logits @tags")
+        values = {  # a value of a stage that is not there would be a typing error
+            name: value
+            for name, value in values.items()
+            if name.partition("_")[0] not in ("STATES", "LOGITS", "TAGS")
+            or f"@{name.partition('_')[0].lower()}" in stages
+        }
+        options = [
+            f"--gin.{key.replace('__', '.')}={value!r}".replace("'<", "").replace(">'", "")
+            for key, value in values.items()
+        ]
+        return main(["train", f"--gin_file=gin/runs/{recipe}.gin", *options])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    with compiled_once(str(tmp_path_factory.mktemp("xla"))):
+        yield Folder(tmp_path_factory.mktemp("staged"))
+    jax.config.update("jax_disable_most_optimizations", before)
+    locations.set_data_dir(None)
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Folder) -> Path:
+    """A run that nothing stopped."""
+    assert folder.run("whole", **folder.store) == 0
+    return folder.path / "whole"
+
+
+def weights(run: Path) -> bytes:
+    return (run / "model" / "model.safetensors").read_bytes()
+
+
+def test_every_phase_has_a_folder_and_trains_its_groups(whole: Path) -> None:
+    facts = load_model(whole / "model").metadata["training"]
+    assert facts["recipe"] == "staged"
+    assert [(phase["phase"], tuple(phase["trained"])) for phase in facts["phases"]] == [
+        ("stage1", GROUPS[1:]),
+        ("stage2-phase1", GROUPS[:1]),
+        ("stage2-phase2", GROUPS[:2]),
+        ("stage3", GROUPS),
+    ]
+    for phase in facts["phases"]:
+        assert (whole / phase["phase"] / "checkpoints").is_dir()
+    assert [stage["loss"]["is"] for stage in facts["stages"]] == [
+        "StateMatching",
+        "LogitRegression",
+        "DistillationWeights",
+    ]
+    assert facts["silver_sentences"] == 8 and facts["steps"] == 8
+
+
+@pytest.mark.parametrize("stopped_in", ["stage1", "stage2-phase2"])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+    folder: Folder,
+    whole: Path,
+    stopped_in: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    trained = []
+
+    def stopping(objective: Any, batches: Any, evaluate: Any, training: Any, **more: Any) -> Any:
+        calls = 0
+
+        def evaluation(params: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if Path(training.model_dir).name == stopped_in and calls == 2:
+                raise Stop
+            trained.append(Path(training.model_dir).name)
+            return evaluate(params)
+
+        return fit(objective, batches, evaluation, training, **more)
+
+    fit = staged.fit
+    monkeypatch.setattr(staged, "fit", stopping)
+    name = f"stopped-{stopped_in}"
+    with pytest.raises(Stop):
+        folder.run(name, **folder.store)
+    before = set(trained)
+    assert not (folder.path / name / "model").exists()
+    trained.clear()
+    stopped_in, again = "nowhere", stopped_in
+    assert folder.run(name, **folder.store) == 0
+    # What had finished was not taken up again; what was stopped went on with its second step.
+    assert not (before - {again}) & set(trained)
+    assert trained.count(again) == 1
+    assert weights(folder.path / name) == weights(whole)
+    assert "already trained" in capfd.readouterr().err or again == "stage1"
+
+
+def test_what_is_not_trained_stays_as_it_was(folder: Folder) -> None:
+    stages = {"StagedRun__stages": "<(@tags/Stage(),)>", "TEACHER_EMBEDDING": None}
+    start = {"TAGS_TRAIN_STEPS": 1, "STATE_LAYERS": None}
+    for name, groups in (("head", ("output",)), ("below", ("layer_1", "embeddings"))):
+        assert folder.run(name, **stages, **start, TAGS_TRAINED=groups) == 0
+    head, below = (load_model(folder.path / name / "model").params for name in ("head", "below"))
+    assert np.abs(head["output"]["kernel"] - below["output"]["kernel"]).max() > 0
+    assert not np.any(below["output"]["bias"])
+    assert np.any(head["output"]["bias"])
+
+
+def test_a_bert_learns_all_states_of_a_teacher(folder: Folder) -> None:
+    # Without a store: tags and posteriors come from the teacher in the step.
+    assert folder.run("bert", "xtreme_2021", STATE_LAYERS=None, LOGITS_UNFREEZING=False) == 0
+    lines = (folder.path / "bert" / "stage1" / "metrics.jsonl").read_text().splitlines()
+    dev = [line for line in map(json.loads, lines) if "selection" in line]
+    assert {"states_0_1", "states_1_2"} <= set(dev[0])
+    assert dev[-1]["selection"] == -dev[-1]["loss"] > dev[0]["selection"]
+
+
+def test_stages_that_cannot_be_are_refused_before_anything_is_trained(
+    folder: Folder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = folder.teacher("other", LabelSet(("other",), ("o",)))
+    for changes, line in (
+        ({"STATE_LAYERS": ((2, 1),)}, "stage 1: STATE_LAYERS has layer 2 of the student"),
+        ({"STATE_LAYERS": ((1, 3),)}, "stage 1: STATE_LAYERS has layer 3 of the teacher"),
+        ({"TEACHER": None, "TEACHER_EMBEDDING": None, **folder.store}, "stage 1: it matches"),
+        ({"SILVER_SPLIT": None, "LOGITS_SENTENCES": "silver"}, "stage 2: there are no silver"),
+        ({"TEACHER": other}, "the teacher has other labels"),
+        (
+            {"TAGS_TRAINED": ("top",)},
+            "stage 3: TRAINED names 'top'; the student has output, layer_1",
+        ),
+        ({"STATES_TRAINED": ("output",)}, "stage 1: TRAINED names 'output', which the states"),
+        ({"SENTENCES": "gilt"}, "SENTENCES is 'gilt'"),
+        ({"StagedRun__stages": "<()>"}, "StagedRun.stages is empty"),
+        ({"StagedRun__stages": "<(@states/Stage(),)>"}, "the last stage matches states"),
+        (
+            {"StagedRun__stages": "<(@logits/Stage(),)>", "TEACHER": None, "SENTENCES": "gold"},
+            "stage 1: its loss compares with a teacher's posteriors",
+        ),
+    ):
+        if changes.get("TEACHER", 0) is None:
+            changes = {"TEACHER_EMBEDDING": None, **changes}
+        capfd.readouterr()
+        assert folder.run("refused", **changes) == 2, changes
+        assert line in capfd.readouterr().err
+    assert not list(folder.path.glob("refused/stage*"))
+
+
+@pytest.mark.parametrize("recipe", ["xtreme_2020", "xtreme_2021"])
+def test_compile_refuses_them_in_one_line(recipe: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile", f"--gin_file=gin/runs/{recipe}.gin", "--topology", "cpu"]) == 2
+    assert "a run in stages has a step for each phase" in capfd.readouterr().err
