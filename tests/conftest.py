@@ -2,7 +2,9 @@
 
 import gc
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,10 @@ import pytest
 # Traced programs are millions of objects that stay: looking through them for garbage as often as Python
 # does by itself takes a sixth of the suite's time.
 gc.set_threshold(200_000, 20, 100)
+
+# A shell that runs the tests in the background lets them ignore Ctrl-C, and what they start as well.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
