@@ -55,14 +55,23 @@ def _conllu(n: int, word: str, tag: str) -> str:
     return f"{n}\t{word}\t_\tX\t_\t_\t0\troot\t_\tSpaceAfter=No|NER={tag}"
 
 
+def _bracketed(sentence: Sentence) -> Iterator[tuple[str, str]]:
+    cells = ["*"] * len(sentence.words)
+    for start, end, label in spans_from_iob2(sentence.tags or ()):
+        cells[start] = f"({label}*"
+        cells[end - 1] = cells[end - 1] + ")" if end - 1 > start else f"({label})"
+    return zip(sentence.words, cells, strict=True)
+
+
+def _brackets(sentences: list[Sentence]) -> str:
+    rows = ("".join(f"{word}\t{cell}\n" for word, cell in _bracketed(one)) for one in sentences)
+    return "\n".join(rows)
+
+
 def _conll2012(sentences: list[Sentence]) -> str:
     text = "#begin document (x); part 000\n"
     for sentence in sentences:
-        cells = ["*"] * len(sentence.words)
-        for start, end, label in spans_from_iob2(sentence.tags or ()):
-            cells[start] = f"({label}*"
-            cells[end - 1] = cells[end - 1] + ")" if end - 1 > start else f"({label})"
-        for n, (word, cell) in enumerate(zip(sentence.words, cells, strict=True)):
+        for n, (word, cell) in enumerate(_bracketed(sentence)):
             text += f"x 0 {n} {word} NN * - - - S {cell} * -\n"
         text += "\n"
     return text + "#end document\n"
@@ -137,6 +146,8 @@ FORMATS: dict[str, tuple[str, Callable[[list[Sentence]], str]]] = {
     **{f"tabs {s}": ("conll", _rows(lambda n, w, t: f"{w}\t{t}", s)) for s in SCHEMES},
     **{f"blanks {s}": ("txt", _rows(lambda n, w, t: f"{w} {t}", s)) for s in SCHEMES},
     "underscores": ("bio", _rows(lambda n, w, t: f"{w}\t{t[:1]}{t[1:].replace('-', '_', 1)}")),
+    "brackets": ("conll", _brackets),
+    "WikiAnn": ("tsv", _rows(lambda n, w, t: f"en:{w}\t{t}")),
     "tag first": ("bio", _rows(lambda n, w, t: f"{t}\t{w}")),
     "index": ("tsv", _rows(lambda n, w, t: f"{n}\t{w}\t{t}", before="# text = x\n")),
     "multiconer": ("conll", _rows(lambda n, w, t: f"{w} _ _ {t}", before="# id a\tdomain=en\n")),

@@ -98,7 +98,9 @@ def needs_more(block: Sequence[str]) -> bool:
         if _settled_by_first_line(first) is not None:
             return False
         columns = first.split("\t") if "\t" in first else first.split(" ")
-        if len(columns) == 1 or ("\t" not in first and not _may_be_row(columns)):
+        if len(columns) == 1 or (
+            "\t" not in first and not (_may_be_row(columns) or is_starred(columns[-1]))
+        ):
             return False  # plain text
         if _settled_by_rows(block, block, is_ended=False) == "tsv":
             return False
@@ -109,9 +111,7 @@ def _may_be_row(columns: Sequence[str]) -> bool:
     """Whether the last column, or the first of two, is a tag."""
     if len(columns) < 2:
         return False
-    if len(columns) == 2 and is_tag_shaped(columns[0]):
-        return True
-    return is_tag_shaped(columns[-1]) or is_starred(columns[-1])
+    return is_tag_shaped(columns[-1]) or (len(columns) == 2 and is_tag_shaped(columns[0]))
 
 
 def _first_sentence(peeked: Sequence[Line]) -> list[str]:

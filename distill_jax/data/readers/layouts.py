@@ -126,7 +126,7 @@ def find_layout(
             refuse_unread_header(first, layout.word, layout.tag, first_line, source)
     if cells:
         refuse_numbered(cells, layout.word, first_line, source)
-        layout = replace(layout, prefix=language_prefix(cells, layout.word))
+        layout = replace(layout, prefix=language_prefix(cells, layout.word, first_line, source))
     return layout
 
 
@@ -191,11 +191,16 @@ def _recognised(cells: Cells, layout: Layout, source: Source) -> Layout:
     """The columns by what they hold."""
     rows = [row for rows in cells for row in rows]
     columns = list(zip(*rows, strict=True))
-    shaped = [
-        all(map(is_tag_shaped, column)) or (are_bracketed(column) and any("(" in c for c in column))
+    line, width = layout.first_line, layout.width
+    # Among more columns one of asterisks alone is a filler.
+    bracketed = [
+        are_bracketed(column) and (width == 2 or any("(" in cell for cell in column))
         for column in columns
     ]
-    line, width = layout.first_line, layout.width
+    shaped = [
+        all(map(is_tag_shaped, column)) or is_bracketed
+        for column, is_bracketed in zip(columns, bracketed, strict=True)
+    ]
     if width == 1:
         source.fail(
             line,
@@ -205,7 +210,7 @@ def _recognised(cells: Cells, layout: Layout, source: Source) -> Layout:
     if width == 2:
         if shaped[0] and (not shaped[1] or _is_likelier_tagged(columns[0], columns[1])):
             return replace(layout, word=1, tag=0, index=None)
-        if all(shaped) and any(cell not in "Oo" for cell in columns[0]):
+        if all(shaped) and any(cell not in "Oo" for cell in (*columns[0], *columns[1])):
             source.fail(
                 line,
                 f"both columns may be the tags ({columns[0][0]!r}, {columns[1][0]!r}); say which holds "

@@ -10,7 +10,7 @@ RANGE = re.compile(r"\d+-\d+")
 EMPTY_NODE = re.compile(r"\d+\.\d+")
 
 _LONGEST_CONSTANT = 2  # words of a sentence that may be the same by chance
-_LANGUAGE = re.compile(r"((?:[a-z]{2,3}(?:-[a-z]+)*|simple):)\S")
+_LANGUAGE = re.compile(r"((?:[a-z]{2,3}(?:-[a-z]+)*|simple):).")
 _NUMBERED = re.compile(r"([^\W\d])\d")
 _FEWEST_NUMBERED = 3
 
@@ -39,11 +39,22 @@ def refuse_identifiers(cells: Cells, line: int, source: Source) -> None:
         )
 
 
-def language_prefix(cells: Cells, column: int) -> str:
-    """What stands before every word as its language in WikiAnn (`en:`); empty if nothing does."""
+def language_prefix(cells: Cells, column: int, line: int, source: Source) -> str:
+    """What stands before every word as its language in WikiAnn (`en:`); empty if nothing does.
+
+    Raises `UserError` naming the line where one word is all there is to tell it from.
+    """
     words = [row[column] for rows in cells for row in rows]
-    matched = _LANGUAGE.match(words[0]) if len(words) > 1 else None
-    prefix = matched[1] if matched else ""
+    matched = _LANGUAGE.match(words[0])
+    if matched is None:
+        return ""
+    if len(words) == 1:
+        source.fail(
+            line,
+            f"{words[0]!r} may have its language before it, as in WikiAnn, and one word does not tell; "
+            "say --columns WORD,TAG to keep it, or give a file of more words, not a pipe",
+        )
+    prefix = matched[1]
     return prefix if all(word.startswith(prefix) and word != prefix for word in words) else ""
 
 

@@ -45,6 +45,8 @@ def test_what_is_written_in_a_format_comes_back(
     ]
     if kind in ("tsv", "index") and all(len(one.words) == 1 for one in sentences):
         return  # the one is the same file as columns of one sentence; the other's index may be words
+    if kind == "WikiAnn" and sum(len(one.words) for one in sentences) == 1:
+        return  # one word does not tell that `en:` is no part of it
     path = tmp_path / f"x.{suffix}"
     path.write_text(write(sentences), "utf-8")
     given_back = list(read_sentences(path, options=ReadOptions(label_names=NAMES)))

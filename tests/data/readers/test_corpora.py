@@ -68,6 +68,28 @@ COLUMNS: dict[str, tuple[str, str]] = {
         "engtrain.bio",
         "B-PER\tAna\nI-PER\tRuiz\nO\tleft\nB-LOC\tBonn\n\nO\tNo\nO\t.\n\n",
     ),
+    "MIT restaurant, parted by blanks": (
+        "restauranttrain.txt",
+        "B-PER Ana\nI-PER Ruiz\nO left\nB-LOC Bonn\n\nO No\nO .\n\n",
+    ),
+    "Resume NER": (
+        "train.char.bmes",
+        "Ana B-PER\nRuiz E-PER\nleft O\nBonn S-LOC\n\nNo O\n. O\n\n",
+    ),
+    "NorNE": (
+        "no_bokmaal-ud-train.conllu",
+        "# sent_id = 1\n"
+        "1\tAna\tAna\tPROPN\t_\t_\t3\tnsubj\t_\tname=B-PER\n"
+        "2\tRuiz\tRuiz\tPROPN\t_\t_\t1\tflat\t_\tname=I-PER\n"
+        "3\tleft\tleft\tVERB\t_\t_\t0\troot\t_\tname=O\n"
+        "4\tBonn\tBonn\tPROPN\t_\t_\t3\tobj\t_\tname=B-LOC\n\n"
+        "1\tNo\tno\tINTJ\t_\t_\t0\troot\t_\tSpaceAfter=No|name=O\n"
+        "2\t.\t.\tPUNCT\t_\t_\t1\tpunct\t_\tname=O\n\n",
+    ),
+    "PLOD": (
+        "train.tsv",
+        "tokens\tner_tags\nAna\tB-PER\nRuiz\tI-PER\nleft\tO\nBonn\tB-LOC\n\nNo\tO\n.\tO\n",
+    ),
     "Few-NERD": (
         "train.txt",
         "Ana\tPER\nRuiz\tPER\nleft\tO\nBonn\tLOC\n\nNo\tO\n.\tO\n\n",

@@ -46,6 +46,9 @@ def test_wikiann_has_a_language_before_each_word(read: Read) -> None:
     late = rows + "\n" + "en:a\tO\n" * 300 + "de:a\tO\n"
     with pytest.raises(UserError, match=r":309: the word 'de:a' does not begin with 'en:'"):
         read(late)
+    with pytest.raises(UserError, match=r":1: 'en:Ana' may have its language .*--columns"):
+        read("en:Ana\tO\n")
+    assert read("en:\u00a0x\tO\nen:y\tO\n")[0][0].words == ("\u00a0x", "y")
     assert read("en:Ana\tO\nen:\tO\n")[0] == [Sentence(("en:Ana", "en:"), ("O", "O"))]
 
 
@@ -124,3 +127,11 @@ def test_a_header_of_unusual_names_is_no_word(read: Read) -> None:
     read_by_name = read(rows, "x.tsv", columns="Token,entity_type")[0]
     assert read_by_name == [Sentence(("Ana", "left"), ("B-PER", "O"))]
     assert read("token\tO\nAna\tPER\n", "x.tsv")[0][0].words == ("token", "Ana")
+
+
+def test_o_before_a_tag_may_be_either(read: Read) -> None:
+    with pytest.raises(UserError, match=r":1: both columns may be the tags \('O', 'B-x'\)"):
+        read("O\tB-x\n", "x.bio")
+    with pytest.raises(UserError, match=r":1: both columns may be the tags \('o', '\*'\)"):
+        read("o\t*\n", "x.conll")
+    assert read("O\tO\n", "x.bio")[0] == [Sentence(("O",), ("O",))]

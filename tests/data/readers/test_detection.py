@@ -80,7 +80,10 @@ def test_plain_text_is_named_or_asked_for(read: Read, monkeypatch: pytest.Monkey
 
 
 def test_words_that_look_like_tags(read: Read) -> None:
-    assert read("O\tO\nO\tB-x\n")[0] == [Sentence(("O", "O"), ("O", "B-x"))]
+    with pytest.raises(UserError, match=r":1: both columns may be the tags .*--columns 1,2"):
+        read("O\tO\nO\tB-x\n")
+    words_first = read("O\tO\nO\tB-x\n", columns="1,2")[0]
+    assert words_first == [Sentence(("O", "O"), ("O", "B-x"))]
     assert read("O\to\nB-x\tO\n")[0] == [Sentence(("o", "O"), ("O", "B-x"))]  # tag first
     with pytest.raises(UserError, match=r":1: both columns may be the tags .*--columns 2,1"):
         read("B-x\tO\nI-x\tO\n")

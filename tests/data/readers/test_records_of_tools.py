@@ -148,3 +148,22 @@ def test_ends_that_are_exclusive_are_not_suspected(read: Read) -> None:
         lines(("Bonns", [(0, 4, "LOC")])),  # a single one may be so
     ):
         read(text, "x.jsonl")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"sentences": [["Ana", "left"]], "ner": [[[0, 0, "PER"]]], "clusters": []},  # DyGIE
+        {"tokens": ["Ana"], "entities": [{"type": "PER", "start": 0, "end": 1}]},  # SpERT
+        {"sentence": ["Ana"], "ner": [{"index": [0], "type": "PER"}], "word": [[0, 1]]},  # W2NER
+        {"id": 0, "paragraphs": [{"raw": "Ana", "sentences": []}]},  # spaCy 2
+        {"id": "0", "passages": [{"text": ["Ana"], "offsets": [[0, 3]]}], "entities": []},  # BigBio
+        {"utt": "to Bonn", "annot_utt": "to [city : Bonn]"},  # MASSIVE
+        {"annotatable": {"parts": ["s1p1"]}, "entities": [{"part": "s1p1"}]},  # tagtog
+        {"conversations": [{"from": "human", "value": "Text: Ana"}]},  # Pile-NER
+    ],
+)
+def test_records_of_another_form_are_refused(read: Read, record: dict[str, Any]) -> None:
+    for name, content in (("x.jsonl", record), ("x.json", [record])):
+        with pytest.raises(UserError, match=rf"{name}:1: "):
+            read(content, name)
