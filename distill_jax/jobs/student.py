@@ -34,9 +34,10 @@ class TeacherInStep:
     """A teacher that is part of the training step.
 
     Attributes:
-        path: its model directory; None: there is none.
-        execution: how it is computed, however the student is; None: as it was saved.
-        stand_in: what `distill-jax compile` takes where there is no directory.
+        path: its model directory, of any kind; None: there is none.
+        execution: how it is computed, however the student is; None: as it was saved. A teacher that
+            is no T5 has some of it alone (`dtype`; a BERT `attention_implementation` too).
+        stand_in: the T5 that `distill-jax compile` takes where there is no directory.
     """
 
     path: str | None = setting(None, macro="TEACHER", free=True)  # its content is an input

@@ -27,7 +27,13 @@ from distill_jax.kinds.t5_teacher import TextPart
 from distill_jax.model_dir.directory import open_checkpoint
 from distill_jax.model_dir.settings import read_tagger_file
 from distill_jax.tagging import LabelSet, Sentence
-from distill_jax.vocab import DEFAULT_EXTRA_IDS, NUM_SPECIAL_IDS, Vocabulary, WordTable
+from distill_jax.vocab import (
+    DEFAULT_EXTRA_IDS,
+    NUM_SPECIAL_IDS,
+    Vocabulary,
+    WordTable,
+    WordVocabulary,
+)
 
 TEACHER_STAND_IN = "(what teacher/T5Config describes)"
 """The path of a teacher within the step that Gin files describe."""
@@ -210,7 +216,9 @@ def text_material(shapes: CompileShapes) -> TextMaterial:
 
 def synthetic_model(shapes: CompileShapes, config: Any, settings: TaggerSettings | None) -> Model:
     """A model without parameters."""
-    vocabulary = SyntheticVocabulary(shapes, config.vocab_size)
+    vocabulary: Any = WordVocabulary((), ())  # ids have shapes alone
+    if hasattr(config, "vocab_size"):
+        vocabulary = SyntheticVocabulary(shapes, config.vocab_size, getattr(config, "pad_id", 0))
     return Model(config, None, vocabulary, shapes.label_set, settings)
 
 
@@ -235,5 +243,11 @@ def _step_teacher(shapes: CompileShapes, teacher: TeacherInStep) -> StepTeacher 
     else:
         config = open_checkpoint(teacher.path).config
         settings = read_tagger_file(Path(teacher.path)).settings
+    tags = getattr(config, "num_tags", shapes.label_set.num_tags)  # a T5 writes any
+    if tags != shapes.label_set.num_tags:
+        raise UserError(
+            f"{teacher.path}: the teacher predicts {tags} tags, and the data here have "
+            f"{shapes.label_set.num_tags} with O and I; bind CompileShapes.labels={tags - 2}"
+        )
     model = synthetic_model(shapes, config, settings)
     return kind_of(config).step_teacher(model, teacher.execution, teacher.path)

@@ -9,14 +9,20 @@ import pytest
 
 from distill_jax.cli import main
 from distill_jax.configuration import differences, to_json
+from distill_jax.errors import UserError
 from distill_jax.interop.hf.checkpoint import read_hf
 from distill_jax.jobs.launch import configured
-from distill_jax.jobs.student import load_step_teacher
+from distill_jax.jobs.student import TeacherInStep, load_step_teacher
 from distill_jax.kinds.base import Model
 from distill_jax.model_dir.directory import save_model
 from distill_jax.models.stacking import unstack_layers
+from distill_jax.models.t5_config import T5Execution
+from distill_jax.tagging import LabelSet
 from distill_jax.vocab import load_vocabulary
 from tests.jobs.test_recipes import LABELS, TINY, facts, options, train, work  # noqa: F401
+from tests.tiny import LABELS as TINY_LABELS
+from tests.tiny import bert_params, save_tiny
+from tests.tiny_bert import BERT
 
 LENGTHS = {"TASK_FEATURE_LENGTHS": {"inputs": 96, "targets": 96}}
 
@@ -27,6 +33,51 @@ def teacher(work: Path) -> str:  # noqa: F811
     vocabulary = load_vocabulary(work / "start")
     save_model(work / "teacher", Model(config, params, vocabulary, LABELS))
     return str(work / "teacher")
+
+
+@pytest.fixture(scope="module")
+def bert_teacher(work: Path) -> str:  # noqa: F811
+    config = BERT.replace(num_tags=LABELS.num_tags, num_layers=1)
+    vocabulary = load_vocabulary(work / "bert")
+    save_model(work / "bert-teacher", Model(config, bert_params(config), vocabulary, LABELS))
+    return str(work / "bert-teacher")
+
+
+def test_a_bert_taught_by_a_bert(work: Path, bert_teacher: str) -> None:  # noqa: F811
+    """Another kind of student than `distil_online` has, which `tests/planning` runs to its first step."""
+    values = {
+        "TEACHER": bert_teacher,
+        "TEACHER_LABELS": None,
+        "INITIAL_CHECKPOINT_PATH": str(work / "bert"),
+        "ENCODER_LAYERS": (0,),
+        "teacher/T5Execution.dtype": "bfloat16",
+    }
+    bert = train(work, "bert_distil", "bert-by-bert", values)
+    assert facts(bert)["online_teacher"] and facts(bert)["recipe"] == "kd"
+    assert facts(bert)["silver_sentences"] == 8 and bert.config.dtype == "float32"
+
+
+def test_of_a_t5s_execution_others_have_a_part(bert_teacher: str, tmp_path: Path) -> None:
+    def teacher_of(path: str, labels: LabelSet, **execution: Any) -> Any:
+        settings = T5Execution(**execution) if execution else None
+        return load_step_teacher(TeacherInStep(path, settings), labels, "the test")
+
+    plain = teacher_of(bert_teacher, LABELS)
+    assert plain.model.config.dtype == "float32"
+    changed = teacher_of(bert_teacher, LABELS, dtype="bfloat16", attention_implementation="xla")
+    assert changed.model.config == plain.model.config.replace(
+        dtype="bfloat16", attention_implementation="xla"
+    )
+    with pytest.raises(UserError, match=r"scan_layers is True, a setting of a T5.* a bert tagger"):
+        teacher_of(bert_teacher, LABELS, scan_layers=True)
+    encoder, bilstm = (str(save_tiny(tmp_path / kind, kind)) for kind in ("encoder", "bilstm"))
+    assert teacher_of(encoder, TINY_LABELS, dtype="bfloat16").model.config.dtype == "bfloat16"
+    with pytest.raises(UserError, match=r"T5Execution.attention_implementation is 'xla'"):
+        teacher_of(encoder, TINY_LABELS, attention_implementation="xla")
+    with pytest.raises(UserError, match="this model is a BiLSTM, which computes in float32"):
+        teacher_of(bilstm, TINY_LABELS, dtype="bfloat16")
+    with pytest.raises(UserError, match="the teacher has other labels than the test"):
+        teacher_of(bilstm, LABELS)
 
 
 def test_a_bilstm(work: Path, teacher: str) -> None:  # noqa: F811
@@ -99,6 +150,11 @@ def test_a_teacher_is_computed_as_its_own_scope_says(teacher: str) -> None:
             {"TEACHER_LABELS": None, "VOCABULARY": "byte"},
             "one vocabulary for teacher and student",
         ),
+        (
+            "distil_t5_tokens",
+            {"TEACHER_LABELS": None, "VOCABULARY": "byte", "TEACHER": "bert"},
+            "needs a teacher that writes tags as the student does, a T5",
+        ),
         ("distil_t5", {"TEACHER_LABELS": None, "TOKEN_LEVEL": True}, "needs the teacher itself"),
         (
             "distil_t5",
@@ -110,6 +166,7 @@ def test_a_teacher_is_computed_as_its_own_scope_says(teacher: str) -> None:
 def test_bad_recipes(
     work: Path,  # noqa: F811
     teacher: str,
+    bert_teacher: str,
     capfd: pytest.CaptureFixture[str],
     gin_file: str,
     values: dict[str, Any],
@@ -117,6 +174,8 @@ def test_bad_recipes(
 ) -> None:
     if "required" not in message and gin_file != "distil_t5":
         values = {"TEACHER": teacher, **values}
+    if values.get("TEACHER") == "bert":
+        values["TEACHER"] = bert_teacher
     command = ["train", f"--gin_file=gin/runs/{gin_file}.gin"]
     assert main([*command, *options(work, "bad", values)]) == 2
     assert message in capfd.readouterr().err

@@ -138,7 +138,9 @@ def test_every_phase_has_a_folder_and_trains_its_groups(whole: Path) -> None:
     assert facts["silver_sentences"] == 8 and facts["steps"] == 8
 
 
-@pytest.mark.parametrize("stopped_in", ["stage1", "stage2-phase2"])
+@pytest.mark.parametrize(
+    "stopped_in", [pytest.param("stage1", marks=pytest.mark.slow), "stage2-phase2"]
+)
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     folder: Folder,
     whole: Path,
@@ -189,6 +191,7 @@ def test_what_is_not_trained_stays_as_it_was(folder: Folder) -> None:
     assert np.any(head["output"]["bias"])
 
 
+@pytest.mark.slow
 def test_a_bilstm_learns_a_state_of_a_teacher(folder: Folder) -> None:
     # Without a store: tags and posteriors come from the teacher in the step.
     changes = {"LOGITS_UNFREEZING": False, "LOGITS_TRAINED": None, "STATE_LAYERS": ((1, 2),)}

@@ -12,6 +12,7 @@ import pytest
 
 from distill_jax.data import locations
 from distill_jax.data.readers import write_conll
+from distill_jax.errors import UserError
 from distill_jax.inference import SentPredictor
 from distill_jax.interop.hf.checkpoint import write_hf
 from distill_jax.jobs.launch import configured
@@ -22,9 +23,14 @@ from distill_jax.planning.plan import plan_run, run_to_plan
 from distill_jax.tagger import Tagger
 from distill_jax.tagging import LabelSet, Sentence
 from distill_jax.train.timed_step import TimedStep
-from distill_jax.vocab import Vocabulary, train_sentencepiece
-from tests.tiny import T5_CONFIG, t5_params
-from tests.tiny_bert import write_encoder, write_wordpieces
+from distill_jax.vocab import (
+    Vocabulary,
+    WordVocabulary,
+    load_vocabulary,
+    train_sentencepiece,
+)
+from tests.tiny import BILSTM_CONFIG, T5_CONFIG, bert_params, bilstm_params, t5_params
+from tests.tiny_bert import BERT, write_encoder, write_wordpieces
 
 TASK = "planned"
 LENGTH = 8  # words of every sentence, each of one token
@@ -71,6 +77,17 @@ class Folder:
         write_encoder(path / "bert")
         write_wordpieces(path / "bert", WORDS)
         save_model(path / "teacher", Model(config, params, self.vocabulary, LABELS))
+        bert = BERT.replace(num_tags=LABELS.num_tags)
+        pieces = load_vocabulary(path / "bert")
+        save_model(path / "bert-teacher", Model(bert, bert_params(bert), pieces, LABELS))
+        words = WordVocabulary.build([WORDS])
+        bilstm = dataclasses.replace(
+            BILSTM_CONFIG,
+            num_words=words.num_words,
+            num_chars=words.num_chars,
+            num_tags=LABELS.num_tags,
+        )
+        save_model(path / "bilstm-teacher", Model(bilstm, bilstm_params(bilstm), words, LABELS))
         (path / "glove.txt").write_text(f"{WORDS[0]} 1 2 3 4\nelsewhere 1 2 3 4\n")
         zeros = np.zeros((LENGTH, LABELS.num_tags), np.float32)
         write_store(
@@ -179,11 +196,21 @@ def whole(path: Path) -> str:
     return text + "".join(map(whole, map(Path, re.findall(r"^include '(.*)'$", text, re.M))))
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+TEACHERS = {
+    "distil_online by a BERT": "bert-teacher",
+    "distil_encoder by a BiLSTM": "bilstm-teacher",
+}
+"""Recipes with other teachers within the step than T5s."""
+
+
+@pytest.mark.parametrize("name", [*RECIPES, *TEACHERS])
 def test_the_planned_step_is_the_first_that_runs(
-    folder: Folder, recipe: str, monkeypatch: pytest.MonkeyPatch
+    folder: Folder, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    recipe = name.partition(" ")[0]
     needed, more = RECIPES[recipe]
+    if name in TEACHERS:
+        needed, more = needed - {STORE}, {**more, "SILVER_SPLIT": "train", STORE: None}
     files = [f"gin/runs/{recipe}.gin"]
     sizes = {name: value for name, value in TINY.items() if uses(recipe, name)}
     if recipe in ("distil_encoder", "bert_distil", "pod_online_xxl") and "DTYPE" not in more:
@@ -192,6 +219,8 @@ def test_the_planned_step_is_the_first_that_runs(
     given = {name: str(folder.path / PATHS[name]) for name in needed}
     if "bert" in recipe:
         given[START] = str(folder.path / "bert")
+    if name in TEACHERS:
+        given[IN_STEP] = str(folder.path / TEACHERS[name])
     if recipe == "distil_teachers":
         given[STORE] = (given[STORE], given[STORE])  # type: ignore[assignment]
 
@@ -210,10 +239,21 @@ def test_the_planned_step_is_the_first_that_runs(
     bindings = folder.bindings({**common, **known, **folder.shapes})
     plan = plan_run(*run_to_plan(files, bindings), jax.devices()[:8])
     assert text_of(plan.step.trace(*plan.arguments)) == str(traced.value)
-    if recipe == "distil_online":
+    if name == "distil_online":
         described = folder.bindings({**common, **TEACHER, **folder.shapes})
         plan = plan_run(*run_to_plan(files, described), jax.devices()[:8])
         assert text_of(plan.step.trace(*plan.arguments)) == str(traced.value)
+
+
+def test_a_teacher_of_another_number_of_tags_is_refused(folder: Folder) -> None:
+    values = {
+        **folder.shapes,
+        IN_STEP: str(folder.path / "bert-teacher"),
+        "CompileShapes.labels": 4,
+    }
+    run, shapes = run_to_plan(["gin/runs/distil_online.gin"], folder.bindings(values))
+    with pytest.raises(UserError, match=r"predicts 5 tags, .* have 6 .* CompileShapes.labels=3"):
+        plan_run(run, shapes, jax.devices()[:8])
 
 
 def uses(recipe: str, name: str) -> bool:

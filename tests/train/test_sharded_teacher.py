@@ -11,20 +11,32 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from distill_jax.data.distillation import Target, word_batches
-from distill_jax.data.teacher_readers import SentReader
+from distill_jax.data.teacher_readers import SentReader, SubwordReader
 from distill_jax.distill.online import OnlineDistillation, OnlineTeacher
 from distill_jax.distill.tags import DistillationWeights, TaggerDistillation
+from distill_jax.distill.word_teacher import WordTeacher
 from distill_jax.models import partitioning
+from distill_jax.models.bert import BertTagger
 from distill_jax.models.bilstm import BiLSTMTagger
 from distill_jax.models.stacking import stack_layers
 from distill_jax.models.t5 import T5
-from distill_jax.parallel.mesh import Placement
+from distill_jax.parallel.mesh import Placement, batch_sharding
 from distill_jax.sent.format import SenTFormat
+from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.sentscore import LabelTrie
 from distill_jax.train.state import abstract_frozen, abstract_state, create_state, shardings_of
 from distill_jax.train.step import compile_step
 from distill_jax.vocab import ByteVocabulary
-from tests.tiny import BILSTM_CONFIG, LABELS, T5_CONFIG, WORDS, bilstm_params, t5_params
+from tests.tiny import (
+    BERT_CONFIG,
+    BILSTM_CONFIG,
+    LABELS,
+    T5_CONFIG,
+    WORDS,
+    bert_params,
+    bilstm_params,
+    t5_params,
+)
 
 FORMAT = SenTFormat(ByteVocabulary(), LABELS)
 SENTINELS = tuple(FORMAT.sentinel_ids.tolist())
@@ -99,6 +111,31 @@ def test_rules_of_its_own_change_where_it_is_and_nothing_else(
         np.testing.assert_allclose(pair, expected[name], rtol=1e-4, err_msg=name)
     for one, two in zip(jax.tree.leaves(params), jax.tree.leaves(expected_params), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-4)
+
+
+def test_a_bert_spread_over_a_mesh_labels_as_on_one_device() -> None:
+    reader = SubwordReader(SubwordFormat(ByteVocabulary()), BERT_CONFIG.max_tokens)
+    teacher = WordTeacher(BertTagger(BERT_CONFIG), tuple(reader.features))
+    student = TaggerDistillation(BiLSTMTagger(BILSTM_CONFIG), DistillationWeights())
+    place = Placement(data=2, fsdp=2, model=2).place()
+    places = shardings_of(abstract_frozen(OnlineDistillation(student, teacher), place))
+    untagged = [Target(words, np.zeros(len(words), np.int32), known=False) for words in SENTENCES]
+    options: dict[str, Any] = {"batch_size": len(SENTENCES), "seed": 0, "teacher": reader}
+    batch = word_batches(untagged, WORDS, LABELS.num_tags, **options)[0]
+    assert place.mesh is not None
+
+    def label(params: Any, batch: Any) -> Any:
+        with partitioning.partitioning(place.mesh, place.rules):
+            return teacher.label(params, batch), teacher.states(params, batch)
+
+    params = jax.tree.map(jax.device_put, bert_params(), places)
+    assert params["bert"]["layers_0"]["wi"]["kernel"].sharding.spec == P("fsdp", "model")
+    spread = jax.jit(label, in_shardings=(places, batch_sharding(place.mesh, place.rules)))
+    (found, states), expected = spread(params, batch), teacher.label(bert_params(), batch)
+    np.testing.assert_array_equal(found["tags"], expected["tags"])
+    np.testing.assert_allclose(found["teacher_scores"], expected["teacher_scores"], atol=1e-4)
+    for one, two in zip(states, teacher.states(bert_params(), batch), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-4)
 
 
 def test_without_rules_of_its_own_it_is_where_its_training_would_have_it() -> None:
