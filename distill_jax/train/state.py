@@ -39,7 +39,10 @@ def abstract_state(
 
 def abstract(init: Callable[[jax.Array], Any], mesh: Mesh, rules: Rules | None = None) -> Any:
     """Shapes, dtypes and shardings of what `init` makes of a key, boxed with logical axis names."""
-    boxed = jax.eval_shape(init, jax.random.key(0))
+    return _placed(jax.eval_shape(init, jax.random.key(0)), mesh, rules)
+
+
+def _placed(boxed: Any, mesh: Mesh, rules: Rules | None) -> Any:
     return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         nn.unbox(boxed),
@@ -52,11 +55,13 @@ def abstract_frozen(objective: Objective, place: Place) -> Any:
     there are none."""
     assert place.mesh is not None, "parameters that are sharded lie on a mesh"
     rules = place.rules if place.teacher_rules is None else place.teacher_rules
-    frozen = abstract(objective.init_frozen, place.mesh, rules)
-    if isinstance(frozen, WithUntrained):
-        own = abstract(lambda key: objective.init_frozen(key).untrained, place.mesh, place.rules)
-        return frozen._replace(untrained=own)
-    return frozen
+    boxed = jax.eval_shape(objective.init_frozen, jax.random.key(0))
+    if isinstance(boxed, WithUntrained):
+        return WithUntrained(
+            _placed(boxed.untrained, place.mesh, place.rules),
+            _placed(boxed.frozen, place.mesh, rules),
+        )
+    return _placed(boxed, place.mesh, rules)
 
 
 def shardings_of(tree: Any) -> Any:
