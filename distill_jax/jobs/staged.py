@@ -26,6 +26,7 @@ from distill_jax.jobs.stage_plan import StagePlan, plan_stages
 from distill_jax.jobs.stages import Phase, Stage
 from distill_jax.jobs.student import Material, StudentData, read_material
 from distill_jax.kinds.base import Learner, Lesson, Model, Student
+from distill_jax.labels.store import TeacherLabels
 from distill_jax.model_dir.directory import save_model
 from distill_jax.parallel import processes
 from distill_jax.train.loop import fit
@@ -80,6 +81,7 @@ def train_in_stages(run: StagedRun) -> Outcome:
     if data.teacher_labels is not None:
         data = dataclasses.replace(data, silver_split=None)
     material = read_material(data)
+    _check_same_teacher(data, material)
     first = run.stages[0].training
     lesson = Lesson(
         material.labels,
@@ -213,6 +215,23 @@ def train_phase(
         origin=origin,
     )
     return outcome, merged(outcome.params, untrained)
+
+
+def _check_same_teacher(data: StudentData, material: Material) -> None:
+    """Raises `UserError` if the stores' labels are of other teachers than the one within the step.
+
+    Of several stores one must be its; one that does not say whose it is may be.
+    """
+    given = data.teacher_labels
+    if given is None or material.teacher is None:
+        return
+    stores = [TeacherLabels(path) for path in ([given] if isinstance(given, str) else given)]
+    hashes = {store.header.get("teacher_sha256") for store in stores}
+    if not hashes & {None, material.inputs["teacher"]}:
+        raise UserError(
+            f"{data.teacher.path}: not the teacher that labelled {stores[0].directory}, so its states would "
+            "not belong to those posteriors; give that teacher, or labels of this one"
+        )
 
 
 def _start(learner: Learner, seed: int) -> Any:

@@ -63,10 +63,11 @@ class Folder:
         more = ["--split", "silver", "gold", "--output", str(path / "labels")]
         assert main([*command, str(path / "data"), *more]) == 0
 
-    def teacher(self, name: str, labels: LabelSet) -> str:
+    def teacher(self, name: str, labels: LabelSet, seed: int = 0) -> str:
         """A random one in a directory."""
         config = BERT_CONFIG.replace(num_tags=labels.num_tags, max_positions=128)
-        save_model(self.path / name, Model(config, bert_params(config), ByteVocabulary(), labels))
+        params = bert_params(config, seed)
+        save_model(self.path / name, Model(config, params, ByteVocabulary(), labels))
         return str(self.path / name)
 
     @property
@@ -206,12 +207,14 @@ def test_stages_that_cannot_be_are_refused_before_anything_is_trained(
     folder: Folder, capfd: pytest.CaptureFixture[str]
 ) -> None:
     other = folder.teacher("other", LabelSet(("other",), ("o",)))
+    second = folder.teacher("second", demo_data.LABELS, seed=1)
     for changes, line in (
         ({"STATE_LAYERS": ((2, 1),)}, "stage 1: STATE_LAYERS has layer 2 of the student"),
         ({"STATE_LAYERS": ((1, 3),)}, "stage 1: STATE_LAYERS has layer 3 of the teacher"),
         ({"TEACHER": None, **folder.store}, "stage 1: it matches a teacher's hidden states"),
         ({"SILVER_SPLIT": None, "LOGITS_SENTENCES": "silver"}, "stage 2: there are no silver"),
         ({"TEACHER": other}, "the teacher has other labels"),
+        ({"TEACHER": second, **folder.store}, "second: not the teacher that labelled"),
         (
             {"TAGS_TRAINED": ("top",)},
             "stage 3: TRAINED names 'top'; the student has output, layer_1",
