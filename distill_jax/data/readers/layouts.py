@@ -192,10 +192,10 @@ def _recognised(cells: Cells, layout: Layout, source: Source) -> Layout:
     rows = [row for rows in cells for row in rows]
     columns = list(zip(*rows, strict=True))
     line, width = layout.first_line, layout.width
-    # Among more columns one of asterisks alone is a filler.
+    # Words may be in brackets; and among more columns one of asterisks alone is a filler.
     bracketed = [
-        are_bracketed(column) and (width == 2 or any("(" in cell for cell in column))
-        for column in columns
+        number > 0 and are_bracketed(column) and (width == 2 or any("(" in cell for cell in column))
+        for number, column in enumerate(columns)
     ]
     shaped = [
         all(map(is_tag_shaped, column)) or is_bracketed

@@ -134,4 +134,6 @@ def test_o_before_a_tag_may_be_either(read: Read) -> None:
         read("O\tB-x\n", "x.bio")
     with pytest.raises(UserError, match=r":1: both columns may be the tags \('o', '\*'\)"):
         read("o\t*\n", "x.conll")
+    for word in ("*", "(a)", "(a*"):
+        assert read(f"{word}\tO\n", "x.conll")[0] == [Sentence((word,), ("O",))]
     assert read("O\tO\n", "x.bio")[0] == [Sentence(("O",), ("O",))]
