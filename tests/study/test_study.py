@@ -198,7 +198,7 @@ def test_changed_data_are_noticed(
         ({"DATASETS": ("tiny_studie",)}, "did you mean tiny_study"),
         (
             {"INITIAL_CHECKPOINT_PATH": "nowhere"},
-            "nowhere: no such directory; give that of a checkpoint",
+            "nowhere: no such directory; if it is a model of the Hugging Face hub",
         ),
         ({"INITIAL_CHECKPOINT_PATH": "tests"}, "tests/config.json: cannot be read"),
         ({"SEED": 3}, "SEED is 3, but every cell of a study has its own"),
