@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 from flax import linen as nn
 
 from distill_jax.kinds.base import Model
@@ -47,6 +48,7 @@ def content(directory: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in directory.iterdir() if not p.name.startswith(".")}
 
 
+@pytest.mark.slow
 def test_sigkill_at_random_moments(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     words = [f"w{i}" for i in range(50)]

@@ -205,6 +205,7 @@ def test_a_finished_run_is_not_run_again(
     assert (work / "bilstm" / "model" / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.slow  # trains a teacher and its students
 def test_the_demo(tmp_path: Path) -> None:
     out = tmp_path / "it's a demo"  # a quote in a path must not end a Gin string
     sizes = Sizes(train=24, valid=2, test=3, gold=8, dev=2, silver=8)
