@@ -20,17 +20,17 @@ def state(step: int) -> TrainState:
     return TrainState(step=jnp.int32(step), params={"a": jnp.asarray(values)}, opt_state=())
 
 
-# At 0 the step was once listed though its writing had failed: which write comes first is a matter of time.
-@pytest.mark.parametrize("size", [pytest.param(0, marks=pytest.mark.slow), 300, 30_000])
+@pytest.mark.parametrize("size", [0, 300, 30_000])
 def test_the_checkpoint_before_is_gone_on_from(tmp_path: Path, size: int, capfd: Any) -> None:
     with RunCheckpoints(tmp_path) as checkpoints:
         checkpoints.save(state(1), RUN)
         checkpoints.wait()
     capfd.readouterr()
+    # The disk is full until all is closed: with room again, what is still being written would be whole.
     with (
         pytest.raises(UserError) as error,
-        RunCheckpoints(tmp_path) as checkpoints,
         no_file_above(size),
+        RunCheckpoints(tmp_path) as checkpoints,
     ):
         checkpoints.save(state(2), RUN)
         checkpoints.wait()
