@@ -13,9 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from distill_jax.configuration import setting
-from distill_jax.data.distillation import encoder_batches
 from distill_jax.data.teacher_readers import SubwordReader, TeacherReader
-from distill_jax.distill.tags import TaggerDistillation
 from distill_jax.errors import UserError
 from distill_jax.files import write_json
 from distill_jax.inference import Predictor
@@ -32,7 +30,13 @@ from distill_jax.kinds.base import (
     PredictorOptions,
 )
 from distill_jax.kinds.registry import register
-from distill_jax.kinds.subwords import check_padding, check_subwords, rows_for
+from distill_jax.kinds.subwords import (
+    check_no_layers,
+    check_padding,
+    check_subwords,
+    rows_for,
+    subword_learner,
+)
 from distill_jax.kinds.word_tagger import WordTaggerKind, refuse_decoder
 from distill_jax.models.bert import BertTagger
 from distill_jax.models.bert_config import BertConfig
@@ -40,7 +44,6 @@ from distill_jax.models.layer_choice import bert_from_layers, check_layers
 from distill_jax.models.reduction import truncated_svd
 from distill_jax.safetensors_io import TensorSource
 from distill_jax.sent.subwords import SubwordFormat
-from distill_jax.train.feed import Batches
 from distill_jax.vocab import HuggingFaceVocabulary, Vocabulary, load_vocabulary
 
 NAME = "bert"
@@ -80,36 +83,11 @@ class BertStudent:
 
     def learner(self, lesson: Lesson) -> Learner:
         """See `kinds.base.Student`."""
-        labels, training = lesson.labels, lesson.training
         config, initial_params, vocabulary = self._start(lesson)
         if self.dropout is not None:
             config = config.replace(dropout_rate=self.dropout, attention_dropout_rate=self.dropout)
-        module = BertTagger(config)
-        student = TaggerDistillation(module, lesson.loss, ("tokens", "first"))
-        limits = InputLimits(min(self.max_input_tokens, config.max_tokens))
-
-        def batches(lesson: Lesson) -> Batches:
-            return encoder_batches(
-                lesson.targets,
-                SubwordFormat(vocabulary),
-                labels.num_tags,
-                batch_size=lesson.training.batch_size,
-                seed=lesson.training.seed,
-                max_input_tokens=limits.tokens,
-                teacher=lesson.reader,
-            )
-
-        return Learner(
-            config,
-            vocabulary,
-            student if lesson.teacher is None else lesson.teacher.online(student),
-            batches(lesson),
-            EncoderPredictor(
-                module, vocabulary, labels, batch_size=training.eval_batch_size, limits=limits
-            ),
-            initial_params,
-            batches_of=batches,
-        )
+        limit = min(self.max_input_tokens, config.max_tokens)
+        return subword_learner(BertTagger(config), vocabulary, lesson, limit, initial_params)
 
     def _start(self, lesson: Lesson) -> Start:
         given = {
@@ -123,11 +101,7 @@ class BertStudent:
             )
         if self.initial_checkpoint_path is not None:
             return self._from_checkpoint(lesson, self.initial_checkpoint_path)
-        if self.layers is not None:
-            raise UserError(
-                "layers are chosen (ENCODER_LAYERS) but there is no checkpoint to take them from; "
-                "give INITIAL_CHECKPOINT_PATH, or leave them out"
-            )
+        check_no_layers(self.layers)
         if self.embedding is not None and self.model is not None:
             return self._from_embedding(lesson, self.model, self.embedding)
         rows = 0 if self.model is None else self.model.vocab_size

@@ -11,16 +11,19 @@ import numpy as np
 from flax import linen as nn
 
 from distill_jax.configuration import setting
-from distill_jax.data.distillation import encoder_batches
 from distill_jax.data.teacher_readers import SubwordReader, TeacherReader
-from distill_jax.distill.tags import TaggerDistillation
 from distill_jax.errors import UserError
 from distill_jax.inference import Predictor
-from distill_jax.inference.base import InputLimits
 from distill_jax.inference.encoder import EncoderPredictor
 from distill_jax.kinds.base import Learner, Lesson, Model, ParameterGroup, PredictorOptions
 from distill_jax.kinds.registry import register
-from distill_jax.kinds.subwords import check_padding, check_subwords, rows_for
+from distill_jax.kinds.subwords import (
+    check_no_layers,
+    check_padding,
+    check_subwords,
+    rows_for,
+    subword_learner,
+)
 from distill_jax.kinds.word_tagger import WordTaggerKind, refuse_decoder
 from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from distill_jax.models.layer_choice import (
@@ -30,7 +33,6 @@ from distill_jax.models.layer_choice import (
 )
 from distill_jax.models.t5_config import T5Config
 from distill_jax.sent.subwords import SubwordFormat
-from distill_jax.train.feed import Batches
 from distill_jax.vocab import Vocabulary, load_vocabulary
 
 NAME = "encoder"
@@ -59,36 +61,9 @@ class EncoderStudent:
 
     def learner(self, lesson: Lesson) -> Learner:
         """See `kinds.base.Student`."""
-        labels, training = lesson.labels, lesson.training
         config, initial_params, vocabulary = self._start(lesson)
-        module = EncoderTagger(config)
-        student = TaggerDistillation(module, lesson.loss, ("tokens", "first"))
-
-        def batches(lesson: Lesson) -> Batches:
-            return encoder_batches(
-                lesson.targets,
-                SubwordFormat(vocabulary),
-                labels.num_tags,
-                batch_size=lesson.training.batch_size,
-                seed=lesson.training.seed,
-                max_input_tokens=self.max_input_tokens,
-                teacher=lesson.reader,
-            )
-
-        return Learner(
-            config,
-            vocabulary,
-            student if lesson.teacher is None else lesson.teacher.online(student),
-            batches(lesson),
-            EncoderPredictor(
-                module,
-                vocabulary,
-                labels,
-                batch_size=training.eval_batch_size,
-                limits=InputLimits(self.max_input_tokens),
-            ),
-            initial_params,
-            batches_of=batches,
+        return subword_learner(
+            EncoderTagger(config), vocabulary, lesson, self.max_input_tokens, initial_params
         )
 
     def _start(
@@ -123,11 +98,7 @@ class EncoderStudent:
 
             own_vocabulary = lesson.resources.vocabulary(self.vocabulary, config.vocab_size)
             return config, from_layers, own_vocabulary or checkpoint.vocabulary()
-        if self.layers is not None:
-            raise UserError(
-                "layers are chosen (ENCODER_LAYERS) but there is no checkpoint to take them from; "
-                "give INITIAL_CHECKPOINT_PATH, or leave them out"
-            )
+        check_no_layers(self.layers)
         rows = 0 if self.model is None else self.model.vocab_size
         vocabulary = lesson.resources.vocabulary(self.vocabulary, rows)
         if self.model is None or vocabulary is None:
