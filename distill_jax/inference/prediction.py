@@ -53,7 +53,7 @@ class Prediction(NamedTuple):
         Raises `UserError` if the decoder computes none.
         """
         if self.words_alone:
-            return np.exp(self.marginals().log_tags()).astype(np.float32)
+            return self.marginals().tags()
         posteriors = _softmax(self._scores() / self.temperature)
         mass = self.unexplored_mass
         if mass is not None:

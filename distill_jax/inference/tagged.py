@@ -103,8 +103,7 @@ class TaggedSentence(NamedTuple):
 def tagged(words: tuple[str, ...], prediction: Prediction, labels: LabelSet) -> TaggedSentence:
     """The prediction for these words, written out."""
     tags = tuple(labels.decode_iob2(prediction.tag_ids))
-    there = prediction.log_likelihoods is not None
-    score_of = _span_scorer(prediction, labels)
+    posteriors, score_of = _probabilities(prediction, labels)
     spans = tuple(
         TaggedSpan(*span, " ".join(words[span.start : span.end]), score_of(*span))
         for span in spans_from_iob2(tags)
@@ -114,9 +113,9 @@ def tagged(words: tuple[str, ...], prediction: Prediction, labels: LabelSet) -> 
         tags,
         spans,
         labels.tags,
-        prediction.posteriors if there else None,
+        posteriors,
         prediction.log_likelihoods,
-        prediction.unexplored_mass if there else None,
+        None if posteriors is None else prediction.unexplored_mass,
         prediction.malformed,
     )
 
@@ -130,7 +129,7 @@ def without_improbable_spans(
     """
     if not thresholds:
         return prediction
-    score_of = _span_scorer(prediction, labels)
+    _, score_of = _probabilities(prediction, labels)
     tag_ids = prediction.tag_ids.copy()
     for start, end, label in spans_from_iob2(labels.decode_iob2(prediction.tag_ids)):
         score = score_of(start, end, label)
@@ -139,19 +138,23 @@ def without_improbable_spans(
     return prediction._replace(tag_ids=tag_ids)
 
 
-def _span_scorer(
+def _probabilities(
     prediction: Prediction, labels: LabelSet
-) -> Callable[[int, int, str], float | None]:
-    """The score of a span (start, end, label) of the prediction."""
+) -> tuple[np.ndarray | None, Callable[[int, int, str], float | None]]:
+    """The posteriors of a prediction, and a function that scores its spans (start, end, label)."""
     if prediction.log_likelihoods is None:
-        return lambda start, end, label: None
-    if prediction.beam is not None:
-        beam, temperature = prediction.beam, prediction.temperature
-        return lambda start, end, label: beam_span_score(
-            beam, start, end, labels.index(label), temperature=temperature
-        )
+        return None, lambda start, end, label: None
     if prediction.words_alone:
         marginals = prediction.marginals()
-        return lambda start, end, label: marginals.span(start, end, labels.index(label))
+        return marginals.tags(), lambda start, end, label: marginals.span(
+            start, end, labels.index(label)
+        )
     posteriors = prediction.posteriors
-    return lambda start, end, label: greedy_span_score(posteriors, prediction.tag_ids, start, end)
+    if prediction.beam is not None:
+        beam, temperature = prediction.beam, prediction.temperature
+        return posteriors, lambda start, end, label: beam_span_score(
+            beam, start, end, labels.index(label), temperature=temperature
+        )
+    return posteriors, lambda start, end, label: greedy_span_score(
+        posteriors, prediction.tag_ids, start, end
+    )

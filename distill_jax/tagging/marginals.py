@@ -43,6 +43,10 @@ class LegalMarginals:
         log_p[:, _I] = self._scores[:, _I] + self._after_inside + self._before_inside
         return log_p - self._log_z
 
+    def tags(self) -> NDArray[np.float32]:
+        """float32[L, K]: the probability of each word's tags; every row sums to one."""
+        return np.exp(self.log_tags()).astype(np.float32)
+
     def span(self, start: int, end: int, tag: int) -> float:
         """The probability that words `start` to `end` (exclusive) are one span with the label's tag."""
         log_p = _logaddexp(self._before_outside[start], self._before_inside[start])
