@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from distill_jax.data.chunks import chunks
 from distill_jax.errors import UserError
 from distill_jax.tagging import Sentence
 
@@ -46,7 +47,7 @@ class Pool:
     def __iter__(self) -> Iterator[Sentence]:
         """Raises `UserError` where other sentences are read than the first time."""
         known = iter(self._known)
-        for sentences in _blocks(self._read()):
+        for sentences in chunks(self._read(), BLOCK):
             block = next(known, None)
             if block is None or block.digest != _digest(_hashes(sentences)):
                 raise _changed()
@@ -56,7 +57,7 @@ class Pool:
 
     def _survey(self, once: bool) -> Iterator[Sentence]:
         seen = SeenHashes()
-        for sentences in _blocks(self._read()):
+        for sentences in chunks(self._read(), BLOCK):
             hashes = _hashes(sentences)
             kept = np.ones(len(sentences), bool)
             if once:
@@ -110,12 +111,6 @@ class _Block(NamedTuple):
 
     digest: bytes
     kept: np.ndarray
-
-
-def _blocks(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
-    iterator = iter(sentences)
-    while block := list(itertools.islice(iterator, BLOCK)):
-        yield block
 
 
 def _hashes(sentences: Sequence[Sentence]) -> np.ndarray:
