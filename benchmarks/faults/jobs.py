@@ -7,17 +7,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import numpy as np
-from flax import linen as nn
 
+from benchmarks.common.tagger import save_random_bilstm
 from distill_jax.errors import UserError
-from distill_jax.kinds.base import Model
 from distill_jax.labels.store import TeacherLabels
-from distill_jax.model_dir.directory import model_hash, save_model
-from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
+from distill_jax.model_dir.directory import model_hash
 from distill_jax.tagging import LabelSet
-from distill_jax.vocab import WordVocabulary
 
 SENTENCES, SHARD = 400, 10
 START = """
@@ -144,18 +140,7 @@ def make_files(folder: Path, seed: int) -> None:
     pool = [[words[i] for i in rng.integers(0, 50, 6)] + [f"n{n}"] for n in range(SENTENCES)]
     folder.mkdir(parents=True)
     (folder / "pool.txt").write_text("".join(" ".join(sentence) + "\n" for sentence in pool))
-    labels, vocabulary = LabelSet(("day", "city")), WordVocabulary.build(pool)
-    config = BiLSTMConfig(
-        num_words=vocabulary.num_words,
-        num_chars=vocabulary.num_chars,
-        num_tags=labels.num_tags,
-        word_dim=4,
-        char_dim=4,
-        char_hidden=4,
-        hidden=4,
-    )
-    params = nn.unbox(BiLSTMTagger(config).initial(jax.random.key(seed)))
-    save_model(folder / "model", Model(config, params, vocabulary, labels))
+    save_random_bilstm(folder / "model", pool, LabelSet(("day", "city")), dim=2, seed=seed)
 
 
 def sizes(folder: Path) -> list[int]:

@@ -46,27 +46,11 @@ def write_pool(path: Path, count: int) -> None:
 
 def save_model(directory: str) -> None:
     """A BiLSTM of the embedded data's labels; run in a process of its own."""
-    import jax
-    from flax import linen as nn
-
+    from benchmarks.common.tagger import save_random_bilstm
     from distill_jax.data.demo import LABELS
-    from distill_jax.kinds.base import Model
-    from distill_jax.model_dir import directory as model_dir
-    from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
-    from distill_jax.vocab import WordVocabulary
 
-    vocabulary = WordVocabulary.build([[f"word{number}"] for number in range(WORDS)])
-    config = BiLSTMConfig(
-        num_words=vocabulary.num_words,
-        num_chars=vocabulary.num_chars,
-        num_tags=LABELS.num_tags,
-        word_dim=16,
-        char_dim=8,
-        char_hidden=8,
-        hidden=16,
-    )
-    params = nn.unbox(BiLSTMTagger(config).initial(jax.random.key(0)))
-    model_dir.save_model(directory, Model(config, params, vocabulary, LABELS))
+    words = [[f"word{number}"] for number in range(WORDS)]
+    save_random_bilstm(Path(directory), words, LABELS, dim=8)
 
 
 def measure(model: Path, pool: Path, store: Path) -> dict[str, Any]:

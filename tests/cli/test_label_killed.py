@@ -11,36 +11,15 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
-from flax import linen as nn
 
-from distill_jax.kinds.base import Model
+from benchmarks.common.tagger import save_random_bilstm
 from distill_jax.labels.store import TeacherLabels
-from distill_jax.model_dir.directory import save_model
-from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.tagging import LabelSet
-from distill_jax.vocab import WordVocabulary
 
 KILLS = int(os.environ.get("DISTILL_JAX_KILLS", "8"))
 SHARDS = 300
-
-
-def make_teacher(directory: Path, pool: list[list[str]]) -> None:
-    labels = LabelSet(("day", "city"))
-    vocabulary = WordVocabulary.build(pool)
-    config = BiLSTMConfig(
-        num_words=vocabulary.num_words,
-        num_chars=vocabulary.num_chars,
-        num_tags=labels.num_tags,
-        word_dim=4,
-        char_dim=4,
-        char_hidden=4,
-        hidden=4,
-    )
-    params = nn.unbox(BiLSTMTagger(config).initial(jax.random.key(0)))
-    save_model(directory, Model(config, params, vocabulary, labels))
 
 
 def content(directory: Path) -> dict[str, bytes]:
@@ -54,7 +33,7 @@ def test_sigkill_at_random_moments(tmp_path: Path) -> None:
     words = [f"w{i}" for i in range(50)]
     pool = [[words[i] for i in rng.integers(0, 50, 6)] + [f"n{n}"] for n in range(2 * SHARDS)]
     (tmp_path / "pool.txt").write_text("".join(" ".join(sentence) + "\n" for sentence in pool))
-    make_teacher(tmp_path / "model", pool)
+    save_random_bilstm(tmp_path / "model", pool, LabelSet(("day", "city")), dim=2)
 
     def start(store: Path) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "distill_jax", "label", "--shard_size", "2"]
