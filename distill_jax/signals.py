@@ -5,6 +5,9 @@ lost if they belong to a callback of C code or to a finaliser ("Exception ignore
 each garbage collection): the job would run on. So the handler notes the signal as well, and long work
 asks `check_stopped` at places where it may end: between two batches, or two steps. While a run trains,
 SIGTERM is its own (`train.preemption`).
+
+A module that is being imported is not interrupted: libraries written in C may crash on an exception in the
+middle of their start. The signal comes again a moment later.
 """
 
 import contextlib
@@ -19,6 +22,9 @@ from types import FrameType
 _AT_ONCE_AFTER = 0.5
 """Seconds after which another Ctrl-C ends the process at once. `timeout` and terminals may send a signal
 twice, to a process and to its group, which means it once."""
+
+_AGAIN_AFTER = 0.05
+"""Seconds until a signal that came within an import is sent again."""
 
 
 class Terminated(SystemExit):
@@ -78,11 +84,25 @@ def check_stopped() -> None:
 def _handle(number: int, frame: FrameType | None) -> None:
     global _received
     if _received is None:
+        if _importing(frame):
+            again = threading.Timer(_AGAIN_AFTER, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
         _received = number, time.monotonic()
         raise _exception(number)
     if number == signal.SIGINT and time.monotonic() - _received[1] > _AT_ONCE_AFTER:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module's own start is among the calls."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _exception(number: int) -> BaseException:

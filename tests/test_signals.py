@@ -1,10 +1,12 @@
 """SIGINT and SIGTERM: raised once, also where what was raised is lost."""
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,25 @@ def test_what_was_lost_is_raised_at_the_next_safe_place(number: int, lost: list[
         with pytest.raises((KeyboardInterrupt, Terminated)):
             check_stopped()
         check_stopped()
+
+
+@both
+def test_an_import_is_not_interrupted(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (
+        "import os, time",
+        f"os.kill(os.getpid(), {int(number)})",
+        "time.sleep(0.2)",
+        "whole = True",
+    )
+    (tmp_path / "interrupted_module.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises((KeyboardInterrupt, Terminated)), stoppable():
+        importlib.import_module("interrupted_module")
+
+        time.sleep(10)
+    assert sys.modules.pop("interrupted_module").whole
 
 
 def test_other_exceptions_that_are_lost_are_said(lost: list[Any]) -> None:
