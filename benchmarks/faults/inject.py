@@ -151,6 +151,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", help="predict, label, train")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
+    # A shell that runs this in the background lets it ignore Ctrl-C, and what it starts as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     begin = time.monotonic()
     rec, draw = Record(begin + 60 * options.minutes), random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
