@@ -87,9 +87,19 @@ setup(
         "distill_jax.tasks",
         *(f"distill_jax.tasks.{name}" for name in find_packages("tasks")),
         "distill_jax.gin",
+        "distill_jax_runtime",
     ],
-    package_dir={"distill_jax.tasks": "tasks", "distill_jax.gin": "gin"},
-    package_data={"distill_jax.gin": ["**/*.gin"], "distill_jax.report": ["templates/*"]},
+    package_dir={
+        "distill_jax.tasks": "tasks",
+        "distill_jax.gin": "gin",
+        # A distribution of its own as well, for places without JAX: `pip install ./runtime`.
+        "distill_jax_runtime": "runtime/distill_jax_runtime",
+    },
+    package_data={
+        "distill_jax.gin": ["**/*.gin"],
+        "distill_jax.report": ["templates/*"],
+        "distill_jax_runtime": ["py.typed"],
+    },
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["distill-jax=distill_jax.__main__:run"]},

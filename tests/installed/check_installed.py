@@ -65,6 +65,11 @@ def check_files() -> None:
     for what, paths in (("missing", wanted - installed), ("unexpected", installed - wanted)):
         check(not paths, f"{what} in {package}: {', '.join(sorted(map(str, paths)))}")
     check(importlib.util.find_spec("distill_jax.tasks") is not None, "distill_jax.tasks not found")
+    runtime = importlib.util.find_spec("distill_jax_runtime")
+    check(runtime is not None and runtime.origin is not None, "distill_jax_runtime not found")
+    folder = Path(runtime.origin).parent
+    lacking = [path.name for path in _files("runtime", "*.py") if not (folder / path.name).exists()]
+    check(not lacking, f"missing in {folder}: {', '.join(lacking)}")
 
 
 def _files(folder: str, pattern: str) -> list[Path]:
