@@ -10,8 +10,8 @@
   a word of its own with the marks after it, for names begin and end within a run of such letters;
 * any other character (punctuation, symbols, `_`, controls) is a word of its own with the marks after it;
   two regional indicators, a flag, are one;
-* a zero-width joiner joins what is on its two sides, as in emoji of several persons; a zero-width space, which
-  is no white space, is a symbol.
+* a zero-width joiner joins what is on its two sides, as in emoji of several persons; a zero-width space,
+  which is no white space, is a symbol.
 
 `given`: the user's words are the only ones; a text is refused.
 
