@@ -15,6 +15,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 ABSENT = (
     "seqio",
+    "spacy",
     "tensorflow",
     "tensorflow_datasets",
     "tensorflow_text",
@@ -69,6 +70,8 @@ def check_files() -> None:
     check(runtime is not None and runtime.origin is not None, "distill_jax_runtime not found")
     folder = Path(runtime.origin).parent
     lacking = [path.name for path in _files("runtime", "*.py") if not (folder / path.name).exists()]
+    factories = importlib.metadata.entry_points(group="spacy_factories", name="distill_jax")
+    check(bool(factories), "spaCy would not find the component: no entry point spacy_factories")
     check(not lacking, f"missing in {folder}: {', '.join(lacking)}")
 
 

@@ -177,10 +177,8 @@ class RecordReader:
             return "blanks"  # each of which has a tag
         if options.text_words is not None:
             return options.text_words
-        has_spans = any(
-            name != key and _kind(record.get(name)) in ("objects", "empty") for name in fields
-        )
-        return "punctuation" if has_spans else "blanks"
+        others = (_kind(record.get(name)) for name in fields if name != key)
+        return "punctuation" if any(kind in ("objects", "empty") for kind in others) else "blanks"
 
     def _check_words(self, words: Sequence[str], line: int) -> None:
         if "" in words:
