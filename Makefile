@@ -48,8 +48,8 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/shellcheck -x -P SCRIPTDIR $(SCRIPTS)
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find distill_jax tasks tests benchmarks tpu_scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf build dist *.egg-info runtime/build runtime/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find distill_jax runtime tasks tests benchmarks tpu_scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is the last thing that venv makes, so a half-made environment is made again.
 $(BIN)/pip:

@@ -45,6 +45,7 @@ TOKENIZERS = ["tokenizers>=0.22"]
 PLOT = ["matplotlib>=3.10"]
 # Folders that the library `datasets` saved, Parquet and Arrow.
 DATASETS = ["datasets>=4.0"]
+SPACY = ["spacy>=3.8"]
 TEST = [
     "beartype>=0.22",
     "hypothesis>=6.140",
@@ -55,6 +56,7 @@ TEST = [
     *TOKENIZERS,
     *PLOT,
     *DATASETS,
+    *SPACY,
 ]
 EXTRAS = {
     "train": TRAIN,
@@ -62,6 +64,8 @@ EXTRAS = {
     "hf": [*TOKENIZERS, "transformers>=5.0"],
     "plot": PLOT,
     "datasets": DATASETS,
+    # The component `distill_jax` of spaCy's pipelines.
+    "spacy": SPACY,
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda13]"],
     "test": TEST,
@@ -87,11 +91,24 @@ setup(
         "distill_jax.tasks",
         *(f"distill_jax.tasks.{name}" for name in find_packages("tasks")),
         "distill_jax.gin",
+        "distill_jax_runtime",
     ],
-    package_dir={"distill_jax.tasks": "tasks", "distill_jax.gin": "gin"},
-    package_data={"distill_jax.gin": ["**/*.gin"], "distill_jax.report": ["templates/*"]},
+    package_dir={
+        "distill_jax.tasks": "tasks",
+        "distill_jax.gin": "gin",
+        # A distribution of its own as well, for places without JAX: `pip install ./runtime`.
+        "distill_jax_runtime": "runtime/distill_jax_runtime",
+    },
+    package_data={
+        "distill_jax.gin": ["**/*.gin"],
+        "distill_jax.report": ["templates/*"],
+        "distill_jax_runtime": ["py.typed"],
+    },
     install_requires=CORE,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["distill-jax=distill_jax.__main__:run"]},
+    entry_points={
+        "console_scripts": ["distill-jax=distill_jax.__main__:run"],
+        "spacy_factories": ["distill_jax=distill_jax.spacy_component:make_component"],
+    },
     zip_safe=False,
 )

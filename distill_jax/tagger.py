@@ -7,7 +7,7 @@ tagged.tags, tagged.spans
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NoReturn
 
 import jax
@@ -35,6 +35,8 @@ from distill_jax.tagging import LabelSet, Sentence
 __all__ = ["TaggedSentence", "TaggedSpan", "Tagger", "model_hash"]
 
 Dtype = Literal["float32", "bfloat16"]
+Input = str | Sequence[str] | Sentence
+"""A text; words; or a sentence as the readers give it, with the text its words come from."""
 
 
 _first_load: int | None = None
@@ -57,8 +59,8 @@ def _check_process(loaded_in: int | None) -> None:
 class Tagger:
     """A trained tagger of any kind: a T5 under one of the decoders, or a student.
 
-    Threads may share one. Processes may not: one that was forked must load its own before its parent
-    has loaded any, and a tagger is not pickled.
+    Threads may share one and predict at once. Processes may not: one that was forked must load its own
+    before its parent has loaded any, and a tagger is not pickled.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Tagger:
             PredictorOptions(decoder, normaliser, batch_size, place),
         )
         self._params = jax.device_put(jax.tree.map(np.asarray, model.params), shardings)
+        self._batch_size = batch_size
         self._process = _first_load = os.getpid()
 
     def __reduce__(self) -> NoReturn:
@@ -156,35 +159,87 @@ class Tagger:
         )
 
     def predict(
-        self, sentences: Sequence[str | Sequence[str]], progress: Progress | None = None
+        self, sentences: Sequence[Input], progress: Progress | None = None
     ) -> list[TaggedSentence]:
-        """Tags sentences: lists of words, or strings that are split at blanks. Order is kept.
+        """Tags sentences: texts, or lists of words. Order is kept.
 
-        A word that is too long for the model is read in part, and named in `truncated_words`.
+        A text becomes words by the model's rule (`settings.text_words`, `distill_jax_runtime.text`), and its
+        spans say at which characters they are; several lines in one string are one document. Of what
+        is too long for the model nothing is left out: it is read in overlapping `windows`, and only of a
+        single word that is too long the beginning is read, which `truncated_words` names.
 
-        Raises `UserError` for a word that is no string or empty.
+        Raises `UserError` for a word that is no string or empty, or for a text where the model takes
+        words alone.
         """
         if isinstance(sentences, str):
             raise TypeError(
                 "predict takes a list of sentences; a single one is predict([sentence])"
             )
-        words = [
-            tuple(sentence.split()) if isinstance(sentence, str) else tuple(sentence)
-            for sentence in sentences
-        ]
-        for number, sentence in enumerate(words):
-            for word in sentence:
-                if not isinstance(word, str) or not word:
-                    raise UserError(
-                        f"sentence {number} has the word {word!r}; words are strings, and not empty"
-                    )
-        predictions = self.predict_ids(words, progress)
+        read = [self._read(sentence, number) for number, sentence in enumerate(sentences)]
+        predictions = self.predict_ids([sentence.words for sentence in read], progress)
         return [
-            tagged(*pair, self.labels)._replace(
-                truncated_words=tuple(word.position for word in self.truncated_words(pair[0]))
+            tagged(sentence.words, prediction, self.labels, sentence.origin)._replace(
+                truncated_words=tuple(
+                    word.position for word in self.truncated_words(sentence.words)
+                )
             )
-            for pair in zip(words, predictions, strict=True)
+            for sentence, prediction in zip(read, predictions, strict=True)
         ]
+
+    def pipe(
+        self, sentences: Iterable[Input], batch_size: int | None = None
+    ) -> Iterator[TaggedSentence]:
+        """As `predict`, for any number of sentences: they are read and tagged `batch_size` at a time.
+
+        No more than those are held, each answer comes before the next batch is read, and order is kept. A
+        large `batch_size` is faster where lengths differ, since sentences of a batch that are alike go
+        through the model together; None: that of the tagger.
+
+        Raises:
+            TypeError: on the call: `sentences` is one string.
+            UserError: on the call for a `batch_size` that is none; while iterating as `predict` does, with
+                the sentence's number from 0, after the answers for all sentences before it.
+        """
+        if isinstance(sentences, str):
+            raise TypeError("pipe takes many sentences; a single one is predict([sentence])")
+        size = self._batch_size if batch_size is None else batch_size
+        if not isinstance(size, int) or size < 1:
+            raise UserError(f"batch_size is {batch_size!r}; give a number from 1")
+        return self._pipe(sentences, size)
+
+    def _pipe(self, sentences: Iterable[Input], size: int) -> Iterator[TaggedSentence]:
+        batch: list[Sentence] = []
+        for number, sentence in enumerate(sentences):
+            try:
+                batch.append(self._read(sentence, number))
+            except UserError:
+                yield from self.predict(batch)
+                raise
+            if len(batch) == size:
+                yield from self.predict(batch)
+                batch = []
+        yield from self.predict(batch)
+
+    def _read(self, sentence: Input, number: int) -> Sentence:
+        """A sentence as words, with the text they come from if there is one."""
+        if isinstance(sentence, str):
+            try:
+                return Sentence.of_text(sentence, self.settings.text_words)
+            except UserError as error:
+                raise UserError(f"sentence {number}: {error}") from None
+        if not isinstance(sentence, Sentence):
+            try:
+                sentence = Sentence(tuple(sentence))
+            except TypeError:
+                raise UserError(
+                    f"sentence {number} is {repr(sentence)[:60]}; give a string or a list of words"
+                ) from None
+        for word in sentence.words:
+            if not isinstance(word, str) or not word:
+                raise UserError(
+                    f"sentence {number} has the word {word!r}; words are strings, and not empty"
+                )
+        return sentence
 
     def predict_ids(
         self, sentences: Sequence[Sequence[str]], progress: Progress | None = None

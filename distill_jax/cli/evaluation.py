@@ -15,7 +15,7 @@ from distill_jax.cli.decoder_options import (
     positive,
     warm_up,
 )
-from distill_jax.cli.input_options import add_input_options, read_options
+from distill_jax.cli.input_options import add_input_options, as_model_reads, read_options
 from distill_jax.cli.output import check_file, check_local_options, check_output_options, progress
 from distill_jax.errors import UserError
 
@@ -85,7 +85,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise UserError("--against is shown on the page of --html alone; add --html FILE")
     reading = read_options(options)
     tagger = load_tagger(options, posteriors_for=_needs_posteriors(options))
-    sentences = _gold(options.data, reading)
+    sentences = _gold(options.data, as_model_reads(reading, tagger))
     other = _other(options)
     predictions, result = _measured(options, tagger, sentences)
     if options.fit_temperature:

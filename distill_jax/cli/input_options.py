@@ -1,13 +1,15 @@
 """The options that say how a file of sentences is to be read; shared by the commands that read one."""
 
 import argparse
+import dataclasses
 from typing import Any
 
 
 def add_input_options(parser: argparse.ArgumentParser) -> None:
-    """`--format`, `--columns`, `--label_names` and `--scheme`."""
+    """`--format`, `--columns`, `--label_names`, `--scheme` and `--text_words`."""
     from distill_jax.data.readers.options import FORMATS
     from distill_jax.tagging.schemes import SCHEMES
+    from distill_jax_runtime.text import TEXT_WORDS
 
     group = parser.add_argument_group(
         "input", "what a file does not say by itself; docs/data.md has the formats"
@@ -26,6 +28,11 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--scheme", choices=SCHEMES, help="the scheme of the tags; default: recognised"
+    )
+    group.add_argument(
+        "--text_words",
+        choices=[rule for rule in TEXT_WORDS if rule != "given"],
+        help="how a text becomes words, where a file does not give them; default: as the model has it",
     )
 
 
@@ -48,4 +55,12 @@ def read_options(options: argparse.Namespace) -> Any:
         columns=None if options.columns is None else parse_columns(options.columns),
         label_names=None if options.label_names is None else load_label_names(options.label_names),
         scheme=options.scheme,
+        text_words=options.text_words,
     )
+
+
+def as_model_reads(reading: Any, tagger: Any) -> Any:
+    """`ReadOptions` by which texts become words as they do for the tagger, unless they say how."""
+    if reading.text_words is not None:
+        return reading
+    return dataclasses.replace(reading, text_words=tagger.settings.text_words)

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from distill_jax.cli.decoder_options import add_model_options, load_tagger, positive
-from distill_jax.cli.input_options import add_input_options, add_strict_option, read_options
+from distill_jax.cli.input_options import (
+    add_input_options,
+    add_strict_option,
+    as_model_reads,
+    read_options,
+)
 from distill_jax.cli.output import check_local_options, progress
 from distill_jax.errors import UserError
 
@@ -97,13 +102,19 @@ def _label(options: argparse.Namespace) -> None:
         raise UserError("label needs either --input FILE… or --task NAME")
     if options.shard_size < 1:
         raise UserError("--shard_size must be at least 1")
+    reading = read_options(options)
     tagger = load_tagger(options, posteriors_for="a teacher-label store")
     layout = StoreOptions(
         options.shard_size, options.top_k, (options.process_index, options.process_count)
     )
     task = None
     if options.task:
-        task = TaskSplits(options.task, options.split, options.data_dir)
+        task = TaskSplits(
+            options.task,
+            options.split,
+            options.data_dir,
+            text_words=options.text_words or tagger.settings.text_words,
+        )
         if options.task_modules:
             task = dataclasses.replace(task, modules=options.task_modules)
     truncated = TruncatedWords(tagger.truncated_words, strict=options.strict)
@@ -116,7 +127,7 @@ def _label(options: argparse.Namespace) -> None:
             windowed += tagger.needs_windows(sentence.words)
 
     with (
-        open_pool(options.input, read_options(options), task) as pool,
+        open_pool(options.input, as_model_reads(reading, tagger), task) as pool,
         progress("label", len(pool)) as advance,
     ):
         store = label(

@@ -12,7 +12,12 @@ from distill_jax.cli.decoder_options import (
     load_tagger,
     warm_up,
 )
-from distill_jax.cli.input_options import add_input_options, add_strict_option, read_options
+from distill_jax.cli.input_options import (
+    add_input_options,
+    add_strict_option,
+    as_model_reads,
+    read_options,
+)
 from distill_jax.cli.output import (
     check_local_options,
     check_output_options,
@@ -63,7 +68,7 @@ def _predict(options: argparse.Namespace) -> None:
     check_output_options(options, "output", inputs=["input"])
     reading = read_options(options)
     tagger = load_tagger(options, posteriors_for=wanted[0] if wanted else None)
-    located = read_located(options.input, options=reading)
+    located = read_located(options.input, options=as_model_reads(reading, tagger))
     split = chunks_as_they_come if comes_bit_by_bit(options.input) else chunks
     parts: Iterable[list[Any]] = split(located, CHUNK)
     if options.warmup:
@@ -76,7 +81,7 @@ def _predict(options: argparse.Namespace) -> None:
             for line, sentence in part:
                 truncated.add(sentence.words, f"{name}:{line}")
                 empty += not sentence.words
-            for tagged in tagger.predict([one.sentence.words for one in part], advance):
+            for tagged in tagger.predict([one.sentence for one in part], advance):
                 record = tagged.to_json(posteriors=options.posteriors, top_k=options.top_k)
                 file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
             file.flush()  # somebody may wait for the answer before the next line is written

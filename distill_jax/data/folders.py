@@ -4,7 +4,7 @@ The training split is `train`, the validation split `valid`, `dev`, `validation`
 `test`, with one of `SUFFIXES` (CoNLL-2003's own `train.txt` among them), a table of the library
 `datasets`, or a folder of that name with `seq.in` and `seq.out`. `reading.json` beside them says what
 the files do not say by themselves: `{"columns": "2,3", "scheme": "bilou", "format": "conll",
-"label_names": ["O", "B-city", "I-city"]}`, each if need be.
+"label_names": ["O", "B-city", "I-city"], "text_words": "blanks"}`, each if need be.
 """
 
 import itertools
@@ -107,7 +107,7 @@ def _reading(folder: Path) -> ReadOptions:
         fields = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError):
         raise UserError(f"{path}: not a JSON file; write an object such as {example}") from None
-    known = {"format", "columns", "scheme", "label_names"}
+    known = {"format", "columns", "scheme", "label_names", "text_words"}
     if not isinstance(fields, dict) or fields.keys() - known:
         raise UserError(
             f"{path}: expected an object with {', '.join(sorted(known))}, such as {example}"

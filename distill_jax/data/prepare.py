@@ -69,10 +69,10 @@ def load_task_modules(modules: Sequence[str]) -> None:
 
 
 def definitions_hash(modules: Sequence[str] = TASK_MODULES) -> str:
-    """SHA-256 (hex) over the source of the task modules and of `distill_jax.data`."""
+    """SHA-256 (hex) over the source of the task modules, of `distill_jax.data`, and of what makes words."""
     find_modules_here()
     files: dict[str, str] = {}
-    for module in (*modules, "distill_jax.data"):
+    for module in (*modules, "distill_jax.data", "distill_jax_runtime.text"):
         try:
             spec = importlib.util.find_spec(module)
         except ModuleNotFoundError:

@@ -19,6 +19,7 @@ from distill_jax.files import atomic_directory, read_json_object, sha256_file, w
 from distill_jax.records import Shard, ShardedRecords, check_shard, read_shards, write_shard
 from distill_jax.tagging.labels import LabelSet
 from distill_jax.tagging.sentence import Sentence
+from distill_jax_runtime.text import TextWords
 
 SCHEMA = 1
 MANIFEST, LABELS_FILE = "manifest.json", "labels.txt"
@@ -72,6 +73,7 @@ class PreparedDataset:
             raise UserError(f"{directory}: the shard size must be at least 1, but is {shard_size}")
         content = hashlib.sha256()
         tagged = 0
+        rules: set[TextWords] = set()
 
         def encoded() -> Iterator[bytes]:
             nonlocal tagged
@@ -80,6 +82,8 @@ class PreparedDataset:
                 record = _encode(sentence)
                 content.update(len(record).to_bytes(8, "big") + record)
                 tagged += sentence.tags is not None
+                if sentence.origin is not None and sentence.origin.rule is not None:
+                    rules.add(sentence.origin.rule)
                 yield record
 
         shards: list[Shard] = []
@@ -99,6 +103,7 @@ class PreparedDataset:
                 "tagged": tagged,
                 "labels_sha256": labels.content_hash() if labels is not None else None,
                 "content_sha256": content.hexdigest(),
+                "text_words": sorted(rules),
                 "shards": shards,
                 "definitions_sha256": definitions,
                 "sources": [
@@ -164,6 +169,11 @@ class PreparedDataset:
     def split(self) -> str:
         """The name of the split it was prepared from."""
         return self.manifest["split"]
+
+    @property
+    def text_words(self) -> frozenset[TextWords]:
+        """The rules by which its words were found in texts; none where it came as words."""
+        return frozenset(self.manifest.get("text_words", ()))
 
     @property
     def is_tagged(self) -> bool:

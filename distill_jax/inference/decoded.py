@@ -89,6 +89,7 @@ def merge(parts: Sequence[Window], pieces: Sequence[Prediction]) -> Prediction:
         unexplored=_merged_unexplored(parts, [piece.unexplored for piece in pieces]),
         beam=_merged_beam(parts, pieces),
         malformed=malformed,
+        windows=len(parts),
     )
 
 

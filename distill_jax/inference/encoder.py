@@ -170,4 +170,4 @@ class EncoderPredictor:
     @staticmethod
     def _merged(parts: Sequence[Window], pieces: Sequence[np.ndarray]) -> Prediction:
         scores = pieces[0] if len(parts) == 1 else merge_windows(parts, pieces)
-        return Prediction(constrained_tags(scores), scores, words_alone=True)
+        return Prediction(constrained_tags(scores), scores, words_alone=True, windows=len(parts))

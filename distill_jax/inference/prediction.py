@@ -42,6 +42,8 @@ class Prediction(NamedTuple):
     """Whether u scores each word's tags without those before it, as word taggers do: posteriors are
     then the marginals of the legal sequences (`tagging.marginals`), and no row of u has -inf for I
     after O."""
+    windows: int = 1
+    """In how many pieces the sentence was read."""
 
     @property
     def posteriors(self) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from distill_jax.errors import UserError
 from distill_jax.sentscore import Normaliser
+from distill_jax_runtime.text import TEXT_WORDS, TextWords
 
 TaggerFormat = Literal["sent_prime", "word_tags"]
 
@@ -24,6 +25,8 @@ class TaggerSettings:
         max_chars: of a word, for a model that reads characters.
         single_token_tags: whether each tag is one token of its own instead of its label's text; of
             no effect with `word_tags`.
+        text_words: how a text becomes words (`distill_jax_runtime.text`), as those of the training
+            data did.
 
     Raises:
         UserError: a value is not one of those possible.
@@ -35,11 +38,13 @@ class TaggerSettings:
     thresholds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     max_chars: int = 20
     single_token_tags: bool = False
+    text_words: TextWords = "blanks"
 
     def __post_init__(self) -> None:
         for name, known in (
             ("format", get_args(TaggerFormat)),
             ("normaliser", get_args(Normaliser)),
+            ("text_words", TEXT_WORDS),
         ):
             if getattr(self, name) not in known:
                 raise UserError(f"{name} is {getattr(self, name)!r}; use {' or '.join(known)}")
@@ -55,8 +60,10 @@ class TaggerSettings:
             raise UserError(f"single_token_tags is {self.single_token_tags!r}; use true or false")
 
     def to_fields(self) -> dict[str, Any]:
-        """As they stand in `tagger.json`."""
+        """As they stand in `tagger.json`, where `blanks` goes without saying, as it did in older files."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if self.text_words == "blanks":
+            del fields["text_words"]
         return {**fields, "thresholds": dict(self.thresholds)}
 
 

@@ -15,6 +15,7 @@ from distill_jax.data.readers import ReadOptions, is_stream, read_located, sourc
 from distill_jax.errors import UserError
 from distill_jax.labels.pool import Pool
 from distill_jax.tagging import Sentence
+from distill_jax_runtime.text import TextWords
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,16 @@ Source = Callable[[], Iterator[PlacedSentence]]
 
 @dataclass(frozen=True)
 class TaskSplits:
-    """Splits of a SeqIO task, with what `data.prepare.prepare` needs besides."""
+    """Splits of a SeqIO task, with what `data.prepare.prepare` needs besides.
+
+    `text_words` is how the texts of a task must have become words, where it came as texts.
+    """
 
     task: str
     splits: Sequence[str]
     data_dir: str | None = None
     modules: Sequence[str] = TASK_MODULES
+    text_words: TextWords = "blanks"
 
 
 @contextlib.contextmanager
@@ -90,6 +95,12 @@ def _of_task(task: TaskSplits, folder: str) -> Iterator[Source]:
     for split in task.splits:
         parts = prepare(task.task, split, folder, data_dir=task.data_dir, modules=task.modules)
         for part in parts:
+            for rule in part.dataset.text_words - {task.text_words}:
+                raise UserError(
+                    f"{part.task} ({split}): its texts became words by the rule {rule!r}, and the model's "
+                    f'is {task.text_words!r}; put {{"text_words": "{task.text_words}"}} into reading.json '
+                    "beside its files, or give these with --input"
+                )
             yield _of_dataset(part.dataset)
 
 

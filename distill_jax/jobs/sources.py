@@ -8,9 +8,12 @@ from distill_jax.configuration import setting
 from distill_jax.data.prepare import TASK_MODULES, prepare
 from distill_jax.data.prepared import PreparedDataset
 from distill_jax.errors import UserError
-from distill_jax.kinds.base import TaskNames
+from distill_jax.inference.settings import TaggerSettings
+from distill_jax.kinds.base import Learner, TaskNames
+from distill_jax.kinds.registry import kind_of
 from distill_jax.parallel.processes import first_goes_ahead
 from distill_jax.tagging import LabelSet, Sentence
+from distill_jax_runtime.text import TEXT_WORDS, TextWords
 
 Part = tuple[PreparedDataset, float]
 """A task's sentences of one split, and the share of rows they get."""
@@ -28,6 +31,11 @@ class Sources:
         label_texts: what labels are verbalised as, where not as their tasks say: a label file,
             or a dictionary from name to text. Prepared data stay as they are: the texts are
             those of this run's model.
+        text_words: how a text becomes words for the model (`distill_jax_runtime.text`); None: as the
+            texts of its data did, and by blanks where the data came as words.
+
+    Raises:
+        UserError: a rule for words that there is not.
     """
 
     model_dir: str = setting(macro="MODEL_DIR", free=True)
@@ -35,6 +43,14 @@ class Sources:
     data_dir: str | None = setting(None, macro="DATA_DIR", free=True)
     modules: Sequence[str] = setting(TASK_MODULES, macro="MIXTURE_OR_TASK_MODULES")
     label_texts: str | Mapping[str, str] | None = setting(None, macro="LABEL_TEXTS")
+    # Free: nothing is trained otherwise; which words there are, the hashes of the data say.
+    text_words: TextWords | None = setting(None, macro="TEXT_WORDS", free=True)
+
+    def __post_init__(self) -> None:
+        if self.text_words is not None and self.text_words not in TEXT_WORDS:
+            raise UserError(
+                f"TEXT_WORDS is {self.text_words!r}; use one of {', '.join(map(repr, TEXT_WORDS))}"
+            )
 
     def read(self, names: TaskNames, split: str) -> list[Part]:
         """The examples of a split with their mixing rates, prepared now if they are not yet.
@@ -64,10 +80,33 @@ class Sources:
             )
         return parts[0][0]
 
+    def rule_for_words(self, *datasets: PreparedDataset) -> TextWords:
+        """How a text becomes words for a model of these data.
+
+        Raises `UserError` if texts of them became words by another rule, or by several.
+        """
+        rule = self.text_words
+        for dataset in datasets:
+            for found in sorted(dataset.text_words):
+                if rule is not None and found != rule:
+                    raise UserError(
+                        f"texts of {dataset.task} ({dataset.split}) became words by the rule {found!r}, and "
+                        f'the model\'s is to be {rule!r}; put {{"text_words": "{rule}"}} into reading.json '
+                        f"beside its files, or set TEXT_WORDS to {found!r}"
+                    )
+                rule = found
+        return rule or "blanks"
+
     def sentences(self, names: TaskNames) -> Iterator[Sentence]:
         """The training sentences of tasks."""
         for dataset, _ in self.read(names, "train"):
             yield from dataset
+
+
+def settings_with(learner: Learner, text_words: TextWords) -> TaggerSettings:
+    """How the model that leaves a run tags, with its rule for the words of a text."""
+    settings = learner.settings or TaggerSettings(format=kind_of(learner.config).format)
+    return dataclasses.replace(settings, text_words=text_words)
 
 
 def content_hashes(*datasets: PreparedDataset) -> dict[str, str]:

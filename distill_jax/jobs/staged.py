@@ -22,6 +22,7 @@ from distill_jax.configuration import setting, to_json
 from distill_jax.distill.tags import DistillationWeights, TaggerDistillation
 from distill_jax.errors import UserError
 from distill_jax.jobs.resources import RunResources
+from distill_jax.jobs.sources import settings_with
 from distill_jax.jobs.stage_plan import StagePlan, plan_stages
 from distill_jax.jobs.stages import Phase, Stage
 from distill_jax.jobs.student import Material, StudentData, read_material
@@ -135,7 +136,7 @@ def train_in_stages(run: StagedRun) -> Outcome:
         learner.final(progress.params),
         learner.vocabulary,
         material.labels,
-        learner.settings,
+        settings_with(learner, material.text_words),
         {
             "role": "student",
             "metrics": progress.metrics,

@@ -12,7 +12,7 @@ from distill_jax.distill.tags import DistillationWeights, TagLoss
 from distill_jax.errors import UserError
 from distill_jax.jobs.evaluation import dev_evaluation
 from distill_jax.jobs.resources import RunResources
-from distill_jax.jobs.sources import Sources, content_hashes
+from distill_jax.jobs.sources import Sources, content_hashes, settings_with
 from distill_jax.jobs.targets import student_targets, untagged_targets
 from distill_jax.kinds.base import Learner, Lesson, Model, Resources, StepTeacher, Student
 from distill_jax.kinds.registry import kind_of
@@ -27,6 +27,7 @@ from distill_jax.train.loop import fit
 from distill_jax.train.same_run import Origin
 from distill_jax.train.selection import Outcome
 from distill_jax.train.training import Training
+from distill_jax_runtime.text import TextWords
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,8 @@ class StudentRun:
 class Material:
     """The sentences of a student's data, read.
 
-    `stores` counts the teachers' labels; `inputs` are hashes of all that was read, by role.
+    `stores` counts the teachers' labels; `inputs` are hashes of all that was read, by role;
+    `text_words` is how texts become words for the model.
     """
 
     labels: LabelSet
@@ -114,6 +116,7 @@ class Material:
     stores: int = 0
     teacher: StepTeacher | None = None
     inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    text_words: TextWords = "blanks"
 
 
 def train_student(
@@ -148,7 +151,7 @@ def train_student(
             learner.final(outcome.params),
             learner.vocabulary,
             material.labels,
-            learner.settings,
+            settings_with(learner, material.text_words),
             {
                 "role": "student",
                 "metrics": outcome.metrics,
@@ -180,6 +183,7 @@ def read_material(data: StudentData) -> Material:
     labels = gold_data.labels
     if labels is None:
         raise UserError(f"{data.task!r} is plain text; a student's task must have tags")
+    text_words = sources.rule_for_words(gold_data, dev_data)
     given = data.teacher_labels
     stores = [TeacherLabels(each) for each in ([given] if isinstance(given, str) else given or ())]
     inputs = content_hashes(gold_data, dev_data)
@@ -199,7 +203,7 @@ def read_material(data: StudentData) -> Material:
             targets += untagged_targets({s.words: None for s in silver if s.words not in known})
         inputs["teacher"] = model_hash(path)
         teacher = load_step_teacher(data.teacher, labels, f"task {data.task!r}")
-    return Material(labels, gold, list(dev_data), targets, len(stores), teacher, inputs)
+    return Material(labels, gold, list(dev_data), targets, len(stores), teacher, inputs, text_words)
 
 
 def load_step_teacher(teacher: TeacherInStep, labels: LabelSet, what: str) -> StepTeacher:

@@ -15,7 +15,7 @@ from distill_jax.errors import UserError
 from distill_jax.interop.hf.checkpoint import write_hf
 from distill_jax.jobs.evaluation import dev_evaluation
 from distill_jax.jobs.resources import RunResources
-from distill_jax.jobs.sources import Part, Sources, content_hashes
+from distill_jax.jobs.sources import Part, Sources, content_hashes, settings_with
 from distill_jax.kinds.base import Learner, Model, Resources, TaskNames
 from distill_jax.kinds.t5_teacher import T5Teacher, TextLesson, TextPart
 from distill_jax.model_dir.directory import save_model
@@ -120,6 +120,8 @@ def train_teacher(
     parts = data.sources.read(data.mixture, data.train_split)
     labels = _labels(data, parts)
     dev = data.sources.one(data.eval_task or data.mixture, data.eval_split, "EVAL_TASK")
+    tagged = [dataset for dataset, _ in parts if dataset.labels is not None]
+    text_words = data.sources.rule_for_words(*tagged, dev)
     material = TextMaterial(
         [_text(dataset, rate) for dataset, rate in parts],
         [],
@@ -148,7 +150,7 @@ def train_teacher(
             learner.final(outcome.params),
             learner.vocabulary,
             labels,
-            learner.settings,
+            settings_with(learner, text_words),
             {"role": "teacher", "metrics": outcome.metrics, "training": about},
         )
         save_model(Path(training.model_dir) / "model", model)

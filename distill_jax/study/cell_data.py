@@ -9,11 +9,15 @@ from distill_jax.files import sha256_json
 from distill_jax.jobs.sources import Sources
 from distill_jax.study.grid import Cell
 from distill_jax.tagging import LabelSet, Sentence
+from distill_jax_runtime.text import TextWords
 
 
 @dataclasses.dataclass(frozen=True)
 class CellData:
-    """The sentences of a cell; `silver` is in the order whose prefixes are the smaller sets."""
+    """The sentences of a cell; `silver` is in the order whose prefixes are the smaller sets.
+
+    `text_words` is how texts become words for its models.
+    """
 
     labels: LabelSet
     gold: list[Sentence]
@@ -21,6 +25,7 @@ class CellData:
     silver: list[Sentence]
     test: list[Sentence]
     content_hash: str
+    text_words: TextWords = "blanks"
 
 
 def load_data(cell: Cell, sources: Sources) -> CellData:
@@ -49,6 +54,7 @@ def load_data(cell: Cell, sources: Sources) -> CellData:
         [sentence for part in pool for sentence in distinct(part, excluded=gold)],
         list(test),
         sha256_json([part.content_hash() for part in (gold, dev, *pool, test)]),
+        sources.rule_for_words(gold, dev),
     )
 
 

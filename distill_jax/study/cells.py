@@ -67,7 +67,7 @@ def run_cell(cell: Cell, folder: Path, recipe: Recipe, *, measure_speed: bool) -
         compared = compare(data.labels, data.test, of_teacher, name, best.predictions)
         write_comparison(folder, compared)
     if recipe.keep_students:
-        save_bilstms(folder / "students", data.labels, tagged, students)
+        save_bilstms(folder / "students", data, tagged, students)
     others = [
         row for run in recipe.others for row in train_other(run, cell, data, recipe, counts, folder)
     ]

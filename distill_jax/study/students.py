@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill_jax.inference import Prediction
+from distill_jax.inference.settings import TaggerSettings
 from distill_jax.jobs.resources import RunResources
 from distill_jax.jobs.student import StudentRun
 from distill_jax.jobs.targets import student_targets
@@ -20,7 +21,6 @@ from distill_jax.study.recipe import Recipe, other_of, with_values
 from distill_jax.study.results import BILSTM, Row
 from distill_jax.study.teachers import TrainingFacts
 from distill_jax.tagger import Tagger
-from distill_jax.tagging import LabelSet
 
 GOLD_ONLY = f"{BILSTM}-gold"
 
@@ -129,7 +129,7 @@ def best_distilled(tagged: Sequence[TaggedTest]) -> TaggedTest | None:
 
 
 def save_bilstms(
-    folder: Path, labels: LabelSet, tagged: Sequence[TaggedTest], rows: Sequence[Row]
+    folder: Path, data: CellData, tagged: Sequence[TaggedTest], rows: Sequence[Row]
 ) -> None:
     """Writes a model directory for each; `rows` are their lines of results."""
     for (student, _, _), row in zip(tagged, rows, strict=True):
@@ -146,8 +146,9 @@ def save_bilstms(
             student.config,
             student.params,
             student.vocabulary,
-            labels,
-            metadata=about,
+            data.labels,
+            TaggerSettings(format="word_tags", text_words=data.text_words),
+            about,
         )
         save_model(folder / student.name, model)
 

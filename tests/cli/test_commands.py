@@ -115,7 +115,11 @@ def test_predict_from_any_format(
         for record, wanted in zip(found, expected, strict=True):
             assert list(record) == ["words", "tags", "spans"]
             assert record["tags"] == wanted["tags"]
+            text = " ".join(record["words"])
             for span, other in zip(record["spans"], wanted["spans"], strict=True):
+                if name in ("text.jsonl", "in.txt"):
+                    start, end = span.pop("start_char"), span.pop("end_char")
+                    assert text[start:end] == span["text"]
                 assert {**span, "score": 0} == {**other, "score": 0}
                 assert span["score"] == pytest.approx(other["score"], rel=1e-3)
     assert capsys.readouterr().out == ""

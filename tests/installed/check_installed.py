@@ -15,6 +15,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 ABSENT = (
     "seqio",
+    "spacy",
     "tensorflow",
     "tensorflow_datasets",
     "tensorflow_text",
@@ -65,6 +66,13 @@ def check_files() -> None:
     for what, paths in (("missing", wanted - installed), ("unexpected", installed - wanted)):
         check(not paths, f"{what} in {package}: {', '.join(sorted(map(str, paths)))}")
     check(importlib.util.find_spec("distill_jax.tasks") is not None, "distill_jax.tasks not found")
+    runtime = importlib.util.find_spec("distill_jax_runtime")
+    check(runtime is not None and runtime.origin is not None, "distill_jax_runtime not found")
+    folder = Path(runtime.origin).parent
+    lacking = [path.name for path in _files("runtime", "*.py") if not (folder / path.name).exists()]
+    factories = importlib.metadata.entry_points(group="spacy_factories", name="distill_jax")
+    check(bool(factories), "spaCy would not find the component: no entry point spacy_factories")
+    check(not lacking, f"missing in {folder}: {', '.join(lacking)}")
 
 
 def _files(folder: str, pattern: str) -> list[Path]:

@@ -16,7 +16,6 @@ from typing import NamedTuple
 from distill_jax.data.readers.source import Source
 from distill_jax.tagging.spans import Span, iob2_from_spans
 
-_WORD = re.compile(r"\S+")
 _WORD_CHARACTERS = re.compile(r"\w+")
 _FEWEST_SHORT = 2
 
@@ -30,10 +29,17 @@ class CharacterSpan(NamedTuple):
     quote: str | None = None
 
 
-def words_with_offsets(text: str) -> tuple[list[str], list[tuple[int, int]]]:
-    """The words of a text, split at white space, and where each begins and ends."""
-    matches = list(_WORD.finditer(text))
-    return [match[0] for match in matches], [match.span() for match in matches]
+def offsets_of(words: Sequence[str], text: str) -> list[tuple[int, int]] | None:
+    """Where words stand in their text, one after the other; None if they do not."""
+    offsets: list[tuple[int, int]] = []
+    position = 0
+    for word in words:
+        start = text.find(word, position)
+        if start < 0 or not (text[position:start] == "" or text[position:start].isspace()):
+            return None
+        position = start + len(word)
+        offsets.append((start, position))
+    return offsets
 
 
 def tags_of_spans(

@@ -9,6 +9,7 @@ from typing import Any
 
 from distill_jax.errors import UserError
 from distill_jax.tagging.schemes import SCHEMES
+from distill_jax_runtime.text import TEXT_WORDS, TextWords
 
 FORMATS = ("conll", "conllu", "conll2012", "jsonl", "json", "tsv", "text", "datasets")
 
@@ -24,15 +25,19 @@ class ReadOptions:
             header line, CoNLL-U).
         label_names: what integer tags stand for, in the order of the integers.
         scheme: one of `tagging.SCHEMES`.
+        text_words: how a text becomes words, one of `TEXT_WORDS`. None: as `punctuation` where it
+            has spans in characters, else as `blanks`. Text with a tag a word is split at blanks
+            whatever is asked for.
 
     Raises:
-        UserError: an unknown format or scheme; columns that are not one or two.
+        UserError: an unknown format, scheme or rule for words; columns that are not one or two.
     """
 
     format: str | None = None
     columns: tuple[str, ...] | None = None
     label_names: tuple[str, ...] | None = None
     scheme: str | None = None
+    text_words: TextWords | None = None
 
     def __post_init__(self) -> None:
         if self.format is not None and self.format not in FORMATS:
@@ -42,6 +47,11 @@ class ReadOptions:
         if self.scheme is not None and self.scheme not in SCHEMES:
             raise UserError(
                 f"{self.scheme!r} is not a tagging scheme; use one of {', '.join(SCHEMES)}"
+            )
+        if self.text_words is not None and self.text_words not in TEXT_WORDS:
+            raise UserError(
+                f"{self.text_words!r} is no rule for the words of a text; use one of "
+                f"{', '.join(TEXT_WORDS)}"
             )
         if self.columns is not None and len(self.columns) not in (1, 2):
             raise UserError(

@@ -18,14 +18,16 @@ from typing import Any
 from distill_jax.data.readers.character_spans import (
     CharacterSpan,
     EndsOfSpans,
+    offsets_of,
     tags_of_spans,
-    words_with_offsets,
 )
 from distill_jax.data.readers.exports import as_plain_record, character_span, read_tokens
 from distill_jax.data.readers.source import Source
 from distill_jax.data.readers.tags import is_tag_shaped
-from distill_jax.tagging.sentence import Sentence
+from distill_jax.data.readers.text import sentence_of_text
+from distill_jax.tagging.sentence import Sentence, TextOrigin
 from distill_jax.tagging.spans import Span, iob2_from_spans
+from distill_jax_runtime.text import TextWords
 
 WORD_FIELDS = ("tokens", "words", "tokenized_text", "token", "word")
 TEXT_FIELDS = ("text", "sentence", "content", "utterance", "query", "document")
@@ -60,6 +62,7 @@ class RecordReader:
         self._read: dict[str, None] = {}  # the fields that were read, in the order seen
         self._seen: dict[str, None] = {}
         self._has_spans = False
+        self._rules: dict[TextWords, None] = {}  # by which texts became words
         self._ends = EndsOfSpans()
 
     def finish(self) -> None:
@@ -73,6 +76,8 @@ class RecordReader:
         ignored = [name for name in self._seen if name not in self._read]
         if ignored:
             layout += f"; not read: {', '.join(ignored[:8])}{', …' if len(ignored) > 8 else ''}"
+        if "punctuation" in self._rules:
+            layout += "; words and punctuation of the text"
         report.layout = report.layout or layout
         if self._has_spans:
             report.scheme = report.scheme or "spans"
@@ -95,15 +100,15 @@ class RecordReader:
         if plain is None:
             return None
         key = self._word_field(plain, line)
-        words, text, offsets = self._words(plain, key, line)
+        origin, words = self._words(plain, key, line)
         self._read.setdefault(key)
         self._seen.update(dict.fromkeys(plain))
         if self._source.options.columns is not None and len(self._source.options.columns) == 1:
-            return Sentence(tuple(words))
+            return Sentence(tuple(words), origin=origin)
         tags = self._tags(plain, key, words, line)
         if tags is None:
-            tags = self._spans(plain, key, words, text, offsets, line)
-        return Sentence(tuple(words), tags)
+            tags = self._spans(plain, key, words, origin, line)
+        return Sentence(tuple(words), tags, origin=origin)
 
     # ---- Words ---------------------------------------------------------------------------------
 
@@ -139,16 +144,18 @@ class RecordReader:
 
     def _words(
         self, record: dict[str, Any], key: str, line: int
-    ) -> tuple[list[str], str | None, list[tuple[int, int]] | None]:
-        """The words; and the text and where they stand in it, as far as those are told."""
+    ) -> tuple[TextOrigin | None, Sequence[str]]:
+        """The text and where the words stand in it, as far as those are told; and the words."""
         value, source = record[key], self._source
         text = record.get("text") if key != "text" else None
         if isinstance(value, str):
             if key in WORD_FIELDS:
                 source.fail(line, f"{key!r} is not a list of strings; {_ONE_STRING_A_WORD}")
-            words, offsets = words_with_offsets(value)
-            self._check_words(words, line)
-            return words, value, offsets
+            rule = self._rule(record, key, len(value.split()), line)
+            self._rules.setdefault(rule)
+            sentence = sentence_of_text(value, rule, source, line)
+            self._check_words(sentence.words, line)
+            return sentence.origin, sentence.words
         if key == "text":
             source.fail(line, "'text' is not a string; write the sentence in quotes")
         if isinstance(value, list) and value and all(isinstance(token, dict) for token in value):
@@ -156,9 +163,22 @@ class RecordReader:
         else:
             words, found_offsets = self._strings(value, key, line), None
         if isinstance(text, str) and found_offsets is None:
-            found_offsets = _align(words, text)
+            found_offsets = offsets_of(words, text)
         self._check_words(words, line)
-        return words, text if isinstance(text, str) else None, found_offsets
+        if not isinstance(text, str) or found_offsets is None:
+            return None, words
+        return TextOrigin(text, tuple(found_offsets)), words
+
+    def _rule(self, record: dict[str, Any], key: str, length: int, line: int) -> TextWords:
+        """How a text becomes words; `length` is how many it has between blanks."""
+        options = self._source.options
+        fields = options.columns[1:] if options.columns else SPAN_FIELDS
+        if fields and self._tag_field(record, key, length, line) is not None:
+            return "blanks"  # each of which has a tag
+        if options.text_words is not None:
+            return options.text_words
+        others = (_kind(record.get(name)) for name in fields if name != key)
+        return "punctuation" if any(kind in ("objects", "empty") for kind in others) else "blanks"
 
     def _check_words(self, words: Sequence[str], line: int) -> None:
         if "" in words:
@@ -246,8 +266,7 @@ class RecordReader:
         record: dict[str, Any],
         key: str,
         words: Sequence[str],
-        text: str | None,
-        offsets: Sequence[tuple[int, int]] | None,
+        origin: TextOrigin | None,
         line: int,
     ) -> tuple[str, ...] | None:
         """The tags of the field that has spans; None if none has."""
@@ -283,15 +302,15 @@ class RecordReader:
             return ("O",) * len(words)
         if key == "tokenized_text":
             return self._gliner(spans, name, len(words), line)
-        if offsets is None or text is None:
+        if origin is None:
             source.fail(
                 line,
                 f"{name!r} holds spans, and there is no 'text' whose characters they count; add "
                 "'text', or write 'tags', one a word",
             )
         read: list[CharacterSpan] = [character_span(span, name, source, line) for span in spans]
-        tags = tags_of_spans(text, offsets, read, source, line)
-        self._ends.add(text, read, line)
+        tags = tags_of_spans(origin.text, origin.offsets, read, source, line)
+        self._ends.add(origin.text, read, line)
         return tags
 
     def _gliner(self, spans: Any, name: str, length: int, line: int) -> tuple[str, ...]:
@@ -379,16 +398,3 @@ def _has_offsets(value: Any) -> bool:
     if isinstance(value, dict):
         return any(name.lower().startswith(_PLACES) or "span" in name.lower() for name in value)
     return len(value) >= 3 and all(isinstance(number, int) for number in value[:2])
-
-
-def _align(words: Sequence[str], text: str) -> list[tuple[int, int]] | None:
-    """Where words stand in their text, one after the other; None if they do not."""
-    offsets: list[tuple[int, int]] = []
-    position = 0
-    for word in words:
-        start = text.find(word, position)
-        if start < 0 or not (text[position:start] == "" or text[position:start].isspace()):
-            return None
-        position = start + len(word)
-        offsets.append((start, position))
-    return offsets

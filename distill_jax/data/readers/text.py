@@ -3,14 +3,30 @@
 from collections.abc import Iterator
 
 from distill_jax.data.readers.source import Line, Located, Source, is_blank
+from distill_jax.errors import UserError
 from distill_jax.tagging.sentence import Sentence
+from distill_jax_runtime.text import TextWords
 
 
 def read_text(lines: Iterator[Line], source: Source) -> Iterator[Located]:
-    """A sentence a line, words parted by white space; a blank line is a sentence without words."""
-    source.report.layout = "a sentence a line, words parted by blanks"
+    """A sentence a line, by default with words parted by white space; a blank line is a sentence without
+    words."""
+    rule = source.options.text_words or "blanks"
+    source.report.layout = (
+        "a sentence a line, words parted by blanks"
+        if rule == "blanks"
+        else "a sentence a line, words and punctuation"
+    )
     for number, line in lines:
-        yield Located(number, Sentence(tuple(line.split())))
+        yield Located(number, sentence_of_text(line, rule, source, number))
+
+
+def sentence_of_text(text: str, rule: TextWords, source: Source, line: int) -> Sentence:
+    """The words of a text. Raises `UserError`, naming file and line, if the model takes none."""
+    try:
+        return Sentence.of_text(text, rule)
+    except UserError as error:
+        source.fail(line, str(error))
 
 
 def read_tsv(lines: Iterator[Line], source: Source) -> Iterator[Located]:

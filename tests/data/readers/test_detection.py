@@ -209,7 +209,7 @@ def test_losses_are_logged_once_where_nobody_asks_for_a_report(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "x.jsonl"
-    path.write_text('{"text": "call mara!", "label": [[5, 9, "x"]]}\n')
+    path.write_text('{"text": "call mara!", "label": [[5, 8, "x"]]}\n')
     for _ in range(2):
         list(read_sentences(path))
     [message] = [record.getMessage() for record in caplog.records]

@@ -139,9 +139,12 @@ def test_5_spans_in_characters(read: Read) -> None:
     ]
     for record in forms:
         [sentence], report = read(record, "x.jsonl")
+        words = ("ring", "Ana", ",", "um", "8", "Uhr")
+        assert sentence == Sentence(words, ("O", "B-who", "O", "O", "B-time", "I-time"))
+        assert not report.remarks and report.scheme == "spans"
+        [sentence], report = read(record, "x.jsonl", text_words="blanks")
         assert sentence == Sentence(tuple(text.split()), ("O", "B-who", "O", "B-time", "I-time"))
         assert (report.remarks["cut_words"].count, report.remarks["cut_words"].lines) == (1, [1])
-        assert report.scheme == "spans"
 
 
 SPANS = ((5, 8, "who"), (13, 18, "time"))
@@ -170,7 +173,8 @@ def test_5_spans_that_cannot_be(read: Read, spans: list, says: str) -> None:
 
 def test_5_what_is_mended_in_spans_is_counted(read: Read) -> None:
     spans = [[0, 4, "a"], [0, 4, "a"], [4, 9, "b"], [10, 12, "c"], [13, 16, "d"]]
-    [sentence], report = read({"text": "ring  Ana um/Uhr", "entities": spans}, "x.jsonl")
+    record = {"text": "ring  Ana um/Uhr", "entities": spans}
+    [sentence], report = read(record, "x.jsonl", text_words="blanks")
     assert sentence.tags == ("B-a", "B-b", "B-d")  # c and d are in one word, and d is longer
     counts = {name: remark.count for name, remark in report.remarks.items()}
     assert counts == {
@@ -179,6 +183,50 @@ def test_5_what_is_mended_in_spans_is_counted(read: Read) -> None:
         "cut_words": 2,
         "spans_in_one_word": 1,
     }
+
+
+def test_5_a_span_within_letters_cuts_a_word_by_either_rule(read: Read) -> None:
+    [sentence], report = read({"text": "no Unumgänge", "entities": [[3, 5, "x"]]}, "x.jsonl")
+    assert sentence.tags == ("O", "B-x") and report.remarks["cut_words"].count == 1
+
+
+def test_text_becomes_words_by_the_rule_that_its_annotation_asks_for(read: Read) -> None:
+    text = "call mara, now"
+    words = ("call", "mara", ",", "now")
+    cases: list[tuple[dict, dict, tuple[str, ...], str]] = [
+        ({"text": text}, {}, tuple(text.split()), "blanks"),
+        ({"text": text}, {"text_words": "punctuation"}, words, "punctuation"),
+        ({"text": text, "label": []}, {}, words, "punctuation"),
+        ({"text": text, "tags": ["O", "B-x", "O"]}, {}, tuple(text.split()), "blanks"),
+        (
+            {"text": text, "tags": ["O", "B-x", "O"]},
+            {"text_words": "punctuation"},
+            tuple(text.split()),
+            "blanks",
+        ),
+        ({"text": text}, {"columns": "text"}, tuple(text.split()), "blanks"),
+    ]
+    for record, how, expected, rule in cases:
+        [sentence], report = read(record, "x.jsonl", **how)
+        assert sentence.words == expected
+        assert sentence.origin is not None and sentence.origin.rule == rule
+        assert tuple(text[start:end] for start, end in sentence.origin.offsets) == expected
+        assert ("words and punctuation" in report.layout) == (rule == "punctuation")
+    [sentence], _ = read({"text": text, "tokens": list(words)}, "x.jsonl")
+    assert sentence.origin is not None and sentence.origin.rule is None
+    assert sentence.origin.offsets == ((0, 4), (5, 9), (9, 10), (11, 14))
+    [sentence], _ = read({"tokens": list(words)}, "x.jsonl")
+    assert sentence.origin is None
+
+
+def test_plain_text_becomes_words_by_a_rule(read: Read) -> None:
+    assert read("call mara, now\n", "x.txt")[0][0].words == ("call", "mara,", "now")
+    [sentence], _ = read("call  mara,\n", "x.txt", text_words="punctuation")
+    assert sentence.words == ("call", "mara", ",")
+    with pytest.raises(UserError, match=r"x.txt:1: this model reads words .* give lists of words"):
+        read("call mara\n", "x.txt", text_words="given")
+    with pytest.raises(UserError, match=r"x.jsonl:1: this model reads words"):
+        read({"text": "call mara", "label": []}, "x.jsonl", text_words="given")
 
 
 def test_5_offsets_in_utf16_units(read: Read) -> None:
