@@ -31,12 +31,11 @@ from distill_jax.parallel.mesh import make_mesh, place_on
 from distill_jax.sent.pieces import TruncatedWord
 from distill_jax.sentscore import DecoderSettings, Normaliser
 from distill_jax.tagging import LabelSet, Sentence
+from distill_jax_runtime.inputs import Input, as_sentence, batch_by_batch, check_many, checked_size
 
 __all__ = ["TaggedSentence", "TaggedSpan", "Tagger", "model_hash"]
 
 Dtype = Literal["float32", "bfloat16"]
-Input = str | Sequence[str] | Sentence
-"""A text; words; or a sentence as the readers give it, with the text its words come from."""
 
 
 _first_load: int | None = None
@@ -171,11 +170,9 @@ class Tagger:
         Raises `UserError` for a word that is no string or empty, or for a text where the model takes
         words alone.
         """
-        if isinstance(sentences, str):
-            raise TypeError(
-                "predict takes a list of sentences; a single one is predict([sentence])"
-            )
-        read = [self._read(sentence, number) for number, sentence in enumerate(sentences)]
+        check_many(sentences, "predict takes a list of sentences")
+        rule = self.settings.text_words
+        read = [as_sentence(sentence, number, rule) for number, sentence in enumerate(sentences)]
         predictions = self.predict_ids([sentence.words for sentence in read], progress)
         return [
             tagged(sentence.words, prediction, self.labels, sentence.origin)._replace(
@@ -200,46 +197,9 @@ class Tagger:
             UserError: on the call for a `batch_size` that is none; while iterating as `predict` does, with
                 the sentence's number from 0, after the answers for all sentences before it.
         """
-        if isinstance(sentences, str):
-            raise TypeError("pipe takes many sentences; a single one is predict([sentence])")
-        size = self._batch_size if batch_size is None else batch_size
-        if not isinstance(size, int) or size < 1:
-            raise UserError(f"batch_size is {batch_size!r}; give a number from 1")
-        return self._pipe(sentences, size)
-
-    def _pipe(self, sentences: Iterable[Input], size: int) -> Iterator[TaggedSentence]:
-        batch: list[Sentence] = []
-        for number, sentence in enumerate(sentences):
-            try:
-                batch.append(self._read(sentence, number))
-            except UserError:
-                yield from self.predict(batch)
-                raise
-            if len(batch) == size:
-                yield from self.predict(batch)
-                batch = []
-        yield from self.predict(batch)
-
-    def _read(self, sentence: Input, number: int) -> Sentence:
-        """A sentence as words, with the text they come from if there is one."""
-        if isinstance(sentence, str):
-            try:
-                return Sentence.of_text(sentence, self.settings.text_words)
-            except UserError as error:
-                raise UserError(f"sentence {number}: {error}") from None
-        if not isinstance(sentence, Sentence):
-            try:
-                sentence = Sentence(tuple(sentence))
-            except TypeError:
-                raise UserError(
-                    f"sentence {number} is {repr(sentence)[:60]}; give a string or a list of words"
-                ) from None
-        for word in sentence.words:
-            if not isinstance(word, str) or not word:
-                raise UserError(
-                    f"sentence {number} has the word {word!r}; words are strings, and not empty"
-                )
-        return sentence
+        check_many(sentences, "pipe takes many sentences")
+        size = checked_size(batch_size, self._batch_size)
+        return batch_by_batch(sentences, size, self.settings.text_words, self.predict)
 
     def predict_ids(
         self, sentences: Sequence[Sequence[str]], progress: Progress | None = None

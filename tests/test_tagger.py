@@ -19,7 +19,7 @@ from distill_jax.model_dir.settings import write_temperature
 from distill_jax.sentscore import DecoderSettings
 from distill_jax.tagger import TaggedSentence, Tagger
 from distill_jax.tagging import LabelSet, Sentence, spans_from_iob2
-from distill_jax.tagging.marginals import LegalMarginals
+from distill_jax_runtime.marginals import LegalMarginals
 from tests.tiny import KINDS, LABELS, SENTENCES, T5_CONFIG, bilstm_params, save_tiny, t5_params
 
 ROOT = Path(__file__).resolve().parents[1]

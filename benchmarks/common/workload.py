@@ -21,8 +21,8 @@ from distill_jax.models.t5_config import T5Config
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sentscore import LabelTrie, SentScoreBatch, make_batch
 from distill_jax.tagging import LabelSet, Sentence
-from distill_jax.tagging.spans import spans_from_iob2
 from distill_jax.vocab import Vocabulary, load_vocabulary
+from distill_jax_runtime.spans import spans_from_iob2
 
 SIZES: dict[str, dict[str, int]] = {
     "tiny": {

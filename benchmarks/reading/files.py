@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from distill_jax.tagging import Sentence, from_spans, iob2_from_spans
-from distill_jax.tagging.spans import Span, spans_from_iob2
+from distill_jax_runtime.spans import Span, spans_from_iob2
 
 _WORD_LIST = (
     "play wow the in Bonn Köln 東京 don't U.S. 3 12 1 # #tag O B-x - _ * ( ) . , ? ! é ñ😀 Mr. x/y 50% a:b "

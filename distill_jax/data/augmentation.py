@@ -11,7 +11,7 @@ import numpy as np
 
 from distill_jax.errors import UserError
 from distill_jax.tagging import Sentence
-from distill_jax.tagging.spans import spans_from_iob2
+from distill_jax_runtime.spans import spans_from_iob2
 
 _REPLACED = 0.7
 """Probability that a mention is replaced."""

@@ -1,4 +1,4 @@
-"""Legal sBIO sequences under per-word scores, in the step: `tagging.legal` and `tagging.marginals` in JAX.
+"""Legal sBIO sequences under per-word scores, in the step: what `distill_jax_runtime` has, in JAX.
 
 Only `I` at the start and `I` after `O` are illegal, so two states do: outside a span, and inside one.
 Both functions are for whole batches, in float32, and have no gradient of use.
@@ -62,7 +62,7 @@ def best_legal_tags(
 ) -> Int[Array, "batch length"]:
     """The tags int32[B, L] of each sentence's legal sequence with the highest sum of scores (Viterbi).
 
-    Ties are broken as in `tagging.legal.constrained_tags`, whose arguments' meaning they have; O behind
+    Ties are broken as in `legal.constrained_tags`, whose arguments' meaning they have; O behind
     each sentence.
     """
     scores_BxLxK = scores_BxLxK.astype(jnp.float32)

@@ -16,8 +16,8 @@ from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.sent.windows import Window, merge_windows, windows
 from distill_jax.signals import check_stopped
 from distill_jax.tagging import LabelSet
-from distill_jax.tagging.legal import constrained_tags
 from distill_jax.vocab import Vocabulary
+from distill_jax_runtime.legal import constrained_tags
 
 WORD_BUCKETS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 TOKEN_BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)

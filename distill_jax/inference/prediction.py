@@ -8,7 +8,7 @@ import numpy as np
 from distill_jax.errors import UserError
 from distill_jax.sent.format import Malformation
 from distill_jax.tagging import BeamPart
-from distill_jax.tagging.marginals import LegalMarginals
+from distill_jax_runtime.marginals import LegalMarginals
 
 
 class Unexplored(NamedTuple):
@@ -40,8 +40,7 @@ class Prediction(NamedTuple):
     anything is, the tags are all O."""
     words_alone: bool = False
     """Whether u scores each word's tags without those before it, as word taggers do: posteriors are
-    then the marginals of the legal sequences (`tagging.marginals`), and no row of u has -inf for I
-    after O."""
+    then the marginals of the legal sequences (`LegalMarginals`), and no row of u has -inf for I after O."""
     windows: int = 1
     """In how many pieces the sentence was read."""
 

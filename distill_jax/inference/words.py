@@ -14,8 +14,8 @@ from distill_jax.models.bilstm import BiLSTMTagger
 from distill_jax.sent.pieces import TruncatedWord
 from distill_jax.signals import check_stopped
 from distill_jax.tagging import LabelSet
-from distill_jax.tagging.legal import constrained_tags_batch
 from distill_jax.vocab import WordVocabulary
+from distill_jax_runtime.legal import constrained_tags_batch
 
 WORD_BUCKETS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 

@@ -7,7 +7,7 @@ import numpy as np
 from distill_jax.errors import UserError
 from distill_jax.labels.record import LabelSequence, TeacherLabel
 from distill_jax.labels.store import TeacherLabels
-from distill_jax.tagging.legal import constrained_tags
+from distill_jax_runtime.legal import constrained_tags
 
 
 def average_teachers(stores: Sequence[TeacherLabels]) -> LabelSequence:

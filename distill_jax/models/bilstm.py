@@ -1,7 +1,7 @@
 """The BiLSTM tagger: the small student of Farina et al. 2023 (arXiv 2302.05454), without a CRF.
 
 Word embeddings ⊕ the last states of a character BiLSTM → word BiLSTM → one linear layer to the sBIO
-tags. Decoding to legal tags is not the model's business (`distill_jax.tagging.legal`).
+tags. Decoding to legal tags is not the model's business (`distill_jax_runtime.legal`).
 
 Not stated in the paper and chosen here: dropout on the input and output of each word layer, and
 `word_dropout`, which trains the vector of unknown words by putting it in the place of known ones; and a

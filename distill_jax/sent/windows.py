@@ -9,7 +9,7 @@ The seam rule: merged tag ids may have an `I` after an `O` where two windows dis
 neither saw the other's decision. `merge_tags` then gives that word the label with which the owning
 window opened the span, so that the part of the span behind the seam is kept; if that window opened
 none, the `I`s become `O`. (Merged posteriors need no rule: decode them with
-`tagging.legal.constrained_tags`.)
+`distill_jax_runtime.legal`.)
 """
 
 import itertools

@@ -2,7 +2,6 @@
 
 from distill_jax.tagging.calibration import CalibrationCounts
 from distill_jax.tagging.labels import LabelSet, default_text
-from distill_jax.tagging.legal import constrained_tags, constrained_tags_batch
 from distill_jax.tagging.metrics import SpanCounts
 from distill_jax.tagging.schemes import (
     SCHEMES,
@@ -15,14 +14,15 @@ from distill_jax.tagging.schemes import (
 )
 from distill_jax.tagging.sentence import Sentence
 from distill_jax.tagging.span_scores import BeamPart, beam_span_score, cut_beam, greedy_span_score
-from distill_jax.tagging.spans import (
+from distill_jax.tagging.temperature import fit_marginal_temperature, fit_temperature
+from distill_jax_runtime.legal import constrained_tags, constrained_tags_batch
+from distill_jax_runtime.spans import (
     Span,
     iob2_from_spans,
     sbio_from_spans,
     spans_from_iob2,
     spans_from_sbio,
 )
-from distill_jax.tagging.temperature import fit_marginal_temperature, fit_temperature
 
 __all__ = [
     "SCHEMES",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from distill_jax.errors import UserError
 from distill_jax.files import atomic_write, sha256_json
 from distill_jax.tagging.sentence import Sentence
-from distill_jax.tagging.spans import Span, iob2_from_spans, spans_from_iob2, spans_from_sbio
+from distill_jax_runtime.spans import Span, iob2_from_spans, spans_from_iob2, spans_from_sbio
 
 _SPECIAL = ("O", "I")
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # control, lone surrogate, line and paragraph separator

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from distill_jax.errors import UserError
 from distill_jax.tagging.schemes import is_legal
-from distill_jax.tagging.spans import Span, spans_from_iob2
+from distill_jax_runtime.spans import Span, spans_from_iob2
 
 _SENTENCES, _WORDS, _PERFECT, _ILLEGAL, _STRICT = 0, 1, 2, 3, slice(4, 7)
 _HEADER = 7  # numbers before those of the labels in `as_array`

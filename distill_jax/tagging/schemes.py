@@ -20,7 +20,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from distill_jax.errors import UserError
-from distill_jax.tagging.spans import (
+from distill_jax_runtime.spans import (
     PREFIXES,
     Span,
     iob2_from_spans,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_jax.errors import UserError
-from distill_jax.tagging.marginals import LegalMarginals
+from distill_jax_runtime.marginals import LegalMarginals
 
 LOWEST, HIGHEST = 0.05, 20.0
 """The temperatures that are considered. A model that is right at every word would want 0."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from distill_jax.data.augmentation import swap_mentions
 from distill_jax.errors import UserError
 from distill_jax.tagging import Sentence
-from distill_jax.tagging.spans import spans_from_iob2
+from distill_jax_runtime.spans import spans_from_iob2
 
 _GOLD = [
     Sentence(("fly", "to", "oslo", "on", "monday"), ("O", "O", "B-city", "O", "B-day")),

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from distill_jax.distill.legal import best_legal_tags, legal_log_marginals
-from distill_jax.tagging.legal import constrained_tags_batch
-from distill_jax.tagging.marginals import LegalMarginals
+from distill_jax_runtime.legal import constrained_tags_batch
+from distill_jax_runtime.marginals import LegalMarginals
 
 BATCH, LENGTH, TAGS = 3, 5, 4
 best = jax.jit(best_legal_tags)

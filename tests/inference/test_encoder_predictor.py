@@ -14,8 +14,8 @@ from distill_jax.models.encoder_tagger import EncoderTagger
 from distill_jax.sent.pieces import TruncatedWord
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.tagging import LabelSet
-from distill_jax.tagging.legal import constrained_tags
 from distill_jax.vocab import ByteVocabulary
+from distill_jax_runtime.legal import constrained_tags
 from tests.tiny import ENCODER_CONFIG, LABELS, SENTENCES, encoder_params, is_legal
 
 MODEL = EncoderTagger(ENCODER_CONFIG)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from distill_jax.data.readers.source import Source
-from distill_jax.tagging.spans import Span, iob2_from_spans
+from distill_jax_runtime.spans import Span, iob2_from_spans
 
 _WORD_CHARACTERS = re.compile(r"\w+")
 _FEWEST_SHORT = 2

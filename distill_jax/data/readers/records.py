@@ -26,7 +26,7 @@ from distill_jax.data.readers.source import Source
 from distill_jax.data.readers.tags import is_tag_shaped
 from distill_jax.data.readers.text import sentence_of_text
 from distill_jax.tagging.sentence import Sentence, TextOrigin
-from distill_jax.tagging.spans import Span, iob2_from_spans
+from distill_jax_runtime.spans import Span, iob2_from_spans
 from distill_jax_runtime.text import TextWords
 
 WORD_FIELDS = ("tokens", "words", "tokenized_text", "token", "word")

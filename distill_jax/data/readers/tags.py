@@ -2,7 +2,7 @@
 
 The first tag that is not `O` settles the notation for the file: a prefix before `-` or `_` (`B-city`,
 `B_city`), a suffix (`city-B`), or labels alone. One reading serves all schemes with prefixes (see
-`tagging.spans.spans_from_prefixed`), so nothing has to be read ahead; which scheme it is, is known
+`distill_jax_runtime.spans`), so nothing has to be read ahead; which scheme it is, is known
 at the end. A tag that does not fit what came before is refused with its line, never read in another
 way than the rest of the file.
 """
@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn
 from distill_jax.data.readers.report import ReadReport, Remark
 from distill_jax.errors import UserError
 from distill_jax.tagging.schemes import PREFIXES_OF, SCHEMES, convert, scheme_of_prefixes
-from distill_jax.tagging.spans import CLOSING, OPENING, PREFIXES
+from distill_jax_runtime.spans import CLOSING, OPENING, PREFIXES
 
 _LETTERS = PREFIXES + PREFIXES.lower()
 _PREFIXED = re.compile(rf"([{_LETTERS}])([-_])(.+)", re.DOTALL)

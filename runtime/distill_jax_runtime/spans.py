@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from distill_jax.errors import UserError
+from distill_jax_runtime.errors import UserError
 
 PREFIXES = "BIESLUMW"
 """Of all schemes: begin, inside (M: middle), end (L: last), single (U: unit, W: whole)."""

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from distill_jax.inference import Prediction
 from distill_jax.tagging import constrained_tags, fit_marginal_temperature, spans_from_sbio
 from distill_jax.tagging.labels import LabelSet
-from distill_jax.tagging.marginals import LegalMarginals
 from distill_jax.tagging.temperature import HIGHEST, LOWEST, marginal_nll
+from distill_jax_runtime.marginals import LegalMarginals
 
 LABELS = LabelSet(("a", "b"))
 
