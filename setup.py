@@ -43,6 +43,8 @@ TRAIN = [
 ]
 TOKENIZERS = ["tokenizers>=0.22"]
 PLOT = ["matplotlib>=3.10"]
+# Models for programs without JAX, and tagging with them.
+ONNX = ["onnx>=1.18", "onnxruntime>=1.20"]
 # Folders that the library `datasets` saved, Parquet and Arrow.
 DATASETS = ["datasets>=4.0"]
 SPACY = ["spacy>=3.8"]
@@ -56,6 +58,7 @@ TEST = [
     *TOKENIZERS,
     *PLOT,
     *DATASETS,
+    *ONNX,
     *SPACY,
 ]
 EXTRAS = {
@@ -64,6 +67,7 @@ EXTRAS = {
     "hf": [*TOKENIZERS, "transformers>=5.0"],
     "plot": PLOT,
     "datasets": DATASETS,
+    "onnx": ONNX,
     # The component `distill_jax` of spaCy's pipelines.
     "spacy": SPACY,
     "tpu": ["jax[tpu]"],

@@ -1,12 +1,22 @@
-"""Importing modules of the user's own, which register tasks or kinds of taggers."""
+"""Importing modules of the user's own, which register tasks or kinds of taggers; and optional libraries."""
 
 import importlib
+import importlib.util
 import os
 import sys
 import traceback
 from types import ModuleType
 
 from distill_jax.errors import UserError
+
+
+def check_installed(*libraries: str, extra: str) -> None:
+    """Raises `UserError` if a library is missing that an extra of this package brings; imports none."""
+    for library in libraries:
+        if importlib.util.find_spec(library) is None:
+            raise UserError(
+                f"this needs {library}, which is not installed; pip install 'distill_jax[{extra}]'"
+            )
 
 
 def find_modules_here() -> None:

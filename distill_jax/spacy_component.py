@@ -19,7 +19,9 @@ from distill_jax.data.chunks import chunks
 from distill_jax.errors import UserError
 from distill_jax.files import atomic_directory
 from distill_jax.model_dir.settings import read_tagger_file
+from distill_jax.runtime import Tagger as RuntimeTagger
 from distill_jax.tagger import Tagger
+from distill_jax_runtime.directory import is_exported
 
 MODEL = "model"
 """The folder of the model directory within that of the component."""
@@ -38,7 +40,7 @@ class SpacyTagger:
         self.name = name
         self._batch_size = batch_size
         self._model = model
-        self._tagger: Tagger | None = None
+        self._tagger: Tagger | RuntimeTagger | None = None
         self._labels: tuple[str, ...] = ()
         if model and Path(model).exists():
             self._labels = read_tagger_file(Path(model)).labels.names
@@ -80,12 +82,14 @@ class SpacyTagger:
             "a pipeline with a distill_jax component is kept by nlp.to_disk(DIR), not by to_bytes"
         )
 
-    def _loaded(self) -> Tagger:
+    def _loaded(self) -> Tagger | RuntimeTagger:
         if not self._model:
             raise UserError(
                 'the component distill_jax has no model; give config={"model": DIR}, a model directory'
             )
-        if self._tagger is None:
+        if self._tagger is None and is_exported(self._model):
+            self._tagger = RuntimeTagger.load(self._model, batch_size=self._batch_size)
+        elif self._tagger is None:
             self._tagger = Tagger.load(self._model, batch_size=self._batch_size)
         return self._tagger
 

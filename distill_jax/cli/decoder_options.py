@@ -143,6 +143,27 @@ def load_tagger(options: argparse.Namespace, *, posteriors_for: str | None = Non
     )
 
 
+def load_exported(options: argparse.Namespace) -> Any:
+    """The tagger of a `--model` that was exported to ONNX, which needs no JAX.
+
+    Raises `UserError` for what an export has no choice of, and for a damaged one.
+    """
+    from distill_jax.modules import check_installed
+
+    check_installed("onnxruntime", extra="onnx")
+    from distill_jax_runtime.tagger import Tagger
+
+    for name in ("decoder", "beam", "normaliser", "epsilon", "dtype", "kind_modules"):
+        if getattr(options, name):
+            raise UserError(
+                f"--{name} is nothing that an exported model has a choice of; leave it out, or give the "
+                "model directory that was exported"
+            )
+    if options.model_parallel != 1:
+        raise UserError("--model_parallel is for a T5; an exported model runs on one core")
+    return Tagger.load(options.model, batch_size=options.batch_size)
+
+
 def warm_up(tagger: Any, chunks: Iterable[Sequence[Sequence[str]]], *, say: bool) -> float:
     """Compiles what predicting these chunks of sentences needs; returns the seconds it took.
 

@@ -15,7 +15,12 @@ from distill_jax.cli.decoder_options import (
     positive,
     warm_up,
 )
-from distill_jax.cli.input_options import add_input_options, as_model_reads, read_options
+from distill_jax.cli.input_options import (
+    add_input_options,
+    as_model_reads,
+    gold_sentences,
+    read_options,
+)
 from distill_jax.cli.output import check_file, check_local_options, check_output_options, progress
 from distill_jax.errors import UserError
 
@@ -85,7 +90,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise UserError("--against is shown on the page of --html alone; add --html FILE")
     reading = read_options(options)
     tagger = load_tagger(options, posteriors_for=_needs_posteriors(options))
-    sentences = _gold(options.data, as_model_reads(reading, tagger))
+    sentences = gold_sentences(options.data, as_model_reads(reading, tagger))
     other = _other(options)
     predictions, result = _measured(options, tagger, sentences)
     if options.fit_temperature:
@@ -197,21 +202,6 @@ def _needs_posteriors(options: argparse.Namespace) -> str | None:
         if getattr(options, name):
             return f"--{name}"
     return None
-
-
-def _gold(path: str, reading: Any) -> list[Any]:
-    """The sentences of a file, all of which have tags."""
-    from distill_jax.data.readers import read_sentences
-
-    sentences = list(read_sentences(path, options=reading))
-    if not sentences:
-        raise UserError(f"{path}: holds no sentences; give tagged sentences to evaluate on")
-    for number, sentence in enumerate(sentences, 1):
-        if sentence.tags is None:
-            raise UserError(
-                f"{path}: sentence {number} has no tags; evaluation needs tagged sentences"
-            )
-    return sentences
 
 
 def _figures(tagger: Any, sentences: Sequence[Any], predictions: Sequence[Any]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 from typing import Any
 
+from distill_jax.errors import UserError
+
 
 def add_input_options(parser: argparse.ArgumentParser) -> None:
     """`--format`, `--columns`, `--label_names`, `--scheme` and `--text_words`."""
@@ -57,6 +59,21 @@ def read_options(options: argparse.Namespace) -> Any:
         scheme=options.scheme,
         text_words=options.text_words,
     )
+
+
+def gold_sentences(path: str, reading: Any) -> list[Any]:
+    """The sentences of a file; `UserError` if there are none, or one has no tags."""
+    from distill_jax.data.readers import read_sentences
+
+    sentences = list(read_sentences(path, options=reading))
+    if not sentences:
+        raise UserError(f"{path}: holds no sentences; give tagged sentences to evaluate on")
+    for number, sentence in enumerate(sentences, 1):
+        if sentence.tags is None:
+            raise UserError(
+                f"{path}: sentence {number} has no tags; evaluation needs tagged sentences"
+            )
+    return sentences
 
 
 def as_model_reads(reading: Any, tagger: Any) -> Any:

@@ -13,6 +13,7 @@ from distill_jax.cli import compile as compile_command
 from distill_jax.cli import evaluation, inspection, labelling, models, study, tagging, training
 from distill_jax.cli.training import split_gin_bindings
 from distill_jax.errors import UserError
+from distill_jax_runtime.directory import is_exported
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.gin_bindings = bindings
     if bindings and options.command not in ("train", "study", "compile"):
         parser.error("--gin.NAME=VALUE is an option of train, study and compile")
-    _use_compilation_cache()
+    if not (options.command == "predict" and is_exported(options.model)):
+        _use_compilation_cache()
     with signals.stoppable():
         return _run(options)
 

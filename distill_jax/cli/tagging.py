@@ -9,6 +9,7 @@ from typing import Any
 from distill_jax.cli.decoder_options import (
     add_model_options,
     add_warmup_option,
+    load_exported,
     load_tagger,
     warm_up,
 )
@@ -25,6 +26,7 @@ from distill_jax.cli.output import (
     text_output,
 )
 from distill_jax.errors import UserError
+from distill_jax_runtime.directory import is_exported
 
 CHUNK = 2048
 """Sentences read, tagged and written together: enough to fill batches of similar length. Of a pipe fewer,
@@ -67,7 +69,10 @@ def _predict(options: argparse.Namespace) -> None:
     wanted = [f"--{name}" for name in ("posteriors", "top_k") if getattr(options, name)]
     check_output_options(options, "output", inputs=["input"])
     reading = read_options(options)
-    tagger = load_tagger(options, posteriors_for=wanted[0] if wanted else None)
+    if is_exported(options.model):
+        tagger = load_exported(options)
+    else:
+        tagger = load_tagger(options, posteriors_for=wanted[0] if wanted else None)
     located = read_located(options.input, options=as_model_reads(reading, tagger))
     split = chunks_as_they_come if comes_bit_by_bit(options.input) else chunks
     parts: Iterable[list[Any]] = split(located, CHUNK)

@@ -29,6 +29,7 @@ from distill_jax.kinds.registry import kind_of, kind_of_type
 from distill_jax.model_dir.card import model_card
 from distill_jax.model_dir.settings import METADATA, TAGGER, TaggerFile, read_tagger_file
 from distill_jax.safetensors_io import TensorSource
+from distill_jax_runtime.directory import is_exported
 
 
 def save_model(directory: str | os.PathLike[str], model: Model) -> None:
@@ -101,6 +102,12 @@ def open_model(directory: str | os.PathLike[str]) -> tuple[Model, Checkpoint]:
     """As `load_model`, with parameters None; the checkpoint reads them."""
     directory = Path(directory)
     tagger = read_tagger_file(directory)
+    if is_exported(directory) and not (directory / CONFIG).exists():
+        raise UserError(
+            f"{directory}: an ONNX export (a BiLSTM's is for `distill-jax predict` and "
+            "distill_jax_runtime); give the model directory that was exported (`evaluate --predictions` "
+            "scores what predict writes)"
+        )
     fields = read_json_object(directory / CONFIG, absent="give a complete directory")
     model_type = fields.get("model_type")
     kind = kind_of_type(model_type, str(directory / CONFIG))

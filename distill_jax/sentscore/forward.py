@@ -168,7 +168,7 @@ def score_trie(
     ) -> tuple[NodeScores, Cache]:
         tokens_M = jnp.where(nodes_M == 0, root.token, jnp.asarray(trie.token)[nodes_M])
         hidden, cache = decoder.block(
-            jnp.broadcast_to(tokens_M, (len(root.position), len(nodes_M))),
+            jnp.broadcast_to(tokens_M, (root.position.shape[0], len(nodes_M))),
             root.position[:, None] + jnp.asarray(trie.depth)[nodes_M],
             attends_MxM[None],
             encoded,

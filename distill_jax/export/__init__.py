@@ -1,0 +1,1 @@
+"""Models for programs that have no JAX: ONNX, and StableHLO."""

@@ -1,0 +1,124 @@
+"""What each kind of tagger is exported as."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import onnx
+
+from distill_jax.errors import UserError
+from distill_jax.export.bert import bert_graph
+from distill_jax.export.bilstm import spelling_graph, word_graph
+from distill_jax.export.encoder import encoder_graph
+from distill_jax.export.int8 import quantised
+from distill_jax.export.stablehlo import sentscore_program, subword_program, word_program
+from distill_jax.inference.settings import TaggerSettings
+from distill_jax.kinds.base import Model
+from distill_jax.kinds.registry import kind_of
+from distill_jax.models.bert import BertTagger
+from distill_jax.models.bert_config import BertConfig
+from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
+from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
+from distill_jax.models.t5 import T5
+from distill_jax.models.t5_config import T5Config
+from distill_jax.sent.format import SenTFormat
+from distill_jax.sentscore import DecoderSettings, LabelTrie
+from distill_jax_runtime.directory import MODEL_FILE, SPELLING_FILE
+
+PROGRAM_FILE = "model.stablehlo"
+
+Graphs = dict[str, onnx.ModelProto]
+"""By the names of their files."""
+
+
+class Program(NamedTuple):
+    """A serialised StableHLO program, and what its caller has to know beyond the model's own settings."""
+
+    content: bytes
+    about: Mapping[str, Any]
+
+
+def onnx_graphs(model: Model, where: Path, *, int8: bool) -> Graphs:
+    """The graphs of a model. Raises `UserError` for a kind that has none."""
+    make = _GRAPHS.get(type(model.config))
+    if make is None:
+        raise UserError(
+            f"{where}: a {kind_of(model.config).name} has no ONNX graph; kinds that have one: "
+            "bilstm, encoder, bert. --to stablehlo takes a t5 too"
+        )
+    return make(model, int8)
+
+
+def stablehlo_program(model: Model, where: Path, *, batch_size: int) -> Program:
+    """The program of a model; `batch_size` is that of a T5. Raises `UserError` for a kind that has none."""
+    make = _PROGRAMS.get(type(model.config))
+    if make is None:
+        raise UserError(
+            f"{where}: a {kind_of(model.config).name} has no StableHLO program; kinds that have one: "
+            "bilstm, encoder, bert, t5"
+        )
+    return make(model, batch_size)
+
+
+def _bilstm(model: Model, int8: bool) -> Graphs:
+    config, params = model.config, model.params
+    if not int8:
+        return {
+            MODEL_FILE: word_graph(config, params),
+            SPELLING_FILE: spelling_graph(config, params),
+        }
+    # Spellings stay as they are: they are a few kilobytes, each is computed once, and it is not to depend
+    # on the words beside it.
+    return {
+        MODEL_FILE: quantised(word_graph(config, params, "int8")),
+        SPELLING_FILE: spelling_graph(config, params, "float16"),
+    }
+
+
+def _subword(make: Callable[..., onnx.ModelProto], model: Model, int8: bool) -> Graphs:
+    if int8:
+        return {MODEL_FILE: quantised(make(model.config, model.params, "int8"))}
+    return {MODEL_FILE: make(model.config, model.params)}
+
+
+_GRAPHS: Mapping[type, Callable[[Model, bool], Graphs]] = {
+    BiLSTMConfig: _bilstm,
+    BertConfig: lambda model, int8: _subword(bert_graph, model, int8),
+    EncoderTaggerConfig: lambda model, int8: _subword(encoder_graph, model, int8),
+}
+
+
+def _sentscore(model: Model, batch_size: int) -> Program:
+    settings = model.settings or TaggerSettings()
+    written = SenTFormat(
+        model.vocabulary,
+        model.labels,
+        single_token_tags=settings.single_token_tags,
+        rows=model.config.vocab_size,
+    )
+    sentinels = written.sentinel_ids.tolist()
+    content = sentscore_program(
+        T5(model.config),
+        model.params,
+        LabelTrie.compile(written.tag_token_ids, sentinel_ids=sentinels),
+        DecoderSettings(normaliser=settings.normaliser),
+        batch_size=batch_size,
+        pad_id=model.vocabulary.pad_id,
+    )
+    inputs = ["encoder_tokens", "num_words", "sentinel_ids"]
+    return Program(content, {"inputs": inputs, "batch_size": batch_size, "sentinel_ids": sentinels})
+
+
+def _subword_program(module: Any, model: Model) -> Program:
+    return Program(subword_program(module, model.params), {"inputs": ["tokens", "first"]})
+
+
+_PROGRAMS: Mapping[type, Callable[[Model, int], Program]] = {
+    BiLSTMConfig: lambda model, _: Program(
+        word_program(BiLSTMTagger(model.config), model.params),
+        {"inputs": ["word_ids", "char_ids"]},
+    ),
+    BertConfig: lambda model, _: _subword_program(BertTagger(model.config), model),
+    EncoderTaggerConfig: lambda model, _: _subword_program(EncoderTagger(model.config), model),
+    T5Config: _sentscore,
+}
