@@ -11,6 +11,7 @@ from flax import linen as nn
 from distill_jax.data.locations import set_data_dir
 from distill_jax.jobs.resources import RunResources
 from distill_jax.jobs.sources import Sources
+from distill_jax.kinds.t5_embedding import TokenVectors
 from distill_jax.kinds.t5_start import T5Start
 from distill_jax.kinds.word_vectors import WordVectors
 from distill_jax.models.t5 import T5
@@ -53,7 +54,7 @@ def test_words_of_the_same_places_begin_alike(resources: RunResources) -> None:
 
 
 def test_tokens_of_the_text_begin_with_its_vectors(resources: RunResources) -> None:
-    start = T5Start(model=T5_CONFIG, vocabulary="byte", embedding_text=_TEXT)
+    start = T5Start(model=T5_CONFIG, vocabulary="byte", embedding=TokenVectors(text=_TEXT))
     config, initial, vocabulary = start.begin(resources, 0)
     assert initial is not None and isinstance(vocabulary, ByteVocabulary)
     before = jax.tree.map(np.asarray, nn.unbox(T5(config).initial(jax.random.key(0))))

@@ -293,11 +293,11 @@ def test_another_student_has_all_it_needs(
     assert other.loss == run.students.loss
     # What the students' names say is not said of the teacher, or of one another.
     assert run.students.student.vectors.text == "t"
-    assert run.teacher.teacher.start.embedding_text is None
+    assert run.teacher.teacher.start.embedding.text is None
     if kind == "t5":
         assert other.student.start.vocabulary == "model"
         assert other.student.start.initial_checkpoint_path is None
-        assert other.student.start.embedding_text is None
+        assert other.student.start.embedding.text is None
         assert other.student.start.initialiser == "point_at_equal_tokens"
         assert run.teacher.teacher.start.initialiser is None
     else:
