@@ -105,6 +105,7 @@ def _verify(options: argparse.Namespace) -> None:
 def _states(options: argparse.Namespace) -> None:
     from distill_jax.jobs.pool import open_pool
     from distill_jax.jobs.stored_states import keep_states
+    from distill_jax.labels.store import StoreOptions
 
     _check(options)
     if options.top_k is not None or options.decoder is not None or options.strict:
@@ -120,8 +121,9 @@ def _states(options: argparse.Namespace) -> None:
             pool,
             options.output,
             options.states,
-            shard_size=options.shard_size,
-            process=(options.process_index, options.process_count),
+            options=StoreOptions(
+                options.shard_size, process=(options.process_index, options.process_count)
+            ),
             batch_size=options.batch_size,
             say=lambda line: print(line, file=sys.stderr, flush=True),
             progress=advance,

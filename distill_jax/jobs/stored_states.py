@@ -13,6 +13,7 @@ from distill_jax.kinds.base import StepTeacher
 from distill_jax.kinds.registry import kind_of
 from distill_jax.labels.pool import Pool
 from distill_jax.labels.states import Layers, TeacherStates, write_states
+from distill_jax.labels.store import StoreOptions
 from distill_jax.model_dir.directory import load_model, model_hash
 from distill_jax.tagging import Sentence
 
@@ -23,8 +24,7 @@ def keep_states(
     directory: str | os.PathLike[str],
     layers: Sequence[int],
     *,
-    shard_size: int = 2048,
-    process: tuple[int, int] = (0, 1),
+    options: StoreOptions = StoreOptions(),  # noqa: B008 (immutable)
     batch_size: int = 32,
     say: Callable[[str], None] = print,
     progress: Callable[[int], None] | None = None,
@@ -36,8 +36,7 @@ def keep_states(
         pool: the sentences.
         directory: of the store.
         layers: of the teacher, 0 the embeddings' output.
-        shard_size: sentences a shard.
-        process: (index, count), as `labels.store.StoreOptions`.
+        options: how it is laid out, and this process's share.
         batch_size: sentences that are computed at a time.
         say: hears how large the store will be, before anything is computed.
         progress: hears the number of sentences of every shard done.
@@ -66,8 +65,8 @@ def keep_states(
         chosen,
         states_of,
         teacher_sha256=model_hash(model_dir),
-        shard_size=shard_size,
-        process=process,
+        shard_size=options.shard_size,
+        process=options.process,
         progress=progress,
     )
 
