@@ -29,7 +29,7 @@ from distill_jax.jobs.teacher import TextRun, pretraining_material, write_start
 from distill_jax.kinds.base import Learner, Model, StepTeacher, TaskNames
 from distill_jax.kinds.registry import kind_of
 from distill_jax.model_dir.directory import model_hash, open_checkpoint
-from distill_jax.parallel.processes import is_first
+from distill_jax.parallel import processes
 from distill_jax.sent.format import SenTFormat
 from distill_jax.tagging import LabelSet
 from distill_jax.train.feed import Batches, RowBatches
@@ -92,12 +92,21 @@ class MatchStatesRun(TextRun):
 def match_states(run: MatchStatesRun) -> Outcome:
     """Trains a T5, selected by its loss on dev splits: that of the language model, and w times the states'.
 
-    It leaves what `teacher.pretrain` leaves. Raises `UserError` if layers are matched that are not there,
-    or as `train.loop.fit` does.
+    It leaves what `teacher.pretrain` leaves. Raises `UserError` if layers are matched that are not there, the
+    vocabulary's padding is not 0, there are several processes, or as `train.loop.fit` does.
     """
+    if processes.is_distributed():
+        raise UserError(
+            "a run that matches states is one process, of however many devices; start one"
+        )
     data, training = run.data, run.training
     material = pretraining_material(data)
     learner = run.learner(material, RunResources(data.sources, data.mixture))
+    if learner.vocabulary.pad_id != 0:
+        raise UserError(
+            f"padding has id {learner.vocabulary.pad_id} in the T5's vocabulary; where states are matched "
+            "it must be 0; pre-train it without (gin/runs/pretrain.gin)"
+        )
     text, dev = (
         data.sources.read(run.source.text, split) for split in (data.train_split, data.eval_split)
     )
@@ -218,7 +227,7 @@ def _evaluation(
     def evaluate(params: Any) -> dict[str, float]:
         text, matched = language(params[STUDENT]), states(params, frozen)
         distance = matched["loss"]
-        if is_first():
+        if processes.is_first():
             print(f"distance of dev states: {distance:.4f}", file=sys.stderr, flush=True)
         return {
             **{name: value for name, value in matched.items() if name.startswith("states_")},

@@ -59,8 +59,9 @@ class TokenVectors:
             raise UserError(
                 "TEACHER_EMBEDDING of a T5 is looked up for the words of a text; give EMBEDDING_TEXT"
             )
+        # Without a file, what may be said of students' vectors is of no meaning here.
         for name, value in (("EMBEDDING_WORDS", self.words), ("EMBEDDING_DIM", self.dim)):
-            if value is not None and value < 1:
+            if self.file is not None and value is not None and value < 1:
                 raise UserError(f"{name} is {value}; it must be at least 1")
 
     @property
