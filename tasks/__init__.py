@@ -5,6 +5,6 @@ add a module here that calls `register_tagging_task`, and name it below. Install
 `distill_jax.tasks`; a module of your own elsewhere is registered by importing it.
 """
 
-from . import conll, demo, tfds
+from . import conll, demo, languages, tfds
 
-__all__ = ["conll", "demo", "tfds"]
+__all__ = ["conll", "demo", "languages", "tfds"]

@@ -6,6 +6,8 @@ DISTILL_JAX_DATA. A set is a folder `NAME/` with a file for each split, such as 
 library `datasets` saved. It may hold besides `labels.txt`, one `name` or `name<TAB>text` a line, if the
 labels are not to be those that occur in its files, sorted.
 
+A folder of folders is a set of several languages (`languages`).
+
 The sets named below are registered whether they are there or not; any other folder when it is asked
 for.
 
@@ -24,6 +26,7 @@ from distill_jax.data.folders import (
     READING_FILE,
     SPLITS,
     files_of_split,
+    language_folders,
     looked_for,
     read_split,
     split_candidates,
@@ -197,7 +200,7 @@ def _resolve(name: str) -> bool:
         _register_untagged(name, tagged)
         return True
     folder = _folder(name)
-    if folder.is_dir() and folder.name != _TEXT_FOLDER:
+    if folder.is_dir() and folder.name != _TEXT_FOLDER and not language_folders(folder):
         raise UserError(
             f"{folder}: there is such a folder, but no training split in it for a task {name!r}; "
             f"{looked_for('train')}"

@@ -1,5 +1,7 @@
 """Sets of TensorFlow Datasets: `conll2003`, and `wikiann_LANGUAGE` (or `wikiann/LANGUAGE`).
 
+Several languages as one task are `wikiann_en.sw.yo`.
+
 They are downloaded by TFDS when first prepared.
 """
 
@@ -9,6 +11,7 @@ from distill_jax.data.seqio_tasks import (
     canonical_name,
     register_tagging_task,
 )
+from distill_jax.data.seqio_unions import register_union
 
 _WIKIANN = "wikiann_"
 
@@ -28,10 +31,13 @@ def _register_wikiann(name: str) -> bool:
     from tensorflow_datasets.text.wikiann.wikiann import LANGS
 
     languages = {canonical_name(language): language for language in LANGS}
-    language = languages.get(name.removeprefix(_WIKIANN))
-    if language is None:
+    chosen = name.removeprefix(_WIKIANN).split(".")
+    if not set(chosen) <= set(languages):
         return False
-    register_tagging_task(name, source=TfdsSource(f"wikiann/{language}:1.0.0"))
+    if len(chosen) > 1:
+        register_union(name, [_WIKIANN + language for language in chosen])
+    else:
+        register_tagging_task(name, source=TfdsSource(f"wikiann/{languages[chosen[0]]}:1.0.0"))
     return True
 
 

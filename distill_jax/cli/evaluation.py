@@ -1,6 +1,7 @@
 """`distill-jax evaluate`: how well a model tags, how well it knows, how fast it is."""
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -15,12 +16,8 @@ from distill_jax.cli.decoder_options import (
     positive,
     warm_up,
 )
-from distill_jax.cli.input_options import (
-    add_input_options,
-    as_model_reads,
-    gold_sentences,
-    read_options,
-)
+from distill_jax.cli.gold_data import Part, figures_of_parts, gold_parts
+from distill_jax.cli.input_options import add_input_options, as_model_reads, read_options
 from distill_jax.cli.output import check_file, check_local_options, check_output_options, progress
 from distill_jax.errors import UserError
 
@@ -35,7 +32,17 @@ def add_commands(commands: Any) -> None:
         help="in place of --model: tags of the same sentences, such as predict has written",
     )
     add_warmup_option(evaluate)
-    evaluate.add_argument("--data", required=True, metavar="FILE", help="tagged sentences")
+    evaluate.add_argument(
+        "--data",
+        nargs="+",
+        metavar="FILE",
+        help="tagged sentences; of several files (languages, say) F1 is shown for each, and the mean",
+    )
+    evaluate.add_argument(
+        "--task", nargs="+", metavar="NAME", help="in place of --data: SeqIO tasks, one or several"
+    )
+    evaluate.add_argument("--split", metavar="SPLIT", help="of the tasks; default: test")
+    evaluate.add_argument("--data_dir", metavar="DIR", help="where tasks look for their files")
     evaluate.add_argument("--json", metavar="FILE", help="write the metrics as JSON as well")
     evaluate.add_argument(
         "--reliability",
@@ -72,7 +79,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    paths = ("model", "data", "predictions", "json", "html", "reliability", "against")
+    paths = ("model", "data", "predictions", "json", "html", "reliability", "against", "data_dir")
     check_local_options(options, *paths)
     check_output_options(options, "json", "html", "reliability", inputs=["data", "predictions"])
     if (options.model is None) == (options.predictions is None):
@@ -90,13 +97,14 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise UserError("--against is shown on the page of --html alone; add --html FILE")
     reading = read_options(options)
     tagger = load_tagger(options, posteriors_for=_needs_posteriors(options))
-    sentences = gold_sentences(options.data, as_model_reads(reading, tagger))
+    parts = gold_parts(options, as_model_reads(reading, tagger.settings))
+    sentences = [sentence for part in parts for sentence in part.sentences]
     other = _other(options)
-    predictions, result = _measured(options, tagger, sentences)
+    predictions, result = _measured(options, tagger, parts)
     if options.fit_temperature:
         result |= _fit(options.model, tagger, sentences, predictions, result)
     if options.html:
-        _write_page(options, sentences, (tagger, predictions, result), other)
+        _write_page(options, parts, (tagger, predictions, result), other)
     _report(options, result)
 
 
@@ -110,9 +118,12 @@ def _evaluate_predictions(options: argparse.Namespace) -> None:
     for name in (*needing, *decoding):
         if getattr(options, name):
             raise UserError(f"--{name} needs a model; give --model DIR in place of --predictions")
-    gold, predicted = read_aligned(options.data, options.predictions, read_options(options))
+    if options.task or len(options.data or ()) != 1:
+        raise UserError("--predictions are of the sentences of one file; give one --data FILE")
+    [data] = options.data
+    gold, predicted = read_aligned(data, options.predictions, read_options(options))
     if not gold:
-        raise UserError(f"{options.data}: holds no sentences; give tagged sentences to evaluate on")
+        raise UserError(f"{data}: holds no sentences; give tagged sentences to evaluate on")
     _report(options, evaluate_tags(gold, predicted))
 
 
@@ -126,15 +137,17 @@ def _other(options: argparse.Namespace) -> Any:
 
 
 def _measured(
-    options: argparse.Namespace, tagger: Any, sentences: Sequence[Any]
+    options: argparse.Namespace, tagger: Any, parts: Sequence[Part]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """What the decoder finds, before calibration, and all figures."""
+    """What the decoder finds, before calibration, and all figures: of all parts, and of each of several."""
     from distill_jax.sent.truncation import TruncatedWords
 
+    sentences = [sentence for part in parts for sentence in part.sentences]
     words = [sentence.words for sentence in sentences]
     truncated = TruncatedWords(tagger.truncated_words)
-    for number, sentence in enumerate(words, 1):
-        truncated.add(sentence, f"{options.data}: sentence {number}")
+    for part in parts:
+        for number, sentence in enumerate(part.sentences, 1):
+            truncated.add(sentence.words, f"{part.name}: sentence {number}")
     print("".join(f"{line}\n" for line in truncated.lines()), end="", file=sys.stderr)
     compiling = warm_up(tagger, [words], say=options.warmup)
     with progress("evaluate", len(words)) as advance:
@@ -142,6 +155,13 @@ def _measured(
         predictions = tagger.decode(words, advance)
         seconds = time.monotonic() - start
     result = _figures(tagger, sentences, predictions)
+    if len(parts) > 1:
+        ends = list(itertools.accumulate(len(part.sentences) for part in parts))
+        own = [
+            _figures(tagger, sentences[start:end], predictions[start:end])
+            for start, end in zip([0, *ends], ends, strict=False)
+        ]
+        result |= figures_of_parts(parts, own)
     result |= {
         "parameters": tagger.parameters,
         "sentences_per_second": len(words) / seconds,
@@ -157,7 +177,7 @@ def _measured(
 
 def _write_page(
     options: argparse.Namespace,
-    sentences: Sequence[Any],
+    parts: Sequence[Part],
     evaluated: tuple[Any, list[Any], dict[str, Any]],
     other: Any,
 ) -> None:
@@ -167,10 +187,10 @@ def _write_page(
 
     models = [(options.model, *evaluated)]
     if other is not None:
-        models.append((options.against, other, *_measured(options, other, sentences)))
+        models.append((options.against, other, *_measured(options, other, parts)))
     text = evaluation_page(
-        options.data,
-        sentences,
+        ", ".join(part.name for part in parts),
+        [sentence for part in parts for sentence in part.sentences],
         [
             # At the temperature that was fitted, if one was.
             Evaluated(path, tagger.labels, [tagger.calibrated(one) for one in predictions], result)

@@ -61,23 +61,8 @@ def read_options(options: argparse.Namespace) -> Any:
     )
 
 
-def gold_sentences(path: str, reading: Any) -> list[Any]:
-    """The sentences of a file; `UserError` if there are none, or one has no tags."""
-    from distill_jax.data.readers import read_sentences
-
-    sentences = list(read_sentences(path, options=reading))
-    if not sentences:
-        raise UserError(f"{path}: holds no sentences; give tagged sentences to evaluate on")
-    for number, sentence in enumerate(sentences, 1):
-        if sentence.tags is None:
-            raise UserError(
-                f"{path}: sentence {number} has no tags; evaluation needs tagged sentences"
-            )
-    return sentences
-
-
-def as_model_reads(reading: Any, tagger: Any) -> Any:
-    """`ReadOptions` by which texts become words as they do for the tagger, unless they say how."""
+def as_model_reads(reading: Any, settings: Any) -> Any:
+    """`ReadOptions` by which texts become words as a model's `settings` have it, unless they say how."""
     if reading.text_words is not None:
         return reading
-    return dataclasses.replace(reading, text_words=tagger.settings.text_words)
+    return dataclasses.replace(reading, text_words=settings.text_words)

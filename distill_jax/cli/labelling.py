@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from distill_jax.cli.decoder_options import add_model_options, load_tagger, positive
@@ -52,6 +53,14 @@ def add_commands(commands: Any) -> None:
         help="keep each word's K best tags and the mass of the others; default: all tags",
     )
     label.add_argument(
+        "--states",
+        nargs="+",
+        type=int,
+        metavar="LAYER",
+        help="instead of tags and posteriors keep the hidden states of these layers (0: embeddings) at each "
+        "word, as float16, for students that match them (TEACHER_STATES)",
+    )
+    label.add_argument(
         "--process_index",
         type=int,
         default=0,
@@ -76,47 +85,99 @@ def _run(options: argparse.Namespace) -> None:
     check_local_options(options, "model", "input", "output", "verify", "data_dir")
     if options.verify is not None:
         _verify(options)
+    elif options.states is not None:
+        _states(options)
     else:
         _label(options)
 
 
 def _verify(options: argparse.Namespace) -> None:
+    from distill_jax.labels.states import TeacherStates, is_states
     from distill_jax.labels.store import TeacherLabels
 
-    if options.input or options.task or options.output or options.model:
+    if options.input or options.task or options.output or options.model or options.states:
         raise UserError("--verify checks a store that is there; give it no other option")
+    if is_states(options.verify):
+        states = TeacherStates(options.verify)
+        states.verify()
+        numbers = ", ".join(map(str, states.layers.numbers))
+        print(f"{options.verify}: whole; {len(states)} sentences, states of layers {numbers}")
+        return
     store = TeacherLabels(options.verify)
     store.verify()
     print(f"{options.verify}: whole; {len(store)} sentences, {store.labels.num_tags} tags")
 
 
-def _label(options: argparse.Namespace) -> None:
-    from distill_jax.jobs.labelling import label
-    from distill_jax.jobs.pool import TaskSplits, open_pool
+def _states(options: argparse.Namespace) -> None:
+    from distill_jax.jobs.pool import open_pool
+    from distill_jax.jobs.stored_states import keep_states
     from distill_jax.labels.store import StoreOptions
-    from distill_jax.sent.truncation import TruncatedWords
+    from distill_jax.model_dir.settings import read_tagger_file
 
+    _check(options)
+    if options.top_k is not None or options.decoder is not None or options.strict:
+        raise UserError(
+            "--top_k, --decoder and --strict are of labels; leave them out with --states"
+        )
+    settings = read_tagger_file(Path(options.model)).settings
+    reading = as_model_reads(read_options(options), settings)
+    with (
+        open_pool(options.input, reading, _task(options, reading)) as pool,
+        progress("states", len(pool)) as advance,
+    ):
+        store = keep_states(
+            options.model,
+            pool,
+            options.output,
+            options.states,
+            options=StoreOptions(
+                options.shard_size, process=(options.process_index, options.process_count)
+            ),
+            batch_size=options.batch_size,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+            progress=advance,
+        )
+    done = "this process's share is there; other processes are not done yet"
+    if store is not None:
+        done = f"states of {len(store)} sentences kept"
+    print(
+        f"{options.output}: {done}; left out {pool.empty} without words and {pool.duplicates} that "
+        "occur before",
+        file=sys.stderr,
+    )
+
+
+def _check(options: argparse.Namespace) -> None:
     if options.model is None or options.output is None:
         raise UserError("label needs --model DIR and --output DIR (or --verify DIR alone)")
     if bool(options.input) == bool(options.task):
         raise UserError("label needs either --input FILE… or --task NAME")
     if options.shard_size < 1:
         raise UserError("--shard_size must be at least 1")
-    reading = read_options(options)
+
+
+def _task(options: argparse.Namespace, reading: Any) -> Any:
+    """The task whose splits are labelled; None: there are files."""
+    from distill_jax.jobs.pool import TaskSplits
+
+    if not options.task:
+        return None
+    task = TaskSplits(options.task, options.split, options.data_dir, text_words=reading.text_words)
+    return dataclasses.replace(task, modules=options.task_modules) if options.task_modules else task
+
+
+def _label(options: argparse.Namespace) -> None:
+    from distill_jax.jobs.labelling import label
+    from distill_jax.jobs.pool import open_pool
+    from distill_jax.labels.store import StoreOptions
+    from distill_jax.sent.truncation import TruncatedWords
+
+    _check(options)
     tagger = load_tagger(options, posteriors_for="a teacher-label store")
     layout = StoreOptions(
         options.shard_size, options.top_k, (options.process_index, options.process_count)
     )
-    task = None
-    if options.task:
-        task = TaskSplits(
-            options.task,
-            options.split,
-            options.data_dir,
-            text_words=options.text_words or tagger.settings.text_words,
-        )
-        if options.task_modules:
-            task = dataclasses.replace(task, modules=options.task_modules)
+    reading = as_model_reads(read_options(options), tagger.settings)
     truncated = TruncatedWords(tagger.truncated_words, strict=options.strict)
     windowed = 0
 
@@ -127,7 +188,7 @@ def _label(options: argparse.Namespace) -> None:
             windowed += tagger.needs_windows(sentence.words)
 
     with (
-        open_pool(options.input, as_model_reads(reading, tagger), task) as pool,
+        open_pool(options.input, reading, _task(options, reading)) as pool,
         progress("label", len(pool)) as advance,
     ):
         store = label(

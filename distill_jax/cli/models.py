@@ -6,12 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from distill_jax.cli.decoder_options import positive
-from distill_jax.cli.input_options import (
-    add_input_options,
-    as_model_reads,
-    gold_sentences,
-    read_options,
-)
+from distill_jax.cli.gold_data import gold_sentences
+from distill_jax.cli.input_options import add_input_options, as_model_reads, read_options
 from distill_jax.cli.output import check_local_options
 from distill_jax.data.locations import check_local
 from distill_jax.errors import UserError
@@ -93,7 +89,7 @@ def _export(options: argparse.Namespace) -> None:
     if options.data is not None:
         model = read_tagger_file(Path(options.src))
         check_measurable(options.src)
-        gold = gold_sentences(options.data, as_model_reads(read_options(options), model))
+        gold = gold_sentences(options.data, as_model_reads(read_options(options), model.settings))
     export_onnx(options.src, options.dst, int8=options.int8)
     print(f"{options.dst}: written")
     if gold is not None:

@@ -27,14 +27,15 @@ def check_output_options(
     """Refuses, before the work is done, outputs that cannot be files, or are one another or an input."""
     files: dict[str, str] = {}
     for name in (*inputs, *names):
-        path = getattr(options, name)
-        if path is None or path == "-" or is_special(path):
-            continue
-        if name in names:
-            check_file(path)
-        other = files.setdefault(os.path.realpath(path), name)
-        if other != name:
-            raise UserError(f"--{name} {path}: is the file of --{other}; name another one")
+        given = getattr(options, name)
+        for path in given if isinstance(given, list) else [given]:
+            if path is None or path == "-" or is_special(path):
+                continue
+            if name in names:
+                check_file(path)
+            other = files.setdefault(os.path.realpath(path), name)
+            if other != name:
+                raise UserError(f"--{name} {path}: is the file of --{other}; name another one")
 
 
 def check_file(path: str | os.PathLike[str]) -> None:

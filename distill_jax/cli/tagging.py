@@ -73,7 +73,7 @@ def _predict(options: argparse.Namespace) -> None:
         tagger = load_exported(options)
     else:
         tagger = load_tagger(options, posteriors_for=wanted[0] if wanted else None)
-    located = read_located(options.input, options=as_model_reads(reading, tagger))
+    located = read_located(options.input, options=as_model_reads(reading, tagger.settings))
     split = chunks_as_they_come if comes_bit_by_bit(options.input) else chunks
     parts: Iterable[list[Any]] = split(located, CHUNK)
     if options.warmup:

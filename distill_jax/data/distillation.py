@@ -133,7 +133,7 @@ def encoder_batches(
     # One shape a bucket, so one compile.
     widths: dict[int, int] = {}
     for target, (tokens, _) in zip(targets, encoded, strict=True):
-        bucket = _bucket(len(target.words))
+        bucket = bucket_of(len(target.words))
         widths[bucket] = max(widths.get(bucket, 0), round_up(len(tokens), 8))
 
     def collate(members: Sequence[int], length: int) -> dict[str, np.ndarray]:
@@ -182,7 +182,7 @@ def sent_batches(
     # One shape a bucket, so one compile: that of this step takes long.
     shapes: dict[int, dict[str, int]] = {}
     for target, (inputs, tags) in zip(targets, pairs, strict=True):
-        shape = shapes.setdefault(_bucket(len(target.words)), {"inputs": 0, "targets": 0})
+        shape = shapes.setdefault(bucket_of(len(target.words)), {"inputs": 0, "targets": 0})
         shape["inputs"] = max(shape["inputs"], round_up(len(inputs), 8))
         shape["targets"] = max(shape["targets"], round_up(len(tags), 8))
 
@@ -232,7 +232,8 @@ def _targets(targets: Sequence[Target], length: int, num_tags: int) -> dict[str,
     return batch
 
 
-def _bucket(words: int) -> int:
+def bucket_of(words: int) -> int:
+    """The number of words that a sentence of so many is padded to."""
     return next((b for b in BUCKETS if words <= b), round_up(words, STEP))
 
 
@@ -252,7 +253,7 @@ def _bucketed(
     members: dict[int, list[int]] = {}
     for index, target in enumerate(targets):
         if target.words:
-            members.setdefault(_bucket(len(target.words)), []).append(index)
+            members.setdefault(bucket_of(len(target.words)), []).append(index)
     if not members:
         raise UserError("a training set is empty; check the task's split and few-shot sizes")
 
@@ -275,7 +276,7 @@ def _with_teacher_inputs(
     collate: Callable[[Sequence[int], int], dict[str, np.ndarray]],
     teacher: TeacherReader,
 ) -> Callable[[Sequence[int], int], dict[str, np.ndarray]]:
-    features = teacher_features(teacher, [target.words for target in targets], _bucket)
+    features = teacher_features(teacher, [target.words for target in targets], bucket_of)
 
     def with_inputs(members: Sequence[int], length: int) -> dict[str, np.ndarray]:
         of = [targets[index] for index in members]

@@ -62,6 +62,12 @@ def split_file(folder: Path, split: str) -> Path | None:
     return paths[0] if paths else None
 
 
+def language_folders(folder: Path) -> list[Path]:
+    """The folders in a folder that have a training split: of a set, its languages."""
+    inside = sorted(each for each in folder.iterdir() if each.is_dir())
+    return [each for each in inside if split_candidates(each, "train")]
+
+
 def looked_for(*splits: str) -> str:
     """Which names these splits may have, for messages."""
     stems = ", ".join(stem for split in splits for stem in _STEMS[split])

@@ -21,6 +21,7 @@ class Feature(NamedTuple):
 
     padding: int
     of_words: bool
+    dtype: str = "int32"
 
 
 class TeacherReader(Protocol):
@@ -70,6 +71,7 @@ class SubwordReader:
     """
 
     def __init__(self, subwords: SubwordFormat, max_tokens: int = MAX_TEACHER_TOKENS) -> None:
+        self.vocabulary = subwords.vocabulary
         self._max_tokens = min(max_tokens, MAX_TEACHER_TOKENS)
         self._subwords = subwords.limited(self._max_tokens)
         self.features = {
@@ -143,12 +145,15 @@ def teacher_features(
 ) -> Callable[[Sequence[int], int], dict[str, np.ndarray]]:
     """A function that gives the padded features of some of the sentences, by their numbers.
 
+    Where all features are of words, sentences are read when a batch needs them.
+
     Its second argument is the number of words they are padded to, that which `bucket` gives for their
     lengths; tokens have one width a bucket, so that there is one compile.
     """
-    encoded = [reader.encode(words) for words in sentences]
+    late = all(feature.of_words for feature in reader.features.values())
+    encoded = [] if late else [reader.encode(words) for words in sentences]
     widths: dict[tuple[str, int], int] = {}
-    for words, arrays in zip(sentences, encoded, strict=True):
+    for words, arrays in zip(sentences, encoded, strict=not late):
         length = bucket(len(words))
         for name, feature in reader.features.items():
             width = length if feature.of_words else round_up(len(arrays[name]), 8)
@@ -156,10 +161,12 @@ def teacher_features(
 
     def padded(members: Sequence[int], length: int) -> dict[str, np.ndarray]:
         batch = {}
+        read = [reader.encode(sentences[i]) if late else encoded[i] for i in members]
         for name, feature in reader.features.items():
-            rows = [encoded[index][name] for index in members]
-            shape = (len(rows), widths[name, length], *rows[0].shape[1:])
-            batch[name] = np.full(shape, feature.padding, np.int32)
+            rows = [arrays[name] for arrays in read]
+            width = length if feature.of_words else widths[name, length]
+            shape = (len(rows), width, *rows[0].shape[1:])
+            batch[name] = np.full(shape, feature.padding, feature.dtype)
             for row, values in zip(batch[name], rows, strict=True):
                 row[: len(values)] = values
         return batch

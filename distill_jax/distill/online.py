@@ -20,7 +20,7 @@ from distill_jax.distill.tags import DistillationWeights, dropout
 from distill_jax.distill.weighted import WeightedSum
 from distill_jax.models.partitioning import teacher_partitioning
 from distill_jax.models.t5 import T5
-from distill_jax.models.word_states import states_of_words
+from distill_jax.models.word_states import places_behind_sentinels, states_of_words
 from distill_jax.sentscore import (
     DecoderSettings,
     LabelTrie,
@@ -62,6 +62,13 @@ class Teacher(Protocol):
         Returns:
             float[B, L, D] of the embeddings, then of each layer (of an encoder-decoder, its encoder's);
             L is that of the batch's `tags`, and D may differ from one to the next.
+        """
+
+    def states_and_maps(
+        self, params: Any, batch: Any
+    ) -> tuple[tuple[Float[Array, "batch length features"], ...], list[jax.Array]]:
+        """`states`, and the attention maps float[B, H, S, S] of the layers, over the tokens that the teacher
+        reads; none if it reads words otherwise than the students that have such maps.
         """
 
 
@@ -115,19 +122,19 @@ class OnlineTeacher:
     def states(self, params: Any, batch: Any) -> tuple[Float[Array, "batch length features"], ...]:
         """See `Teacher`; a word's first subword stands behind the sentinel of its number."""
         length, tokens_BxS = batch["tags"].shape[1], batch["teacher_tokens"]
-        words = min(length, len(self.sentinel_ids) - 1)
-        sentinels_L = jnp.asarray(self.sentinel_ids[:words], jnp.int32)
-        at_BxL = 1 + (tokens_BxS[:, None, :] == sentinels_L[:, None]).argmax(-1)
-        there_BxL = jnp.arange(words) < batch["num_words"][:, None]
-        at_BxL = jnp.pad(
-            jnp.where(there_BxL, at_BxL, -1), ((0, 0), (0, length - words)), constant_values=-1
-        )
+        at_BxL = places_behind_sentinels(tokens_BxS, self.sentinel_ids, batch["num_words"], length)
         segments_BxS = (tokens_BxS != 0).astype(jnp.int32)
         with teacher_partitioning():
             states = self.model.apply(
                 {"params": params}, tokens_BxS, segments_BxS, method="encoder_states"
             )
         return lax.stop_gradient(states_of_words(states, at_BxL))
+
+    def states_and_maps(
+        self, params: Any, batch: Any
+    ) -> tuple[tuple[jax.Array, ...], list[jax.Array]]:
+        """See `Teacher`; no student has the sentinels between its words."""
+        return self.states(params, batch), []
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,8 @@ by a linear layer of the pair's own, W h + b, and compared with the teacher's st
 The loss is the mean over words and pairs. Deviations: states are matched at words (where a word has several
 subwords, at its first), so that the two may tokenise differently; padding and special tokens, which the
 authors' code counts, do not count. 2020 has a dense layer of the teacher's width within the student; here the
-projections are the stage's, and are dropped after it. Attention maps (2021) are not matched.
+projections are the stage's, and are dropped after it. Attention maps (2021) may be matched as well
+(`distill.attention_maps`); the loss is then the mean over words and pairs of both.
 """
 
 import dataclasses
@@ -25,6 +26,7 @@ from jax import lax
 from jaxtyping import Array, Float, Shaped
 
 from distill_jax.configuration import setting
+from distill_jax.distill.attention_maps import HEADS, Heads, attention_loss, states_and_maps
 from distill_jax.distill.online import Teacher
 from distill_jax.distill.tags import dropout
 from distill_jax.distill.weighted import WeightedSum, at_real_positions, fill, weighted_sum
@@ -44,6 +46,9 @@ class StateMatching:
         layers: pairs (of the student, of the teacher), 0 the embeddings' output, n that of layer n; None:
             all of the student's, with as many of the teacher's, the last.
         measure: see the head of this module.
+        attention: pairs of layers, from 1, whose attention maps are compared, where both models read the same
+            tokens; `last`: all of the student's, with as many of the teacher's, the last; None: no maps.
+        heads: `equal` numbers of heads are compared one by one, of others the `mean`.
 
     Raises:
         UserError: a measure that there is not, or `layers` are no pairs of numbers from 0.
@@ -51,8 +56,25 @@ class StateMatching:
 
     layers: Sequence[Sequence[int]] | None = setting(None, macro="STATE_LAYERS")
     measure: Measure = setting("mse", macro="STATE_MEASURE")
+    attention: Sequence[Sequence[int]] | Literal["last"] | None = setting(
+        None, macro="ATTENTION_LAYERS"
+    )
+    heads: Heads = setting("equal", macro="ATTENTION_HEADS")
 
     def __post_init__(self) -> None:
+        if self.heads not in HEADS:
+            raise UserError(
+                f"ATTENTION_HEADS is {self.heads!r}; it must be one of {', '.join(HEADS)}"
+            )
+        if self.attention not in (None, "last") and (
+            isinstance(self.attention, str)
+            or not self.attention
+            or any(len(pair) != 2 for pair in self.attention)
+        ):
+            raise UserError(
+                f"ATTENTION_LAYERS is {self.attention!r}; give pairs of a student's and a teacher's layer, "
+                "as ((1, 6),), counted from 1, or 'last'"
+            )
         if self.measure not in _MEASURES:
             raise UserError(
                 f"STATE_MEASURE is {self.measure!r}; it must be one of {', '.join(_MEASURES)}"
@@ -133,6 +155,8 @@ class StateDistillation:
         pairs: of layers.
         widths: of the two states of each pair.
         measure: how they are compared.
+        maps: pairs of layers, from 0, whose attention maps are compared; the batch then has `first`.
+        heads: how they are.
 
     The parameters are those of the student and of the projections.
     """
@@ -143,6 +167,8 @@ class StateDistillation:
     pairs: tuple[tuple[int, int], ...]
     widths: tuple[tuple[int, int], ...]
     measure: Measure
+    maps: tuple[tuple[int, int], ...] = ()
+    heads: Heads = "equal"
 
     def init(self, key: jax.Array) -> Any:
         """See `train.objective.Objective`; the student's part is what `initial` of it gives for the key."""
@@ -158,19 +184,32 @@ class StateDistillation:
         self, params: Any, frozen: Any, batch: Any, key: jax.Array | None
     ) -> dict[str, WeightedSum]:
         """See `train.objective.Objective`; `states_m_n` of each pair beside `loss`, by the words' weight."""
-        own = self.model.apply(
-            {"params": params[STUDENT]},
-            *(batch[name] for name in self.inputs),
-            method="word_states",
-            **dropout(key),
-        )
-        theirs = self.teacher.states(frozen, batch)
+        inputs = [batch[name] for name in self.inputs]
+        attended: list[WeightedSum] = []
+        if self.maps:
+            own, own_maps = states_and_maps(self.model, params[STUDENT], inputs, **dropout(key))
+            theirs, their_maps = self.teacher.states_and_maps(frozen, batch)
+            attended = [
+                attention_loss(
+                    own_maps[m], their_maps[n], batch["first"], batch["tag_weights"], self.heads
+                )
+                for m, n in self.maps
+            ]
+        else:
+            own = self.model.apply(
+                {"params": params[STUDENT]}, *inputs, method="word_states", **dropout(key)
+            )
+            theirs = self.teacher.states(frozen, batch)
         projected = self._projections.apply(
             {"params": params[PROJECTIONS]}, [own[layer] for layer, _ in self.pairs]
         )
         sums = {
             f"states_{m}_{n}": state_loss(given, theirs[n], batch["tag_weights"], self.measure)
             for (m, n), given in zip(self.pairs, projected, strict=True)
+        }
+        sums |= {
+            f"attention_{m + 1}_{n + 1}": each
+            for (m, n), each in zip(self.maps, attended, strict=True)
         }
         total = sum((each.total for each in sums.values()), jnp.float32(0)) / len(sums)
         return {"loss": WeightedSum(total, batch["tag_weights"].sum()), **sums}

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from distill_jax.distill.attention_maps import states_and_maps
 from distill_jax.distill.legal import best_legal_tags, legal_log_marginals
 from distill_jax.distill.tags import TagModel
 from distill_jax.models.partitioning import teacher_partitioning
@@ -45,12 +46,24 @@ class WordTeacher:
 
     def states(self, params: Any, batch: Any) -> tuple[Float[Array, "batch length features"], ...]:
         """See `distill.online.Teacher`: the model's `word_states`."""
-        length = batch["tags"].shape[1]
         with teacher_partitioning():
             states = self.model.apply(
                 {"params": params}, *self._inputs(batch), method="word_states"
             )
-        return tuple(lax.stop_gradient(layer[:, :length]) for layer in states)
+        return _cut(states, batch)
+
+    def states_and_maps(
+        self, params: Any, batch: Any
+    ) -> tuple[tuple[jax.Array, ...], list[jax.Array]]:
+        """See `distill.online.Teacher`; a BiLSTM has no maps."""
+        with teacher_partitioning():
+            states, maps = states_and_maps(self.model, params, self._inputs(batch))
+        return _cut(states, batch), [lax.stop_gradient(each) for each in maps]
 
     def _inputs(self, batch: Any) -> tuple[jax.Array, ...]:
         return tuple(batch[name] for name in self.inputs)
+
+
+def _cut(states: Any, batch: Any) -> tuple[jax.Array, ...]:
+    length = batch["tags"].shape[1]
+    return tuple(lax.stop_gradient(layer[:, :length]) for layer in states)

@@ -95,13 +95,18 @@ def _of_task(task: TaskSplits, folder: str) -> Iterator[Source]:
     for split in task.splits:
         parts = prepare(task.task, split, folder, data_dir=task.data_dir, modules=task.modules)
         for part in parts:
-            for rule in part.dataset.text_words - {task.text_words}:
-                raise UserError(
-                    f"{part.task} ({split}): its texts became words by the rule {rule!r}, and the model's "
-                    f'is {task.text_words!r}; put {{"text_words": "{task.text_words}"}} into reading.json '
-                    "beside its files, or give these with --input"
-                )
+            check_text_words(part.dataset, task.text_words)
             yield _of_dataset(part.dataset)
+
+
+def check_text_words(dataset: PreparedDataset, rule: TextWords) -> None:
+    """Raises `UserError` if texts of a task became words by another rule than a model's."""
+    for other in dataset.text_words - {rule}:
+        raise UserError(
+            f"{dataset.task} ({dataset.split}): its texts became words by the rule {other!r}, and the "
+            f'model\'s is {rule!r}; put {{"text_words": "{rule}"}} into reading.json beside its files, or '
+            "give these as files"
+        )
 
 
 def _of_dataset(dataset: PreparedDataset) -> Source:

@@ -9,6 +9,8 @@ import numpy as np
 from flax import linen as nn
 
 from distill_jax.data.distillation import Target
+from distill_jax.data.teacher_readers import SubwordReader
+from distill_jax.distill.attention_maps import check_heads, map_pairs, states_and_maps
 from distill_jax.distill.states import PROJECTIONS, STUDENT, StateDistillation, StateMatching
 from distill_jax.distill.tags import TaggerDistillation
 from distill_jax.errors import UserError
@@ -153,43 +155,71 @@ def _plan_states(
     tagger, matching = learner.objective, stage.loss
     assert isinstance(tagger, TaggerDistillation) and isinstance(matching, StateMatching)
     assert learner.batches_of is not None
+    states_store = material.states
+    if states_store is not None:
+        lesson = dataclasses.replace(lesson, teacher=states_store)
     if lesson.teacher is None:
         raise UserError(
-            f"stage {number}: it matches a teacher's hidden states, which are computed in the step; give "
-            "the teacher's directory as TEACHER"
+            f"stage {number}: it matches a teacher's hidden states; give the teacher's directory as TEACHER, "
+            "or a store of them (label --states) as TEACHER_STATES"
         )
+    dev = untagged_targets(sentence.words for sentence in material.dev)
+    if states_store is not None:
+        sentences = [target.words for target in (*lesson.targets, *dev)]
+        states_store.check(sentences, [layer for _, layer in matching.layers or ()])
     teacher, batches = lesson.teacher.teacher, learner.batches_of(lesson)
     batch = _batch(batches, 0)
 
     def states(key: jax.Array) -> tuple[Any, Any]:
-        own = tagger.model.apply(
-            {"params": nn.unbox(tagger.model.initial(key))},
-            *(batch[name] for name in tagger.inputs),
-            method="word_states",
-        )
-        return own, teacher.states(nn.unbox(teacher.init(key)), batch)
+        inputs = [batch[name] for name in tagger.inputs]
+        own = states_and_maps(tagger.model, nn.unbox(tagger.model.initial(key)), inputs)
+        return own, teacher.states_and_maps(nn.unbox(teacher.init(key)), batch)
 
-    own, theirs = jax.eval_shape(states, jax.random.key(0))
+    (own, own_maps), (theirs, their_maps) = jax.eval_shape(states, jax.random.key(0))
     try:
         pairs = matching.pairs(len(own), len(theirs))
+        maps = map_pairs(matching.attention, len(own_maps), len(their_maps))
+        for m, n in maps:
+            _check_same_tokens(learner, lesson)
+            check_heads(own_maps[m].shape[1], their_maps[n].shape[1], matching.heads)
     except UserError as error:
         raise UserError(f"stage {number}: {error}") from None
+    if states_store is not None:
+        states_store.check((), [n for _, n in pairs])
     widths = tuple((own[m].shape[-1], theirs[n].shape[-1]) for m, n in pairs)
     objective = StateDistillation(
-        tagger.model, tagger.inputs, teacher, pairs, widths, matching.measure
+        tagger.model,
+        tagger.inputs,
+        teacher,
+        pairs,
+        widths,
+        matching.measure,
+        maps,
+        matching.heads,
     )
-    dev = untagged_targets(sentence.words for sentence in material.dev)
     held_out = learner.batches_of(dataclasses.replace(lesson, targets=dev))
     return StagePlan(
         stage,
-        phases_of(stage, number, groups, max(m for m, _ in pairs)),
+        phases_of(stage, number, groups, max([m for m, _ in pairs] + [m + 1 for m, _ in maps])),
         objective,
         batches,
         held_out_loss(objective, held_out, ceil_divide(len(dev), stage.training.batch_size)),
         f"states of stage {number}",
-        True,
+        states_store is None,
         STUDENT,
     )
+
+
+def _check_same_tokens(learner: Learner, lesson: Lesson) -> None:
+    """Raises `UserError` if a student and its teacher do not read the same tokens."""
+    reader = lesson.reader
+    theirs = reader.vocabulary if isinstance(reader, SubwordReader) else None
+    own = learner.vocabulary
+    if theirs is None or own.content_hash() != theirs.content_hash():
+        raise UserError(
+            "attention maps are over tokens, and student and teacher have other vocabularies; leave "
+            "ATTENTION_LAYERS out, or give the student the teacher's (TEACHER_EMBEDDING)"
+        )
 
 
 def held_out_loss(objective: Objective, batches: Batches, count: int) -> Score:

@@ -19,6 +19,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from distill_jax.configuration import setting, to_json
+from distill_jax.distill.stored_states import StoredStepTeacher
 from distill_jax.distill.tags import DistillationWeights, TaggerDistillation
 from distill_jax.errors import UserError
 from distill_jax.jobs.resources import RunResources
@@ -27,6 +28,7 @@ from distill_jax.jobs.stage_plan import StagePlan, plan_stages
 from distill_jax.jobs.stages import Phase, Stage
 from distill_jax.jobs.student import Material, StudentData, read_material
 from distill_jax.kinds.base import Learner, Lesson, Model, Student
+from distill_jax.labels.states import TeacherStates, check_same_teacher
 from distill_jax.labels.store import TeacherLabels
 from distill_jax.model_dir.directory import save_model
 from distill_jax.parallel import processes
@@ -48,6 +50,8 @@ class StagedRun:
             states the teacher's, and the silver sentences those of the store.
         student: what it is.
         stages: what it does, one after the other.
+        teacher_states: a store that `distill-jax label --states` wrote, of all sentences whose states are
+            matched, dev sentences too: states are then the store's, not computed in the step.
 
     Raises:
         UserError: there is no stage.
@@ -57,6 +61,9 @@ class StagedRun:
     data: StudentData = setting()
     student: Student = setting()
     stages: Sequence[Stage] = setting()
+    teacher_states: str | None = setting(
+        None, macro="TEACHER_STATES", free=True
+    )  # its content is an input
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -81,7 +88,7 @@ def train_in_stages(run: StagedRun) -> Outcome:
     data = run.data
     if data.teacher_labels is not None:
         data = dataclasses.replace(data, silver_split=None)
-    material = read_material(data)
+    material = _with_states(run.teacher_states, data, read_material(data))
     _check_same_teacher(data, material)
     first = run.stages[0].training
     lesson = Lesson(
@@ -216,6 +223,20 @@ def train_phase(
         origin=origin,
     )
     return outcome, merged(outcome.params, untrained)
+
+
+def _with_states(path: str | None, data: StudentData, material: Material) -> Material:
+    """The material with the states that were kept; `UserError` if they are of another teacher."""
+    if path is None:
+        return material
+    store = TeacherStates(path)
+    check_same_teacher(store, material.inputs.get("teacher"), f"TEACHER, {data.teacher.path}")
+    given = data.teacher_labels
+    for labels in [given] if isinstance(given, str) else given or ():
+        of_labels = TeacherLabels(labels).header.get("teacher_sha256")
+        check_same_teacher(store, of_labels, f"that of {labels}")
+    inputs = {**material.inputs, "teacher states": store.content_hash()}
+    return dataclasses.replace(material, states=StoredStepTeacher(store), inputs=inputs)
 
 
 def _check_same_teacher(data: StudentData, material: Material) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from distill_jax.configuration import setting, to_json
 from distill_jax.data.distillation import Target
+from distill_jax.distill.stored_states import StoredStepTeacher
 from distill_jax.distill.tags import DistillationWeights, TagLoss
 from distill_jax.errors import UserError
 from distill_jax.jobs.evaluation import dev_evaluation
@@ -105,8 +106,8 @@ class StudentRun:
 class Material:
     """The sentences of a student's data, read.
 
-    `stores` counts the teachers' labels; `inputs` are hashes of all that was read, by role;
-    `text_words` is how texts become words for the model.
+    `stores` counts the teachers' labels; `states` are a teacher's hidden states that were kept; `inputs`
+    are hashes of all that was read, by role; `text_words` is how texts become words for the model.
     """
 
     labels: LabelSet
@@ -115,6 +116,7 @@ class Material:
     targets: Sequence[Target]
     stores: int = 0
     teacher: StepTeacher | None = None
+    states: StoredStepTeacher | None = None
     inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     text_words: TextWords = "blanks"
 
@@ -203,7 +205,16 @@ def read_material(data: StudentData) -> Material:
             targets += untagged_targets({s.words: None for s in silver if s.words not in known})
         inputs["teacher"] = model_hash(path)
         teacher = load_step_teacher(data.teacher, labels, f"task {data.task!r}")
-    return Material(labels, gold, list(dev_data), targets, len(stores), teacher, inputs, text_words)
+    return Material(
+        labels,
+        gold,
+        list(dev_data),
+        targets,
+        len(stores),
+        teacher,
+        inputs=inputs,
+        text_words=text_words,
+    )
 
 
 def load_step_teacher(teacher: TeacherInStep, labels: LabelSet, what: str) -> StepTeacher:

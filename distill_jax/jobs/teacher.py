@@ -7,6 +7,7 @@ plain text by span corruption.
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from distill_jax.configuration import setting
 from distill_jax.data.prepared import PreparedDataset
@@ -53,7 +54,7 @@ class TextData:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _TextRun:
+class TextRun:
     """What fine-tuning and pre-training share: data, model, loss, and how it is trained."""
 
     data: TextData = setting()
@@ -80,7 +81,7 @@ class _TextRun:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TeacherRun(_TextRun):
+class TeacherRun(TextRun):
     """The fine-tuning of a teacher."""
 
     def run(self) -> Outcome:
@@ -89,7 +90,7 @@ class TeacherRun(_TextRun):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PretrainRun(_TextRun):
+class PretrainRun(TextRun):
     """Pre-training: of what it leaves, teachers start."""
 
     def run(self) -> Outcome:
@@ -166,17 +167,7 @@ def pretrain(
     any one label set, but what others start from. Raises `UserError` as `train.loop.fit` does.
     """
     run = PretrainRun(data=data, teacher=teacher, loss=loss, training=training)
-    parts = data.sources.read(data.mixture, data.train_split)
-    dev = data.sources.read(data.mixture, data.eval_split)
-    material = TextMaterial(
-        [_text(dataset, rate) for dataset, rate in parts],
-        [
-            TextPart(_first(dataset, data.eval_examples), dataset.labels, rate)
-            for dataset, rate in dev
-        ],
-        None,
-        content_hashes(*(dataset for dataset, _ in [*parts, *dev])),
-    )
+    material = pretraining_material(data)
     learner = run.learner(material, RunResources(data.sources, data.mixture))
     assert learner.held_out is not None, "there are no labels"
     outcome = fit(
@@ -187,11 +178,31 @@ def pretrain(
         initial_params=learner.initial_params,
         origin=Origin(run, material.inputs),
     )
+    write_start(training, learner, learner.final(outcome.params))
+    return outcome
+
+
+def pretraining_material(data: TextData) -> TextMaterial:
+    """The sentences that a T5 is pre-trained and selected on."""
+    parts = data.sources.read(data.mixture, data.train_split)
+    dev = data.sources.read(data.mixture, data.eval_split)
+    return TextMaterial(
+        [_text(dataset, rate) for dataset, rate in parts],
+        [
+            TextPart(_first(dataset, data.eval_examples), dataset.labels, rate)
+            for dataset, rate in dev
+        ],
+        None,
+        content_hashes(*(dataset for dataset, _ in [*parts, *dev])),
+    )
+
+
+def write_start(training: Training, learner: Learner, params: Any) -> None:
+    """Writes a T5 of which others start, with its vocabulary, to `MODEL_DIR/model`."""
     if is_first():
         directory = Path(training.model_dir) / "model"
-        write_hf(directory, learner.config, learner.final(outcome.params))
+        write_hf(directory, learner.config, params)
         learner.vocabulary.save(directory)
-    return outcome
 
 
 def _labels(data: TextData, parts: list[Part]) -> LabelSet:

@@ -13,7 +13,8 @@ from distill_jax.data.distillation import word_batches
 from distill_jax.distill.tags import TaggerDistillation
 from distill_jax.errors import UserError
 from distill_jax.inference.words import WordPredictor
-from distill_jax.kinds.base import Learner, Lesson, ParameterGroup
+from distill_jax.kinds.base import Learner, Lesson, ParameterGroup, Resources
+from distill_jax.kinds.bilstm_start import SourceBiLSTM
 from distill_jax.kinds.registry import register
 from distill_jax.kinds.word_tagger import WordTaggerKind
 from distill_jax.kinds.word_vectors import WordVectors
@@ -37,23 +38,41 @@ class BiLSTMStudent:
 
     Attributes:
         model: without the sizes that the data decide (words, characters, tags).
+        initial_checkpoint_path: a BiLSTM's model directory, of any task, that it starts from: all but its
+            tag head, with its words and characters beside those of training; of `model` dropout, word
+            dropout and dtype alone count. None: random weights.
         vectors: where its word embeddings start.
         min_word_count: rarer words share the unknown word's vector.
     """
 
     kind: ClassVar[str] = NAME
     model: BiLSTMConfig = setting(BiLSTMConfig())
+    initial_checkpoint_path: str | None = setting(None, macro="INITIAL_CHECKPOINT_PATH")
     vectors: WordVectors = setting(WordVectors())
     min_word_count: int = setting(1, macro="MIN_WORD_COUNT")
 
+    def __post_init__(self) -> None:
+        vectors = self.vectors
+        if self.initial_checkpoint_path and (vectors.teacher or vectors.text):
+            name = "TEACHER_EMBEDDING" if vectors.teacher else "EMBEDDING_TEXT"
+            raise UserError(
+                f"{name} is for a start from random weights, and INITIAL_CHECKPOINT_PATH has word vectors "
+                "already; leave one of them out"
+            )
+
     def learner(self, lesson: Lesson) -> Learner:
         """See `kinds.base.Student`."""
-        own = self.vocabulary(lesson)
+        own, model = self.vocabulary(lesson), self.model
+        source = self._source(lesson.resources)
+        if source is not None:
+            own, model = source.extended(own), source.sized(model)
         labels, training = lesson.labels, lesson.training
-        table = self.vectors.table([own], self.model.word_dim, lesson.resources)
+        table = self.vectors.table([own], model.word_dim, lesson.resources)
         frozen = self.vectors.frozen(table)
+        if source is not None and table is None:
+            frozen = source.frozen
         vocabulary = own.with_frozen(frozen.rows)
-        trained = self.model.replace(
+        trained = model.replace(
             num_words=own.num_words, num_chars=own.num_chars, num_tags=labels.num_tags
         )
         config = trained.replace(num_frozen_words=vocabulary.num_frozen_words)
@@ -62,10 +81,10 @@ class BiLSTMStudent:
         start = self.vectors.start(own, config.word_dim, lesson.resources, training.seed, table)
 
         def initial_params() -> Any:
-            assert start is not None
-            return with_word_embeddings(
-                nn.unbox(module.initial(jax.random.key(training.seed))), start()
-            )
+            params = nn.unbox(module.initial(jax.random.key(training.seed)))
+            if start is not None:
+                params = with_word_embeddings(params, start())
+            return params if source is None else source.started(params, own)
 
         def evaluation(evaluate: Evaluate) -> Evaluate:
             placed = frozen.on_device()
@@ -89,13 +108,17 @@ class BiLSTMStudent:
             WordPredictor(
                 BiLSTMTagger(config), vocabulary, labels, batch_size=training.eval_batch_size
             ),
-            None if start is None else initial_params,
+            None if start is None and source is None else initial_params,
             evaluation=evaluation,
             final=frozen.added,
             inputs={} if table is None else {"word vectors": table.content_hash},
             coverage=None if table is None else functools.partial(said_coverage, table, vocabulary),
             batches_of=batches,
         )
+
+    def _source(self, resources: Resources) -> SourceBiLSTM | None:
+        path = self.initial_checkpoint_path
+        return None if path is None else SourceBiLSTM.read(resources.checkpoint(path), path)
 
     def vocabulary(self, lesson: Lesson) -> WordVocabulary:
         """The words and characters of the sentences that it learns from."""

@@ -74,6 +74,11 @@ def as_bilstm(student: Student) -> BiLSTMStudent:
             f"students trained together are BiLSTMs, and this one is of the kind {student.kind!r}; "
             "bind @BiLSTMStudent(), or train it alone"
         )
+    if student.initial_checkpoint_path is not None:
+        raise UserError(
+            "students trained together start from random weights or word vectors, and this one from "
+            f"{student.initial_checkpoint_path}; leave its INITIAL_CHECKPOINT_PATH out, or train it alone"
+        )
     return student
 
 

@@ -30,6 +30,7 @@ from distill_jax.models.layer_choice import (
     check_layers,
     encoder_tagger_config,
     encoder_tagger_from_layers,
+    encoder_tagger_from_tagger,
 )
 from distill_jax.models.t5_config import T5Config
 from distill_jax.sent.subwords import SubwordFormat
@@ -43,8 +44,8 @@ class EncoderStudent:
     """An encoder tagger, from a T5's encoder or from random weights.
 
     Attributes:
-        initial_checkpoint_path: a T5's directory (a teacher's, say), whose embedding, encoder
-            and vocabulary the student starts from; None: random weights.
+        initial_checkpoint_path: the directory of a T5 (a teacher's, say) or of an encoder tagger of
+            any task, whose embedding, encoder and vocabulary the student starts from; None: random weights.
         layers: the layers it takes from there, counted from 0; None: all.
         model: without a checkpoint, without the sizes that the data decide; with one, its `dtype`
         alone counts.
@@ -73,28 +74,34 @@ class EncoderStudent:
         if self.initial_checkpoint_path is not None:
             checkpoint = lesson.resources.checkpoint(self.initial_checkpoint_path)
             source = checkpoint.config
-            if not isinstance(source, T5Config):
+            if not isinstance(source, (T5Config, EncoderTaggerConfig)):
                 raise UserError(
-                    f"{self.initial_checkpoint_path}: an encoder tagger starts from a T5, and this is "
-                    "none; give a T5's directory"
+                    f"{self.initial_checkpoint_path}: an encoder tagger starts from a T5 or an encoder "
+                    "tagger, and this is none; give the directory of one"
                 )
-            available = source.num_encoder_layers
+            available = (
+                source.num_encoder_layers if isinstance(source, T5Config) else source.num_layers
+            )
             layers = range(available) if self.layers is None else self.layers
             check_layers(layers, available, "encoder")
-            config = encoder_tagger_config(source, len(layers), num_tags)
+            config: EncoderTaggerConfig
+            if isinstance(source, T5Config):
+                config = encoder_tagger_config(source, len(layers), num_tags)
+            else:
+                config = source.replace(num_layers=len(layers), num_tags=num_tags)
             if self.model is not None:
                 config = config.replace(dtype=self.model.dtype)
 
             def from_layers() -> Any:
                 ids = jnp.zeros((1, 1), jnp.int32)
                 own = jax.jit(EncoderTagger(config).init)(jax.random.key(seed), ids, ids)
-                return encoder_tagger_from_layers(
-                    jax.tree.map(np.asarray, nn.unbox(own["params"])),
-                    checkpoint.read(),
-                    source,
-                    config,
-                    encoder_layers=layers,
-                )
+                params = jax.tree.map(np.asarray, nn.unbox(own["params"]))
+                theirs = checkpoint.read()
+                if isinstance(source, T5Config):
+                    return encoder_tagger_from_layers(
+                        params, theirs, source, config, encoder_layers=layers
+                    )
+                return encoder_tagger_from_tagger(params, theirs, source, encoder_layers=layers)
 
             own_vocabulary = lesson.resources.vocabulary(self.vocabulary, config.vocab_size)
             return config, from_layers, own_vocabulary or checkpoint.vocabulary()

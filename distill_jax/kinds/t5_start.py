@@ -1,7 +1,6 @@
 """Where a T5 starts (a checkpoint, or random weights), and how it is laid out while it is trained."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -10,16 +9,15 @@ import numpy as np
 from flax import linen as nn
 
 from distill_jax.configuration import setting
-from distill_jax.data.cooccurrence import cooccurrence_vectors
 from distill_jax.errors import UserError
 from distill_jax.kinds.base import Resources, TaskNames
 from distill_jax.kinds.subwords import rows_for
+from distill_jax.kinds.t5_embedding import TokenVectors, with_token_vectors
 from distill_jax.models.initialisation import point_at_equal_tokens
 from distill_jax.models.layer_choice import check_layers, t5_from_layers
 from distill_jax.models.stacking import stack_layers, unstack_layers
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config, T5Execution
-from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.train.selection import Evaluate
 from distill_jax.vocab import Vocabulary
 
@@ -58,8 +56,7 @@ class T5Start:
         vocabulary: a SentencePiece file, a tokenizer directory or `byte`; None: the checkpoint's.
         new_vocabulary: in place of it, one that is trained on the run's data.
         initialiser: changes random weights.
-        embedding_text: tasks from whose training sentences the embedding of a T5 that starts
-            from random weights is made: tokens that stand in the same places begin alike.
+        embedding: what the embedding of random weights is made from.
 
     Raises:
         UserError: settings contradict each other.
@@ -72,13 +69,13 @@ class T5Start:
     vocabulary: str | None = setting(None, macro="VOCABULARY")
     new_vocabulary: NewVocabulary | None = setting(None)
     initialiser: Literal["point_at_equal_tokens"] | None = setting(None, macro="INITIALISER")
-    embedding_text: TaskNames | None = setting(None, macro="EMBEDDING_TEXT")
+    embedding: TokenVectors = setting(TokenVectors())
 
     def __post_init__(self) -> None:
-        if self.embedding_text is not None and self.initial_checkpoint_path is not None:
+        if self.embedding.source is not None and self.initial_checkpoint_path is not None:
             raise UserError(
-                "EMBEDDING_TEXT is for a start from random weights, and INITIAL_CHECKPOINT_PATH has "
-                "an embedding already; leave one of them out"
+                f"{self.embedding.source} is for a start from random weights, and INITIAL_CHECKPOINT_PATH "
+                "has an embedding already; leave one of them out"
             )
 
     def begin(self, resources: Resources, seed: int) -> tuple[T5Config, InitialParams, Vocabulary]:
@@ -105,18 +102,15 @@ class T5Start:
                 "second --gin_file that describes one, as gin/models/t5_tiny.gin, and VOCABULARY"
             )
         config = self.model.replace(vocab_size=rows or rows_for(vocabulary))
-        if self.initialiser is None and self.embedding_text is None:
+        vectors = self.embedding.vectors(config, vocabulary, resources)
+        if self.initialiser is None and vectors is None:
             return config, None, vocabulary
 
         def random() -> Any:
             params = nn.unbox(T5(config).initial(jax.random.key(seed)))
             if self.initialiser is not None:
                 params = point_at_equal_tokens(params, config)
-            if self.embedding_text is not None:
-                params = _with_text_embedding(
-                    params, config, vocabulary, self.embedding_text, resources
-                )
-            return params
+            return params if vectors is None else with_token_vectors(params, config, vectors())
 
         return config, random, vocabulary
 
@@ -148,26 +142,6 @@ class T5Start:
             )
 
         return config, from_layers, vocabulary
-
-
-def _with_text_embedding(
-    params: Any, config: T5Config, vocabulary: Vocabulary, tasks: TaskNames, resources: Resources
-) -> Any:
-    """T5 parameters whose tokens begin with the vectors that text gives them.
-
-    These are as long as random ones are on average; tokens that the text has not, sentinels among
-    them, keep what they have.
-    """
-    subwords = SubwordFormat(vocabulary)
-    sequences = (
-        [token for word in sentence.words for token in subwords.word_token_ids(word)]
-        for sentence in resources.sentences(tasks)
-    )
-    vectors = cooccurrence_vectors(sequences, config.vocab_size, config.d_model)
-    embedding = np.array(params["token_embedder"]["embedding"])
-    known = vectors.any(axis=1)
-    embedding[known] = vectors[known] * math.sqrt(config.d_model) * embedding.std()
-    return {**params, "token_embedder": {"embedding": embedding}}
 
 
 class TrainingLayout:

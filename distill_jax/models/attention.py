@@ -18,6 +18,8 @@ from distill_jax.models.partitioning import constrain
 from distill_jax.models.products import rows_dot
 from distill_jax.models.t5_config import AttentionImplementation
 
+MAPS = "attention_maps"
+"""The collection in which a caller who makes it mutable finds each layer's attention weights."""
 # Added to masked logits. Finite, so that a row with nothing to attend to stays free of NaNs.
 MASKED = -1e10
 
@@ -205,6 +207,8 @@ class Attention(nn.Module):
         if self.scale != 1.0:
             logits_BxHxQxK *= self.scale
         weights_BxHxQxK = jax.nn.softmax(logits_BxHxQxK + bias_BxHxQxK, axis=-1)
+        if not self.is_initializing():
+            self.sow(MAPS, "weights", weights_BxHxQxK)  # nothing, unless they are asked for
         weights_BxHxQxK = self.dropout(
             weights_BxHxQxK.astype(self.dtype), deterministic=deterministic
         )

@@ -179,9 +179,10 @@ class BertTagger(nn.Module):
     config: BertConfig
 
     def initial(self, key: jax.Array) -> Any:
-        """Random parameters, boxed with their logical axis names."""
+        """Random parameters, boxed with their logical axis names; without tags those of the encoder alone."""
         tokens, first = jnp.ones((1, 2), jnp.int32), jnp.zeros((1, 2), jnp.int32)
-        return self.init(key, tokens, first)["params"]
+        method = None if self.config.num_tags else "word_states"
+        return self.init(key, tokens, first, method=method)["params"]
 
     def setup(self) -> None:
         config = self.config

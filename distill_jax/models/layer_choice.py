@@ -102,6 +102,30 @@ def encoder_tagger_config(teacher: T5Config, num_layers: int, num_tags: int) -> 
     return EncoderTaggerConfig(**shared, num_layers=num_layers, num_tags=num_tags)
 
 
+def encoder_tagger_from_tagger(
+    params: Mapping[str, Any],
+    source: Mapping[str, Any],
+    source_config: EncoderTaggerConfig,
+    *,
+    encoder_layers: Sequence[int],
+) -> dict[str, Any]:
+    """An encoder tagger's parameters with embedding and chosen layers of another of the same widths.
+
+    `params` are the tagger's own, of which the output layer stays; it has as many layers as are chosen.
+    """
+    return {
+        **params,
+        "token_embedder": source["token_embedder"],
+        "encoder": _chosen(
+            source["encoder"],
+            "encoder",
+            encoder_layers,
+            source_config.num_layers,
+            len(encoder_layers),
+        ),
+    }
+
+
 def bert_from_layers(
     params: Mapping[str, Any], teacher: Mapping[str, Any], layers: Sequence[int]
 ) -> dict[str, Any]:

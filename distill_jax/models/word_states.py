@@ -15,6 +15,25 @@ def rows_at(
     return words
 
 
+def places_behind_sentinels(
+    tokens_BxS: Int[Array, "batch source"],
+    sentinel_ids: Sequence[int],
+    num_words_B: Int[Array, " batch"],
+    length: int,
+) -> Int[Array, "batch length"]:
+    """Where each word's first subword stands in SenT′ input: behind the sentinel of its number.
+
+    -1 behind the last word, and for words beyond the sentinels that there are.
+    """
+    words = min(length, len(sentinel_ids) - 1)
+    sentinels_L = jnp.asarray(sentinel_ids[:words], jnp.int32)
+    at_BxL = 1 + (tokens_BxS[:, None, :] == sentinels_L[:, None]).argmax(-1)
+    there_BxL = jnp.arange(words) < num_words_B[:, None]
+    return jnp.pad(
+        jnp.where(there_BxL, at_BxL, -1), ((0, 0), (0, length - words)), constant_values=-1
+    )
+
+
 def states_of_words(
     states: Sequence[Float[Array, "batch source embed"]], at_BxL: Int[Array, "batch length"]
 ) -> tuple[Float[Array, "batch length embed"], ...]:

@@ -40,6 +40,13 @@ def print_evaluation(result: Mapping[str, Any], console: Console | None = None) 
     console.print(headline)
     if note := unknown_labels_note(result):
         console.print(Text(note))  # as text, like the labels below
+    if "parts" in result:
+        parts = Table("data", "precision", "recall", "f1", "sentences", title="each file or task")
+        for part in result["parts"]:
+            shown = (share(part[name]) for name in ("precision", "recall", "f1"))
+            parts.add_row(Text(part["name"]), *shown, f"{part['sentences']:,}")
+        parts.add_row("mean", "", "", share(result["f1_mean"]), "")
+        console.print(parts)
     labels = Table("label", "precision", "recall", "f1", "support", title="per label")
     for label, figures in sorted(result["per_label"].items()):
         shown = (f"{figures[name]:.4f}" for name in ("precision", "recall", "f1"))

@@ -35,6 +35,7 @@ from distill_jax.data.seqio_tasks import (
     register_tagging_task,
     register_text_task,
 )
+from distill_jax.data.seqio_unions import register_union
 from distill_jax.errors import UserError
 from distill_jax.sent.format import SenTFormat
 from distill_jax.tagging import LabelSet, Sentence
@@ -473,6 +474,68 @@ def test_tfds_sets(task: str, tmp_path: Path) -> None:
         assert shots[0].dataset.labels == labels
     with pytest.raises(UserError, match="no task or mixture 'wikiann/xx'"):
         resolve("wikiann/xx")
+
+
+def test_languages_of_tfds_as_one_task(tmp_path: Path) -> None:
+    load_task_modules([TASKS])
+    with tfds.testing.mock_data(as_dataset_fn=_mocked_tfds):
+        [part] = prepare("wikiann_sw.yo", "train", tmp_path, modules=[TASKS])
+        assert len(part.dataset) == 2 * 6
+        assert part.dataset.labels == task_labels("wikiann_sw") == task_labels("wikiann_yo")
+        assert (
+            part.dataset[6]
+            == part.dataset[0]
+            == Sentence(("w0", "in", "Rome"), ("O", "O", "B-LOC"))
+        )
+    with pytest.raises(UserError, match=r"no task or mixture .wikiann_sw\.xx"):
+        resolve("wikiann_sw.xx")
+
+
+def test_a_folder_of_languages(tmp_path: Path, data_dir: Path) -> None:
+    texts = {
+        "hau": {"train": "Aisha B-PER\n\n", "dev": "Kano B-LOC\n\n", "test": "a O\n\n"},
+        "yor": {"train": "Eko B-LOC\n\nTola B-PER\n\n", "test": "BBC B-ORG\n\nb O\n\n"},
+        "zu-x": {"train": "c O\n\n", "test": "d O\n\n"},
+    }
+    for language, splits in texts.items():
+        (data_dir / "masakha-ner" / language).mkdir(parents=True)
+        for split, text in splits.items():
+            (data_dir / "masakha-ner" / language / f"{split}.txt").write_text(text)
+    assert [s.words for s in read_task("masakha-ner/yor", "train")] == [("Eko",), ("Tola",)]
+    assert task_splits("masakha_ner_yor") == ("train", "test")
+    assert (
+        task_splits("masakha_ner_hau") == task_splits("masakha-ner") == ("train", "valid", "test")
+    )
+    # A label that one language's test split has alone is one of them all.
+    for task in ("masakha_ner", "masakha_ner_hau", "masakha_ner_hau.yor"):
+        assert task_labels(task) == LabelSet(("LOC", "ORG", "PER"))
+    whole = [s.words[0] for s in read_task("masakha_ner", "train")]
+    assert whole == ["Aisha", "Eko", "Tola", "c"]
+    some = [s.words[0] for s in read_task("masakha_ner_zu_x.hau", "test")]
+    assert some == ["d", "a"]
+    assert [s.words[0] for s in read_task("masakha_ner", "valid")] == ["Kano"]
+    assert {"masakha_ner", "masakha_ner_zu_x"} <= set(known_names())
+    [part] = prepare("masakha_ner", "train", tmp_path / "p", modules=[TASKS])
+    assert len(part.dataset) == 4 and len(part.dataset.manifest["sources"]) == 7
+    (data_dir / "masakha-ner" / "yor" / "train.txt").write_text("Eko B-LOC\n\n")
+    [part] = prepare("masakha_ner", "train", tmp_path / "p", modules=[TASKS])
+    assert len(part.dataset) == 3
+    shots = prepare("masakha_ner_gold2_dev1_seed0", "gold", tmp_path / "p", modules=[TASKS])
+    assert len(shots[0].dataset) == 2
+    with pytest.raises(
+        UserError, match="no task or mixture 'masakha_ner_xx'; did you mean masakha"
+    ):
+        resolve("masakha_ner_xx")
+
+
+def test_tasks_of_other_labels_are_not_made_one(data_dir: Path) -> None:
+    for name, label in (("one", "PER"), ("two", "LOC")):
+        (data_dir / name).mkdir()
+        (data_dir / name / "train.txt").write_text(f"x B-{label}\n\n")
+    register_union("both_of_them", ["one", "two"])
+    assert len(list(read_task("both_of_them", "train"))) == 2
+    with pytest.raises(UserError, match="one and two have other labels"):
+        task_labels("both_of_them")
 
 
 def test_a_module_in_the_current_folder_is_found(

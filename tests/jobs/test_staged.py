@@ -20,6 +20,7 @@ from distill_jax.tagging import LabelSet
 from distill_jax.vocab import ByteVocabulary
 from tests.compiled_once import compiled_once
 from tests.tiny import BERT_CONFIG, bert_params
+from tests.tiny_bert import write_wordpieces
 
 TASK = "tiny_staged"
 FEW_SHOT = f"{TASK}_gold8_dev4_silver8_seed0"
@@ -39,6 +40,7 @@ SHORT = {
     "LOGITS_TRAINED": ("output", "layer_1"),
     "TAGS_UNFREEZING": False,
     "STATE_LAYERS": ((1, 2), (0, 1)),
+    "STATES_ATTENTION_LAYERS": "last",
     "MESH_DATA": 1,
     "Placement.first_devices": 1,
 }
@@ -69,6 +71,11 @@ class Folder:
         params = bert_params(config, seed)
         save_model(self.path / name, Model(config, params, ByteVocabulary(), labels))
         return str(self.path / name)
+
+    def wordpieces(self) -> str:
+        """Another vocabulary than bytes."""
+        write_wordpieces(self.path / "pieces", ["to", "on"])
+        return str(self.path / "pieces")
 
     @property
     def store(self) -> dict[str, Any]:
@@ -137,6 +144,11 @@ def test_every_phase_has_a_folder_and_trains_its_groups(whole: Path) -> None:
         "DistillationWeights",
     ]
     assert facts["silver_sentences"] == 8 and facts["steps"] == 8
+    assert facts["stages"][0]["loss"]["attention"] == "last"
+    lines = (whole / "stage1" / "metrics.jsonl").read_text().splitlines()
+    [*_, last] = [line for line in map(json.loads, lines) if "selection" in line]
+    parts = [last[name] for name in ("states_1_2", "states_0_1", "attention_1_2")]
+    assert last["loss"] == pytest.approx(sum(parts) / 3) and min(parts) > 0
 
 
 @pytest.mark.parametrize(
@@ -192,10 +204,56 @@ def test_what_is_not_trained_stays_as_it_was(folder: Folder) -> None:
     assert np.any(head["output"]["bias"])
 
 
+def test_states_out_of_a_store_take_the_place_of_the_teacher(
+    folder: Folder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, splits, teacher in (
+        ("states", ("silver", "gold", "dev"), "teacher"),
+        ("without_dev", ("silver", "gold"), "teacher"),
+        ("of_another", ("silver", "gold", "dev"), folder.teacher("third", demo_data.LABELS, 2)),
+    ):
+        command = ["label", "--states", "1", "2", "--model", str(folder.path / teacher)]
+        more = ["--task", FEW_SHOT, "--split", *splits, "--data_dir", str(folder.path / "data")]
+        assert main([*command, *more, "--output", str(folder.path / name)]) == 0
+    stages = {"StagedRun__stages": "<(@states/Stage(), @tags/Stage())>"}
+    common = {**stages, "STATE_LAYERS": ((1, 2), (0, 1)), "STATES_ATTENTION_LAYERS": None}
+    start = {"TEACHER_EMBEDDING": str(folder.path / "teacher")}
+    kept = {**common, **start, **folder.store, "TEACHER_STATES": str(folder.path / "states")}
+    assert folder.run("stored", **kept, TEACHER=None) == 0
+    assert folder.run("in_step", **common, **start, **folder.store) == 0
+    stored, in_step = (
+        [
+            line["loss"]
+            for line in map(json.loads, (folder.path / name / "stage1" / "metrics.jsonl").open())
+            if "selection" in line
+        ]
+        for name in ("stored", "in_step")
+    )
+    assert len(stored) == 2
+    np.testing.assert_allclose(stored, in_step, rtol=5e-3)  # float16
+    for changes, line in (
+        (
+            {"TEACHER_STATES": str(folder.path / "of_another")},
+            "states are of another teacher than that",
+        ),
+        (
+            {"TEACHER_STATES": str(folder.path / "without_dev")},
+            "has no states of 4 of 20 sentences",
+        ),
+        ({"STATE_LAYERS": ((0, 0),)}, "has states of layers 1, 2, not of 0"),
+        ({"STATES_ATTENTION_LAYERS": "last"}, "the teacher has none"),
+        ({"TEACHER_STATES": str(folder.path / "labels")}, "schema 2 instead of 1"),
+    ):
+        capfd.readouterr()
+        assert folder.run("refused", **{**kept, "TEACHER": None, **changes}) == 2, changes
+        assert line in capfd.readouterr().err, changes
+
+
 @pytest.mark.slow
 def test_a_bilstm_learns_a_state_of_a_teacher(folder: Folder) -> None:
     # Without a store: tags and posteriors come from the teacher in the step.
     changes = {"LOGITS_UNFREEZING": False, "LOGITS_TRAINED": None, "STATE_LAYERS": ((1, 2),)}
+    changes["STATES_ATTENTION_LAYERS"] = None
     assert folder.run("bilstm", "xtreme_2020", **changes) == 0
     lines = (folder.path / "bilstm" / "stage1" / "metrics.jsonl").read_text().splitlines()
     dev = [line for line in map(json.loads, lines) if "selection" in line]
@@ -211,6 +269,28 @@ def test_stages_that_cannot_be_are_refused_before_anything_is_trained(
     for changes, line in (
         ({"STATE_LAYERS": ((2, 1),)}, "stage 1: STATE_LAYERS has layer 2 of the student"),
         ({"STATE_LAYERS": ((1, 3),)}, "stage 1: STATE_LAYERS has layer 3 of the teacher"),
+        (
+            {"STATES_ATTENTION_LAYERS": ((2, 2),)},
+            "stage 1: ATTENTION_LAYERS has layer 2 of the student",
+        ),
+        (
+            {"STATES_ATTENTION_LAYERS": ((1, 0),)},
+            "stage 1: ATTENTION_LAYERS has layer 0 of the teacher",
+        ),
+        ({"STATES_ATTENTION_LAYERS": ()}, "ATTENTION_LAYERS is ()"),
+        ({"STATES_ATTENTION_HEADS": "most"}, "ATTENTION_HEADS is 'most'"),
+        (
+            {"BertConfig.num_heads": 4},
+            "stage 1: the student has 4 attention heads a layer and the teacher 2",
+        ),
+        (
+            {"BertConfig.attention_implementation": "xla"},
+            "ATTENTION_LAYERS matches attention maps, and the student has none",
+        ),
+        (
+            {"TEACHER_EMBEDDING": None, "VOCABULARY": folder.wordpieces()},
+            "stage 1: attention maps are over tokens, and student and teacher have other vocabularies",
+        ),
         ({"TEACHER": None, **folder.store}, "stage 1: it matches a teacher's hidden states"),
         ({"SILVER_SPLIT": None, "LOGITS_SENTENCES": "silver"}, "stage 2: there are no silver"),
         ({"TEACHER": other}, "the teacher has other labels"),

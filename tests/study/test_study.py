@@ -293,11 +293,16 @@ def test_another_student_has_all_it_needs(
     assert other.loss == run.students.loss
     # What the students' names say is not said of the teacher, or of one another.
     assert run.students.student.vectors.text == "t"
-    assert run.teacher.teacher.start.embedding_text is None
+    assert run.students.student.initial_checkpoint_path is None
+    assert run.teacher.teacher.start.embedding.source is None
+    of_file = {"EMBEDDING_FILE": "f", "EMBEDDING_WORDS": 0}
+    run_of_file = configured(f"fewshot_study_{kind}", INITIAL_CHECKPOINT_PATH="model", **of_file)
+    assert run_of_file.students.student.vectors.words == 0
+    assert run_of_file.teacher.teacher.start == run.teacher.teacher.start
     if kind == "t5":
         assert other.student.start.vocabulary == "model"
         assert other.student.start.initial_checkpoint_path is None
-        assert other.student.start.embedding_text is None
+        assert other.student.start.embedding.source is None
         assert other.student.start.initialiser == "point_at_equal_tokens"
         assert run.teacher.teacher.start.initialiser is None
     else:
