@@ -48,6 +48,14 @@ ONNX = ["onnx>=1.18", "onnxruntime>=1.20"]
 # Folders that the library `datasets` saved, Parquet and Arrow.
 DATASETS = ["datasets>=4.0"]
 SPACY = ["spacy>=3.8"]
+# `distill-jax serve`. httptools and uvloop make it faster, and are used where they are.
+SERVE = [
+    "httptools>=0.6.4; sys_platform != 'win32'",
+    "prometheus_client>=0.21",
+    "starlette>=1.0",
+    "uvicorn>=0.40",
+    "uvloop>=0.21; sys_platform != 'win32'",
+]
 TEST = [
     "beartype>=0.22",
     "hypothesis>=6.140",
@@ -60,6 +68,10 @@ TEST = [
     *DATASETS,
     *ONNX,
     *SPACY,
+    *SERVE,
+    "httpx>=0.28",
+    # A page in a browser, where there is one.
+    "playwright>=1.50",
 ]
 EXTRAS = {
     "train": TRAIN,
@@ -70,6 +82,7 @@ EXTRAS = {
     "onnx": ONNX,
     # The component `distill_jax` of spaCy's pipelines.
     "spacy": SPACY,
+    "serve": SERVE,
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda13]"],
     "test": TEST,
@@ -106,6 +119,7 @@ setup(
     package_data={
         "distill_jax.gin": ["**/*.gin"],
         "distill_jax.report": ["templates/*"],
+        "distill_jax.serve": ["page/*.j2", "page/*.css", "page/*.js"],
         "distill_jax_runtime": ["py.typed"],
     },
     install_requires=CORE,

@@ -13,9 +13,23 @@ _NAMES = ("sentscore", "greedy", "free", "pruned")
 _OF = {"beam": ("sentscore",), "normaliser": ("sentscore", "pruned"), "epsilon": ("pruned",)}
 
 
-def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """`--model`, `--kind_modules`, how it is computed, and the options of the decoder."""
-    parser.add_argument("--model", required=required, metavar="DIR", help="a model directory")
+def add_model_options(
+    parser: argparse.ArgumentParser, *, required: bool = True, several: bool = False
+) -> None:
+    """`--model`, `--kind_modules`, how it is computed, and the options of the decoder.
+
+    Where there may be `several` models, `--model` is given once for each, with or without a name.
+    """
+    if several:
+        parser.add_argument(
+            "--model",
+            required=required,
+            action="append",
+            metavar="[NAME=]DIR",
+            help="a model directory; may be given several times, each model with a name",
+        )
+    else:
+        parser.add_argument("--model", required=required, metavar="DIR", help="a model directory")
     parser.add_argument(
         "--batch_size", type=positive, default=32, metavar="N", help="default: %(default)s"
     )

@@ -4,13 +4,22 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 import distill_jax
 from distill_jax import signals
 from distill_jax.cli import compile as compile_command
-from distill_jax.cli import evaluation, inspection, labelling, models, study, tagging, training
+from distill_jax.cli import (
+    evaluation,
+    inspection,
+    labelling,
+    models,
+    serving,
+    study,
+    tagging,
+    training,
+)
+from distill_jax.cli.compilation_cache import use_compilation_cache
 from distill_jax.cli.training import split_gin_bindings
 from distill_jax.errors import UserError
 from distill_jax_runtime.directory import is_exported
@@ -40,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         tagging,
         evaluation,
         models,
+        serving,
     ):
         group.add_commands(commands)
     return parser
@@ -56,8 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.gin_bindings = bindings
     if bindings and options.command not in ("train", "study", "compile"):
         parser.error("--gin.NAME=VALUE is an option of train, study and compile")
-    if not (options.command == "predict" and is_exported(options.model)):
-        _use_compilation_cache()
+    # `serve` looks at each of its models itself.
+    if options.command != "serve" and not (
+        options.command == "predict" and is_exported(options.model)
+    ):
+        use_compilation_cache()
     with signals.stoppable():
         return _run(options)
 
@@ -121,14 +134,3 @@ def _fail(message: str) -> int:
     first = next(iter(message.splitlines()), "the system reported an error without a reason")
     print(f"distill-jax: error: {first}", file=sys.stderr)
     return 2
-
-
-def _use_compilation_cache() -> None:
-    """Keeps compiled programs between runs, unless the environment says where or not at all."""
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ or "JAX_ENABLE_COMPILATION_CACHE" in os.environ:
-        return
-    import jax
-
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    jax.config.update("jax_compilation_cache_dir", str(Path(base) / "distill_jax" / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

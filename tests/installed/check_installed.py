@@ -45,7 +45,7 @@ def check_environment() -> None:
 
 
 def check_files() -> None:
-    """Every module, template, task and Gin file of the checkout is installed, and nothing else."""
+    """Every module, template, page, task and Gin file of the checkout is installed, and nothing else."""
     import distill_jax
 
     package = Path(distill_jax.__file__).resolve().parent
@@ -53,7 +53,8 @@ def check_files() -> None:
         *(path.relative_to(CHECKOUT / "distill_jax") for path in _files("distill_jax", "*.py")),
         *(
             path.relative_to(CHECKOUT / "distill_jax")
-            for path in _files("distill_jax/report/templates", "*")
+            for folder in ("report/templates", "serve/page")
+            for path in _files(f"distill_jax/{folder}", "*")
         ),
         *(path.relative_to(CHECKOUT) for path in _files("tasks", "*.py")),
         *(path.relative_to(CHECKOUT) for path in _files("gin", "*.gin")),
@@ -76,7 +77,8 @@ def check_files() -> None:
 
 
 def _files(folder: str, pattern: str) -> list[Path]:
-    files = list((CHECKOUT / folder).rglob(pattern))
+    found = (CHECKOUT / folder).rglob(pattern)
+    files = [path for path in found if path.is_file() and path.suffix != ".pyc"]
     check(bool(files), f"the checkout has no {folder}/**/{pattern}")
     return files
 

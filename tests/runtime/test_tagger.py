@@ -151,7 +151,7 @@ def test_the_command_line_uses_it_without_jax(
         if directory == exported:
             # Whatever asks for JAX's tagger from here on has not understood.
             monkeypatch.setattr("distill_jax.tagger.Tagger.load", None)
-            monkeypatch.setattr(sys.modules["distill_jax.cli.main"], "_use_compilation_cache", None)
+            monkeypatch.setattr(sys.modules["distill_jax.cli.main"], "use_compilation_cache", None)
         command = ["predict", "--model", str(directory), "--input", str(text), "--output", "-"]
         assert main([*command, "--top_k", "2"]) == 0
         outputs.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
