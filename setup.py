@@ -45,6 +45,8 @@ TOKENIZERS = ["tokenizers>=0.22"]
 PLOT = ["matplotlib>=3.10"]
 # Folders that the library `datasets` saved, Parquet and Arrow.
 DATASETS = ["datasets>=4.0"]
+# Checkpoints of t5x.
+T5X = ["msgpack>=1.1", "tensorstore>=0.1.84"]
 TEST = [
     "beartype>=0.22",
     "hypothesis>=6.140",
@@ -55,6 +57,7 @@ TEST = [
     *TOKENIZERS,
     *PLOT,
     *DATASETS,
+    *T5X,
 ]
 EXTRAS = {
     "train": TRAIN,
@@ -62,6 +65,7 @@ EXTRAS = {
     "hf": [*TOKENIZERS, "transformers>=5.0"],
     "plot": PLOT,
     "datasets": DATASETS,
+    "t5x": T5X,
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda13]"],
     "test": TEST,

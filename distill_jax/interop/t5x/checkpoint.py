@@ -14,6 +14,7 @@ from distill_jax.interop.hf.layout import Parameter
 from distill_jax.interop.t5x.config import NOTHING_SAID, Unsaid, config_from_shapes, with_unsaid
 from distill_jax.interop.t5x.layout import (
     Names,
+    Slot,
     check_layout,
     is_scanned,
     parameter_in,
@@ -79,10 +80,13 @@ class T5xCheckpoint:
         when one of another array is. What is read is of the dtype that is stored (float32, bfloat16
         or float16).
         """
-        read = functools.lru_cache(maxsize=1)(self._read)
+        last: dict[Names, np.ndarray] = {}
 
-        def load(parameter: Parameter, slot: Any) -> np.ndarray:
-            array = parameter_in(read(slot.names), parameter, slot)
+        def load(parameter: Parameter, slot: Slot) -> np.ndarray:
+            if slot.names not in last:
+                last.clear()  # before the next is read
+                last[slot.names] = self._read(slot.names)
+            array = parameter_in(last[slot.names], parameter, slot)
             return array.T if parameter.transposed else array
 
         for slots in slots_of(self.config, scanned=self._scanned).values():

@@ -8,6 +8,7 @@ Three layouts, each of one step (`checkpoint_N`):
 * Orbax of today: `state/_METADATA` names the arrays, which lie in one key-value store (OCDBT).
 """
 
+import dataclasses
 import functools
 import re
 from collections.abc import Iterator, Mapping
@@ -163,8 +164,10 @@ def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
 def _leaf(names: tuple[str, ...], leaf: Any, folder: Path) -> Any:
     """An array in the file, or a function that opens what lies in a folder; None for nothing."""
     name = "/".join(names)
-    if isinstance(leaf, InlineArray) or leaf is None:
-        return leaf
+    if isinstance(leaf, InlineArray):
+        return dataclasses.replace(leaf, name=name)
+    if leaf is None:
+        return None
     if isinstance(leaf, str) and leaf.startswith(_PLACEHOLDER):
         return lambda: _open_folder(folder, leaf.removeprefix(_PLACEHOLDER), name)
     if isinstance(leaf, Mapping):

@@ -60,7 +60,8 @@ def open_zarr(
     Raises:
         UserError: there is none, or its description is damaged.
     """
-    ts = tensorstore(str(file))
+    import tensorstore as ts
+
     # A chunk that is not there is one that was lost: TensorStore would read zeros in its place.
     spec = {"driver": driver, "kvstore": dict(kvstore), "fill_missing_data_reads": False}
     try:
@@ -85,7 +86,8 @@ def write_zarr(folder: Path, array: np.ndarray) -> dict[str, Any]:
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
-    ts = tensorstore(str(folder))
+    import tensorstore as ts
+
     row = math.prod(array.shape[1:])
     rows = min(array.shape[0], max(1, _CHUNK // row))
     metadata = {
@@ -103,27 +105,11 @@ def write_zarr(folder: Path, array: np.ndarray) -> dict[str, Any]:
         store = ts.open(spec, create=True).result()
         for begin in range(0, array.shape[0], rows):
             # A few rows at a time, so that a transposed view is not copied as a whole.
-            store[begin : begin + rows].write(
-                np.ascontiguousarray(array[begin : begin + rows], np.float32)
-            ).result()
+            block = np.ascontiguousarray(array[begin : begin + rows], np.float32)
+            store[begin : begin + len(block)].write(block).result()
     except (ValueError, RuntimeError) as error:
         raise OSError(_reason(error)) from error
     return metadata
-
-
-def tensorstore(where: str) -> Any:
-    """The library, which is optional.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        import tensorstore as ts
-    except ImportError as error:
-        raise UserError(
-            f"{where}: needs the library TensorStore ({error}); pip install 'distill_jax[t5x]'"
-        ) from None
-    return ts
 
 
 def _reason(error: Exception) -> str:
