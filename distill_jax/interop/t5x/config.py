@@ -7,7 +7,7 @@ with, and its dropout, is in the Gin file that its run leaves beside it (`config
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,6 +127,21 @@ def with_unsaid(
     ), tuple(assumed)
 
 
+def activation_of(names: Sequence[Any], where: str) -> MlpActivation:
+    """The activation that t5x's `mlp_activations` name.
+
+    Raises:
+        UserError: another combination than those of T5.
+    """
+    activation = _ACTIVATION_OF.get(names[0]) if names else None
+    if activation is None or tuple(names[1:]) not in ((), ("linear",)):
+        raise UserError(
+            f"{where}: mlp_activations is {tuple(names)!r}, which is not supported; relu, gelu and silu "
+            "are, alone or before 'linear'"
+        )
+    return activation
+
+
 def gin_text(config: T5Config) -> str:
     """The model as a t5x Gin file has it; `config_from_shapes` and this file give it back."""
     scalable = config.relative_bias_per_layer
@@ -137,6 +152,8 @@ def gin_text(config: T5Config) -> str:
             "from __gin__ import dynamic_registration",
             f"from t5x.examples.{'scalable_t5' if scalable else 't5'} import network",
             "",
+            "MODULE = @network.Transformer()",
+            "network.Transformer.config = @network.T5Config()",
             "network.T5Config:",
             f"  vocab_size = {config.vocab_size}",
             f"  emb_dim = {config.d_model}",
@@ -200,12 +217,7 @@ def _read_gin(file: Path, config: T5Config) -> Unsaid:
     activation = None
     if activations is not None:
         names = tuple(activations) if isinstance(activations, list | tuple) else (activations,)
-        activation = _ACTIVATION_OF.get(names[0]) if names else None
-        if activation is None or names[1:] not in ((), ("linear",)):
-            raise UserError(
-                f"{file}: mlp_activations is {names!r}, which is not supported; relu, gelu and silu "
-                "are, alone or before 'linear'"
-            )
+        activation = activation_of(names, str(file))
         if (len(names) == 2) is not config.gated:
             raise UserError(
                 f"{file}: mlp_activations is {names!r}, but the checkpoint has "
