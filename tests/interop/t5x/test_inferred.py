@@ -63,7 +63,7 @@ def test_a_store_of_what_was_inferred(tmp_path: Path) -> None:
     [
         ("{", (), "in.jsonl:1: not what t5x.infer writes"),
         (FIRST + '{"inputs": {}, "aux": {}}\n', (), "in.jsonl:2: not what t5x.infer writes"),
-        (FIRST.replace('"words": ["to", ', '"words": ["to", "x", '), (), "3 words, of which 2"),
+        (FIRST.replace('"words": ["to", ', '"words": ["to", "x", '), (), "5 words, of which 2"),
         (FIRST.replace("[0, 2, ", "[0, 7, "), (), "tag 7 of 3"),
         (FIRST.replace("-0.2]", "-0.2, 0.0]"), (), "in.jsonl:1: not what"),
         (line(["a"], [0], [[0.0] * 4]), (), "in.jsonl:1: 4 tags, and the labels have 3"),
