@@ -56,6 +56,8 @@ SERVE = [
     "uvicorn>=0.40",
     "uvloop>=0.21; sys_platform != 'win32'",
 ]
+# Checkpoints of t5x.
+T5X = ["msgpack>=1.1", "tensorstore>=0.1.84"]
 TEST = [
     "beartype>=0.22",
     "hypothesis>=6.140",
@@ -72,6 +74,7 @@ TEST = [
     "httpx>=0.28",
     # A page in a browser, where there is one.
     "playwright>=1.50",
+    *T5X,
 ]
 EXTRAS = {
     "train": TRAIN,
@@ -83,6 +86,7 @@ EXTRAS = {
     # The component `distill_jax` of spaCy's pipelines.
     "spacy": SPACY,
     "serve": SERVE,
+    "t5x": T5X,
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda13]"],
     "test": TEST,

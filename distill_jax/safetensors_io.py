@@ -216,10 +216,11 @@ def write_safetensors(path: str | os.PathLike[str], sources: Iterable[TensorSour
 
 
 def _write_array(file: BinaryIO, array: np.ndarray, dtype: str) -> None:
-    """Writes an array in C order; one that lies otherwise is copied a few rows at a time."""
-    if array.flags.c_contiguous:
+    """Writes an array in C order; one that lies otherwise, or is of another dtype, is copied a few
+    rows at a time."""
+    if array.flags.c_contiguous and (array.dtype == dtype or array.ndim == 0):
         file.write(cast(Any, np.asarray(array, dtype).reshape(-1)))
         return
-    rows = max(1, _CHUNK // math.prod(array.shape[1:]))
+    rows = max(1, _CHUNK // max(1, math.prod(array.shape[1:])))
     for begin in range(0, array.shape[0], rows):
         file.write(np.ascontiguousarray(array[begin : begin + rows], dtype).tobytes())

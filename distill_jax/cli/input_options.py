@@ -4,8 +4,6 @@ import argparse
 import dataclasses
 from typing import Any
 
-from distill_jax.errors import UserError
-
 
 def add_input_options(parser: argparse.ArgumentParser) -> None:
     """`--format`, `--columns`, `--label_names`, `--scheme` and `--text_words`."""

@@ -32,6 +32,13 @@ def add_commands(commands: Any) -> None:
         help="columns, JSON or text; - is standard input. Tags are ignored, and a sentence that occurs "
         "again is left out: labels are looked up by words",
     )
+    label.add_argument(
+        "--from",
+        dest="source",
+        choices=("t5x_infer",),
+        help="make a store of what t5x.infer has labelled (--input, JSONL), without --model",
+    )
+    label.add_argument("--labels", metavar="FILE", help="of the task, for --from t5x_infer")
     label.add_argument("--task", help="label a split of a SeqIO task instead of files")
     label.add_argument("--split", nargs="+", default=["silver"], help="default: silver")
     label.add_argument(
@@ -82,9 +89,11 @@ def add_commands(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    check_local_options(options, "model", "input", "output", "verify", "data_dir")
+    check_local_options(options, "model", "input", "output", "verify", "data_dir", "labels")
     if options.verify is not None:
         _verify(options)
+    elif options.source is not None:
+        _take(options)
     elif options.states is not None:
         _states(options)
     else:
@@ -106,6 +115,32 @@ def _verify(options: argparse.Namespace) -> None:
     store = TeacherLabels(options.verify)
     store.verify()
     print(f"{options.verify}: whole; {len(store)} sentences, {store.labels.num_tags} tags")
+
+
+def _take(options: argparse.Namespace) -> None:
+    from distill_jax.jobs.labelling import label_inferred
+    from distill_jax.labels.store import StoreOptions
+    from distill_jax.tagging import LabelSet
+
+    if not (options.input and options.labels and options.output):
+        raise UserError(
+            f"--from {options.source} needs --input FILE…, --labels FILE and --output DIR"
+        )
+    if options.model or options.task or options.states:
+        raise UserError(
+            f"--from {options.source} takes labels that are there; leave out --model, --task and --states"
+        )
+    if options.shard_size < 1:
+        raise UserError("--shard_size must be at least 1")
+    layout = StoreOptions(
+        options.shard_size, options.top_k, (options.process_index, options.process_count)
+    )
+    labels = LabelSet.load(options.labels)
+    store = label_inferred(options.input, labels, options.output, options=layout)
+    done = "this process's share is there; other processes are not done yet"
+    if store is not None:
+        done = f"{len(store)} sentences"
+    print(f"{options.output}: {done}", file=sys.stderr)
 
 
 def _states(options: argparse.Namespace) -> None:
@@ -148,6 +183,8 @@ def _states(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
+    if options.labels is not None:
+        raise UserError("--labels is for --from t5x_infer: a model knows its labels")
     if options.model is None or options.output is None:
         raise UserError("label needs --model DIR and --output DIR (or --verify DIR alone)")
     if bool(options.input) == bool(options.task):

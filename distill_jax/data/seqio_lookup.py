@@ -4,6 +4,7 @@ import difflib
 import functools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from distill_jax.data.seqio_import import import_seqio, sentences_of
 from distill_jax.data.seqio_tasks import (
@@ -88,6 +89,21 @@ def task_labels(name: str) -> LabelSet | None:
     """The label set of a task, None for unlabelled text."""
     provider = registration_of(resolve(name)).labels
     return provider() if provider else None
+
+
+def task_vocabulary(name: str) -> Any:
+    """The SeqIO vocabulary of a task's or mixture's `targets`, for a model of t5x.
+
+    Raises `UserError` if it has no SenT′ targets.
+    """
+    seqio = import_seqio()
+    target = seqio.get_mixture_or_task(resolve(name)).output_features.get("targets")
+    if target is None:
+        raise UserError(
+            f"task {name!r} has no SenT′ targets, for it has no vocabulary; set DISTILL_JAX_VOCABULARY to "
+            "one (a file, a directory or 'byte'), or register the task with vocabulary=…"
+        )
+    return target.vocabulary
 
 
 def task_files(name: str, split: str) -> list[Path]:

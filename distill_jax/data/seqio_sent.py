@@ -5,10 +5,12 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from distill_jax.data.seqio_import import import_seqio, texts
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.windows import windows
-from distill_jax.tagging import LabelSet, SpanCounts, convert
+from distill_jax.tagging import CalibrationCounts, LabelSet, SpanCounts, convert
 from distill_jax.vocab import SENTINEL_PATTERN, Vocabulary, load_vocabulary
 
 
@@ -18,7 +20,6 @@ def sent_preprocessor(
     """Adds `inputs` and `targets` (int32) to `words` and `tags`, one example for each window."""
 
     def tokenize(dataset: Any, sequence_length: Mapping[str, int] | None) -> Any:
-        import numpy as np
         import tensorflow as tf
 
         sent_format = SenTFormat(wrapped.wrapped, labels())
@@ -100,6 +101,28 @@ def span_f1(targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str
     return {key: result[key] for key in ("f1", "precision", "recall", "f1_strict", "perfect")}
 
 
+def posterior_metrics(labels: Callable[[], LabelSet]) -> Callable[..., Any]:
+    """A SeqIO metric over the posteriors that t5x's `SenTModel` gives beside its predictions."""
+
+    def calibration(
+        targets: Sequence[Sequence[str]],
+        predictions: Sequence[Sequence[str]],
+        aux_values: Mapping[str, Sequence[Any]],
+    ) -> Any:
+        """Calibration error, Brier score and NLL of the posteriors; nothing where there are none."""
+        del predictions
+        counts = CalibrationCounts()
+        for gold, posteriors in zip(targets, aux_values.get("posteriors", ()), strict=False):
+            if gold and len(gold) <= len(posteriors):
+                counts.update(np.asarray(posteriors)[: len(gold)], labels().encode_iob2(gold))
+        if not counts.count.sum():
+            return {}
+        result = counts.result()
+        return {key: result[key] for key in ("ece", "brier", "nll") if key in result}
+
+    return calibration
+
+
 def seqio_vocabulary(vocabulary: Vocabulary | str) -> Any:
     """A `seqio.Vocabulary` around a vocabulary, or around what `load_vocabulary` takes."""
     return _vocabulary_class()(vocabulary)
@@ -109,7 +132,6 @@ def seqio_vocabulary(vocabulary: Vocabulary | str) -> Any:
 def _vocabulary_class() -> Any:
     """The class that shows our vocabularies to SeqIO; made late because its base is SeqIO's."""
     seqio = import_seqio()
-    import numpy as np
     import tensorflow as tf
 
     base: Any = seqio.Vocabulary

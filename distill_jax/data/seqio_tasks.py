@@ -22,6 +22,7 @@ from distill_jax.data.locations import default_vocabulary
 from distill_jax.data.readers import read_sentences
 from distill_jax.data.seqio_import import import_seqio
 from distill_jax.data.seqio_sent import (
+    posterior_metrics,
     postprocessor,
     sent_preprocessor,
     seqio_vocabulary,
@@ -275,7 +276,7 @@ def _add(name: str, registration: Registration, source: Any, preprocessors: Sequ
             steps.append(sent_preprocessor(wrapped, registration.labels))
             tagging = {
                 "postprocess_fn": postprocessor(wrapped, registration.labels),
-                "metric_fns": [span_f1],
+                "metric_fns": [span_f1, posterior_metrics(registration.labels)],
             }
     seqio.TaskRegistry.add(
         name, source=source, output_features=features, preprocessors=steps, **tagging

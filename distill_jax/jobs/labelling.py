@@ -2,13 +2,15 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from distill_jax.configuration import setting
 from distill_jax.errors import UserError
+from distill_jax.files import sha256_file, sha256_json
+from distill_jax.interop.t5x.inferred import Inferred, read_inferred
 from distill_jax.kinds.t5_start import T5Start
 from distill_jax.labels.pool import Pool
 from distill_jax.labels.store import StoreOptions, TeacherLabels, write_store
@@ -17,7 +19,7 @@ from distill_jax.models.t5_config import T5Execution
 from distill_jax.parallel.mesh import Placement
 from distill_jax.sentscore import Normaliser
 from distill_jax.tagger import Tagger
-from distill_jax.tagging import Sentence
+from distill_jax.tagging import LabelSet, Sentence
 
 
 def label(
@@ -60,6 +62,56 @@ def label(
         tagger.labels,
         labelled,
         settings=settings,
+        options=options,
+        progress=progress,
+    )
+
+
+def label_inferred(
+    files: Sequence[str | os.PathLike[str]],
+    labels: LabelSet,
+    directory: str | os.PathLike[str],
+    *,
+    options: StoreOptions = StoreOptions(),  # noqa: B008 (immutable)
+    progress: Callable[[int], None] | None = None,
+) -> TeacherLabels | None:
+    """Writes a teacher-label store of what `t5x.infer` has labelled, each sentence once.
+
+    Args:
+        files: the JSONL that it wrote (`interop.t5x.inferred`).
+        labels: of the task.
+        directory, options, progress: as of `label`.
+
+    Raises:
+        UserError: naming file and line, or as `labels.store.write_store`.
+    """
+    paths = [Path(file) for file in files]
+
+    def read() -> Iterator[Inferred]:
+        for path in paths:
+            yield from read_inferred(path, labels.num_tags)
+
+    pool = Pool(lambda: (Sentence(found.words) for found in read()))
+    if not len(pool):
+        raise UserError(f"{paths[0]}: there are no sentences in it; check --input")
+    teacher = sha256_json([sha256_file(path) for path in paths])
+    remaining = read()
+
+    def labelled(shard: Sequence[Sentence]) -> list[tuple[np.ndarray, np.ndarray]]:
+        # In the file's order: what is left out was there before, or has no words, or is of a
+        # shard that another process, or an earlier job, has labelled.
+        found = []
+        for sentence in shard:
+            record = next(each for each in remaining if each.words == sentence.words)
+            found.append((record.tag_ids, record.scores))
+        return found
+
+    return write_store(
+        Path(directory),
+        pool,
+        labels,
+        labelled,
+        settings={"teacher_sha256": teacher, "decoder": {"algorithm": "t5x.infer"}},
         options=options,
         progress=progress,
     )

@@ -49,9 +49,9 @@ class T5Start:
     """Where a T5 starts.
 
     Attributes:
-        initial_checkpoint_path: a model directory, or any Hugging Face directory of a T5; None:
-        random weights. encoder_layers, decoder_layers: of the checkpoint, counted from 0; None:
-        all.
+        initial_checkpoint_path: a model directory, any Hugging Face directory of a T5, or a
+            checkpoint of t5x; None: random weights.
+        encoder_layers, decoder_layers: of the checkpoint, counted from 0; None: all.
         model: for random weights: `vocab_size` 0 is as many rows as the vocabulary needs.
         vocabulary: a SentencePiece file, a tokenizer directory or `byte`; None: the checkpoint's.
         new_vocabulary: in place of it, one that is trained on the run's data.

@@ -24,6 +24,8 @@ from distill_jax.files import (
 from distill_jax.inference.settings import TaggerSettings
 from distill_jax.interop.hf.checkpoint import CONFIG, check_replaceable
 from distill_jax.interop.hf.foreign import check_is_checkpoint
+from distill_jax.interop.t5x.checkpoint import T5xCheckpoint
+from distill_jax.interop.t5x.places import find_checkpoint, looks_like_t5x
 from distill_jax.kinds.base import Checkpoint, Model
 from distill_jax.kinds.registry import kind_of, kind_of_type
 from distill_jax.model_dir.card import model_card
@@ -131,11 +133,15 @@ def open_model(directory: str | os.PathLike[str]) -> tuple[Model, Checkpoint]:
 
 
 def open_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
-    """A model directory of any kind, or a Hugging Face directory of one; its labels do not matter.
+    """A model directory of any kind, or a Hugging Face directory of one, or a T5 of t5x (the last step
+    of several); its labels do not matter.
 
     Raises `UserError` as `load_model` does.
     """
     directory = Path(directory)
+    if _is_of_t5x(directory):
+        found = T5xCheckpoint(directory)
+        return Checkpoint(found.config, found.read, found.embedding, found.vocabulary)
     check_is_checkpoint(directory, CONFIG)
     path = directory / CONFIG
     fields = read_json_object(path, absent="give a complete directory")
@@ -143,10 +149,17 @@ def open_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
 
 
 def model_hash(directory: str | os.PathLike[str]) -> str:
-    """SHA-256 (hex) over everything in a model directory that predictions depend on."""
+    """SHA-256 (hex) over everything in a model directory that predictions depend on.
+
+    Of a folder of t5x: over the files in it, and those of its last checkpoint.
+    """
+    directory = Path(directory)
+    paths = list(directory.iterdir())
+    if _is_of_t5x(directory):
+        paths += find_checkpoint(directory).rglob("*")
     hashes = {
-        path.name: sha256_file(path)
-        for path in sorted(Path(directory).iterdir())
+        path.relative_to(directory).as_posix(): sha256_file(path)
+        for path in sorted(paths)
         if path.is_file() and path.name != "README.md"
     }
     if TAGGER in hashes:
@@ -154,3 +167,7 @@ def model_hash(directory: str | os.PathLike[str]) -> str:
         fields: Mapping[str, Any] = read_json_object(Path(directory) / TAGGER)
         hashes[TAGGER] = sha256_json({k: v for k, v in fields.items() if k not in METADATA})
     return sha256_json(hashes)
+
+
+def _is_of_t5x(directory: Path) -> bool:
+    return directory.exists() and not (directory / CONFIG).exists() and looks_like_t5x(directory)

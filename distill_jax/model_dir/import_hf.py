@@ -23,17 +23,7 @@ from distill_jax.model_dir.directory import write_model
 from distill_jax.safetensors_io import FloatArray, TensorSource
 from distill_jax.sent.format import SenTFormat
 from distill_jax.tagging.labels import LabelSet
-from distill_jax.vocab import (
-    HUGGINGFACE_FILE,
-    SENTENCEPIECE_FILE,
-    VOCABULARY_FILE,
-    ByteVocabulary,
-    Vocabulary,
-    load_vocabulary,
-)
-
-_BYTE_VOCABULARY_ROWS = 384  # of every ByT5
-_VOCABULARY_FILES = (VOCABULARY_FILE, SENTENCEPIECE_FILE, HUGGINGFACE_FILE)
+from distill_jax.vocab import ByteVocabulary, Vocabulary, load_vocabulary, vocabulary_beside
 
 
 def import_hf(
@@ -146,11 +136,6 @@ def _vocabulary_of(src: Path, checkpoint: HfCheckpoint) -> Vocabulary:
         tokenizer += str(read_json_object(src / "tokenizer_config.json").get("tokenizer_class"))
     if fields.get("model_type") == "byt5" or "ByT5" in tokenizer:
         return ByteVocabulary()
-    if any((src / file).exists() for file in _VOCABULARY_FILES):
-        return load_vocabulary(src)
-    if checkpoint.config.vocab_size == _BYTE_VOCABULARY_ROWS:
-        return ByteVocabulary()
-    raise UserError(
-        f"{src}: has no vocabulary ({SENTENCEPIECE_FILE} or {HUGGINGFACE_FILE}); copy it there or "
-        "name its place"
+    return vocabulary_beside(
+        (src,), checkpoint.config.vocab_size, "copy it there or name its place"
     )

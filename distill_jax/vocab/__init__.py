@@ -6,7 +6,7 @@ Import the public names from here; the modules below are one kind of vocabulary 
 from distill_jax.vocab.base import SENTINEL_PATTERN, VOCABULARY_FILE, Vocabulary
 from distill_jax.vocab.byte import ByteVocabulary
 from distill_jax.vocab.huggingface import HUGGINGFACE_FILE, HuggingFaceVocabulary
-from distill_jax.vocab.loading import load_vocabulary
+from distill_jax.vocab.loading import load_vocabulary, vocabulary_beside
 from distill_jax.vocab.sentencepiece import (
     DEFAULT_EXTRA_IDS,
     SENTENCEPIECE_FILE,
@@ -40,4 +40,5 @@ __all__ = [
     "load_vocabulary",
     "read_word_vectors",
     "train_sentencepiece",
+    "vocabulary_beside",
 ]

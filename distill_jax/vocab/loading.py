@@ -23,6 +23,9 @@ from distill_jax.vocab.sentencepiece import (
 )
 from distill_jax.vocab.wordpiece import WORDPIECE_FILE, wordpiece_tokenizer
 
+_BESIDE = (VOCABULARY_FILE, SENTENCEPIECE_FILE, HUGGINGFACE_FILE)
+_BYTE_ROWS = 384  # of every ByT5
+
 
 def load_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
     """The vocabulary at `path`.
@@ -51,6 +54,30 @@ def load_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
     raise UserError(
         f"{path}: unknown kind of vocabulary; give a directory, a *.model file, "
         "a tokenizer.json or 'byte'"
+    )
+
+
+def vocabulary_beside(
+    directories: Sequence[os.PathLike[str]], rows: int, remedy: str
+) -> Vocabulary:
+    """The vocabulary in the first of some directories that has one; bytes for ByT5's number of rows.
+
+    Args:
+        directories: where it may lie, most likely first; the first is named in the message.
+        rows: of the model's embedding.
+        remedy: what to do if there is none; ends the message.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    for directory in directories:
+        if any((Path(directory) / file).exists() for file in _BESIDE):
+            return load_vocabulary(directory)
+    if rows == _BYTE_ROWS:
+        return ByteVocabulary()
+    raise UserError(
+        f"{os.fspath(directories[0])}: has no vocabulary ({SENTENCEPIECE_FILE} or {HUGGINGFACE_FILE}); "
+        f"{remedy}"
     )
 
 

@@ -284,7 +284,7 @@ def test_metrics(files: dict[str, Path], name: str) -> None:
     ids = SenTFormat(ByteVocabulary(), LabelSet(("city", "party_size"))).encode_target([0, 2, 1, 3])
     predicted = task.postprocessor(vocabulary.decode(ids.tolist()), example=example)
     assert predicted == gold == ["O", "B-city", "I-city", "B-party_size"]
-    [metric] = task.metric_fns
+    metric, of_posteriors = task.metric_fns
     assert metric([gold], [predicted]) == {
         "f1": 1.0,
         "precision": 1.0,
@@ -297,6 +297,12 @@ def test_metrics(files: dict[str, Path], name: str) -> None:
     )
     assert garbled == ["O", "B-city"]
     assert metric([gold], [garbled])["recall"] == 0.0
+    # As t5x gives them: padded words, and a tag each of O, I, city, party_size.
+    sure = [[1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0.5, 0, 0.5, 0], [0, 0, 0, 0]]
+    found = of_posteriors([gold], [gold], {"posteriors": [sure]})
+    assert found["ece"] == pytest.approx(0.5 / 4)
+    assert found["brier"] == pytest.approx(1.5 / 4)
+    assert of_posteriors([gold], [gold], {"scores": [0.1]}) == {}  # another model's
 
 
 def test_bad_registrations(files: dict[str, Path], name: str) -> None:

@@ -49,6 +49,8 @@ from distill_jax.safetensors_io import (
     write_safetensors,
 )
 
+_ROWS = 1024  # divided at a time, so that temporary arrays stay small
+
 Params = dict[str, Any]
 """A nested dictionary of parameters, named as in t5x (no `params` level around it)."""
 
@@ -95,7 +97,7 @@ class HfCheckpoint:
                 )
         tied = scaled and LM_HEAD not in entries
         self.config = t5_config_from_hf(self.fields, tied=tied, where=where)
-        self._lm_head_factor = self.config.d_model**-0.5 if scaled and not tied else None
+        self._lm_head_is_scaled = scaled and not tied
         # Tied without the scale, unless the file says that the embeddings differ: then the output
         # embedding is missing.
         self.shares_embedding = (
@@ -140,9 +142,26 @@ class HfCheckpoint:
 
     def _read(self, name: str) -> FloatArray:
         array = read_tensor(self._entries[name])
-        if name == LM_HEAD and self._lm_head_factor is not None:
-            array *= np.float32(self._lm_head_factor)
+        if name == LM_HEAD and self._lm_head_is_scaled:
+            _divide(array, np.float32(self.config.d_model**0.5))
         return array
+
+
+def _divide(array: FloatArray, factor: np.float32) -> None:
+    """Divides an array in place, so that multiplying gives back the same bits where any number does.
+
+    The quotient's rounding, of at most an ulp, would else be carried from file to file.
+    """
+    for begin in range(0, len(array), _ROWS):
+        scaled = array[begin : begin + _ROWS]
+        quotient = scaled / factor
+        for _ in range(2):
+            again = quotient * factor
+            away = np.where(np.abs(again) < np.abs(scaled), np.copysign(np.inf, scaled), 0.0)
+            quotient = np.where(
+                again == scaled, quotient, np.nextafter(quotient, away.astype(np.float32))
+            )
+        scaled[:] = np.where(quotient * factor == scaled, quotient, scaled / factor)
 
 
 def read_hf(directory: str | os.PathLike[str]) -> tuple[T5Config, Params]:

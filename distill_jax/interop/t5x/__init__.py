@@ -1,0 +1,1 @@
+"""Checkpoints of t5x, read and written without t5x."""
