@@ -6,7 +6,7 @@
 #
 # Each installs what it needs into .venv/ first, again whenever setup.py or constraints.txt change;
 # test-newest upgrades .venv-newest/ each time.
-# Other settings: make test PYTHON=/path/to/python3.12 VENV=/elsewhere PYTEST_ARGS="-k trie"
+# Other settings: make test PYTHON=/path/to/python3.12 VENV=/elsewhere PYTEST_ARGS="-k trie" PIP_FLAGS=--no-compile
 #   make test-newest NEWEST_PYTHON=/path/to/python3.13 NEWEST_VENV=/elsewhere PYTEST_ARGS="-k trie"
 
 PYTHON ?= $(shell python3.11 -c pass 2>/dev/null && echo python3.11 || echo python3)
@@ -21,7 +21,7 @@ SCRIPTS := .ci/run tpu_scripts/*.sh tpu_scripts/on_host/*.sh tpu_scripts/slurm/t
 # Build environments follow the constraints too: older versions of pip read the first variable, newer
 # ones the second.
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+  $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
 
 .PHONY: help demo test test-newest lint clean
 .DELETE_ON_ERROR:
@@ -64,8 +64,8 @@ $(VENV)/.installed-core: setup.py constraints.txt | $(BIN)/pip
 
 $(VENV)/.installed-test: setup.py constraints.txt | $(BIN)/pip
 	$(INSTALL) -e '.[test]'
-	touch $@
+	touch $@ $(VENV)/.installed-core
 
 $(VENV)/.installed-dev: setup.py constraints.txt | $(BIN)/pip
 	$(INSTALL) -e '.[dev]'
-	touch $@
+	touch $@ $(VENV)/.installed-test $(VENV)/.installed-core  # it has all that these have
