@@ -67,6 +67,11 @@ NASTY = (
 )
 
 
+READING = ReadOptions(label_names=NAMES, text_words="blanks")
+"""The words of the sentences written are those between blanks; what becomes of others is tested where
+texts become words."""
+
+
 def mutate(content: bytes, random: random.Random) -> bytes:
     """The content changed in one to four places: bytes, chunks or whole lines."""
     for _ in range(random.randint(1, 4)):
@@ -139,7 +144,7 @@ def run_one(seed: int, number: int, folder: Path) -> tuple[str, str, bytes, str]
     path = folder / f"fuzzed.{suffix}"
     path.write_bytes(content)
     report = ReadReport()
-    options = ReadOptions(label_names=NAMES)
+    options = READING
     try:
         given = list(read_sentences(path, options=options, report=report))
     except UserError as error:

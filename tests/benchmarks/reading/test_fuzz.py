@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from benchmarks.reading import files, fuzz
 from benchmarks.reading.account import missing
-from benchmarks.reading.files import FORMATS, NAMES, make_sentences
+from benchmarks.reading.files import FORMATS, make_sentences
 from benchmarks.reading.fuzz import run_one
-from distill_jax.data.readers import ReadOptions, ReadReport, read_sentences
+from distill_jax.data.readers import ReadReport, read_sentences
 from distill_jax.tagging import Sentence
 
 FILE_SETTINGS = settings(
@@ -49,7 +49,7 @@ def test_what_is_written_in_a_format_comes_back(
         return  # one word does not tell that `en:` is no part of it
     path = tmp_path / f"x.{suffix}"
     path.write_text(write(sentences), "utf-8")
-    given_back = list(read_sentences(path, options=ReadOptions(label_names=NAMES)))
+    given_back = list(read_sentences(path, options=fuzz.READING))
     assert given_back == sentences
 
 
@@ -61,7 +61,7 @@ def test_a_lost_word_would_be_noticed(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"x.{suffix}"
     path.write_text(write(sentences), "utf-8")
     report = ReadReport()
-    options = ReadOptions(label_names=NAMES)
+    options = fuzz.READING
     read = list(read_sentences(path, options=options, report=report))
     assert missing(path.read_bytes(), read, report) is None
     shorter = Sentence(read[0].words[:-1])
