@@ -6,7 +6,9 @@ DISTILL_JAX_DATA. A set is a folder `NAME/` with a file for each split, such as 
 library `datasets` saved. It may hold besides `labels.txt`, one `name` or `name<TAB>text` a line, if the
 labels are not to be those that occur in its files, sorted.
 
-A folder of folders is a set of several languages (`languages`).
+Where a set has no validation split, some of its training sentences are held out as one: a fifth, at most
+500, drawn with seed 0 (of MIT Restaurant as many as the literature takes). A folder of folders is a set of
+several languages (`languages`).
 
 The sets named below are registered whether they are there or not; any other folder when it is asked
 for.
@@ -18,6 +20,7 @@ task `NAME_text` has that set's sentences without their tags.
 
 import functools
 import itertools
+import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -40,12 +43,11 @@ from distill_jax.data.seqio_tasks import (
     register_tagging_task,
     register_text_task,
 )
-from distill_jax.data.subsets import carve_validation
+from distill_jax.data.subsets import carve_validation, validation_size
+from distill_jax.data.task_names import DATA_SETS, TEXTS
 from distill_jax.errors import UserError
 from distill_jax.tagging import LabelSet, Sentence
 
-KNOWN = ("snips", "atis", "mit_restaurant", "crossner_politics", "crossner_science", "sgd")
-KNOWN_TEXTS = ("dialogue_text",)
 CARVED = {"mit_restaurant": 815}
 """Sentences taken from the training split where a set has no validation split.
 
@@ -56,6 +58,7 @@ _LABELS_FILE = "labels.txt"
 _TEXT_FOLDER, _TEXT_SUFFIX = "text", "_text"
 _VALID_LINES = 1_000
 _CARVING_SEED = 0
+_logger = logging.getLogger(__name__)
 
 
 def _root(name: str) -> Path:
@@ -90,14 +93,22 @@ def _existing_file(name: str, split: str) -> Path:
 
 
 def _is_carved(name: str) -> bool:
-    return name in CARVED and split_file(_folder(name), "valid") is None
+    return split_file(_folder(name), "valid") is None
 
 
 def _sentences(name: str, split: str) -> Iterable[Sentence]:
     if split in ("train", "valid") and _is_carved(name):
-        train, valid = carve_validation(
-            read_split(_existing_file(name, "train")), CARVED[name], _CARVING_SEED
-        )
+        sentences = list(read_split(_existing_file(name, "train")))
+        size = CARVED.get(name, validation_size(len(sentences)))
+        train, valid = carve_validation(sentences, size, _CARVING_SEED)
+        if split == "valid":
+            _logger.warning(
+                "task %r has no valid split: %d of its %d training sentences are held out as one (seed %d)",
+                name,
+                size,
+                len(sentences),
+                _CARVING_SEED,
+            )
         return train if split == "train" else valid
     return read_split(_existing_file(name, split))
 
@@ -126,6 +137,12 @@ def _files(name: str, split: str) -> list[Path]:
     others = (_folder(name) / file for file in (_LABELS_FILE, READING_FILE))
     files = itertools.chain.from_iterable(map(files_of_split, _split_files(name)))
     return [*files, *(path for path in others if path.exists())]
+
+
+def _splits(name: str) -> tuple[str, ...]:
+    """The splits of a set that is there; a validation split it has in any case."""
+    folder = _folder(name)
+    return tuple(s for s in SPLITS if s == "valid" or split_file(folder, s) is not None)
 
 
 def _register_folder(name: str, splits: tuple[str, ...] = SPLITS) -> None:
@@ -174,13 +191,10 @@ def _register_text(name: str) -> None:
 
 def _register_untagged(name: str, tagged: str) -> None:
     """A folder's sentences as text."""
-    splits = [split for split in SPLITS if split_file(_folder(tagged), split) is not None]
-    if _is_carved(tagged):
-        splits.append("valid")
     register_text_task(
         name,
         functools.partial(_sentences, tagged),
-        splits=splits,
+        splits=_splits(tagged),
         files=functools.partial(_files, tagged),
     )
 
@@ -189,8 +203,7 @@ def _resolve(name: str) -> bool:
     if data_dir() is None:
         return False
     if split_file(_folder(name), "train") is not None:
-        splits = tuple(split for split in SPLITS if split_file(_folder(name), split) is not None)
-        _register_folder(name, splits)
+        _register_folder(name, _splits(name))
         return True
     if name.endswith(_TEXT_SUFFIX) and _text_file(name).is_file():
         _register_text(name)
@@ -217,8 +230,8 @@ def _names() -> list[str]:
     return sorted(map(canonical_name, folders + texts))
 
 
-for _name in KNOWN:
+for _name in DATA_SETS:
     _register_folder(_name)
-for _name in KNOWN_TEXTS:
+for _name in TEXTS:
     _register_text(_name)
 add_resolver(_resolve, _names)

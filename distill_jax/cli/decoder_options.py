@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_jax.errors import UserError
+from distill_jax.model_dir.looks import check_model_directory
 
 _NAMES = ("sentscore", "greedy", "free", "pruned")
 _OF = {"beam": ("sentscore",), "normaliser": ("sentscore", "pruned"), "epsilon": ("pruned",)}
@@ -111,16 +112,18 @@ def load_tagger(options: argparse.Namespace, *, posteriors_for: str | None = Non
             of a decoder that computes none, a decoder asked of a word tagger, no model, no such
             module of `--kind_modules`.
     """
-    from distill_jax.kinds.word_tagger import NO_DECODER
-    from distill_jax.modules import import_own
-    from distill_jax.sentscore import DecoderSettings
-    from distill_jax.tagger import Tagger
-
     given = {
         name: getattr(options, name)
         for name in ("decoder", "beam", "normaliser", "epsilon")
         if getattr(options, name) is not None
     }
+    if not given:  # before JAX is imported; what is wrong with a decoder's options comes first
+        check_model_directory(Path(options.model))
+    from distill_jax.kinds.word_tagger import NO_DECODER
+    from distill_jax.modules import import_own
+    from distill_jax.sentscore import DecoderSettings
+    from distill_jax.tagger import Tagger
+
     fields = {("name" if name == "decoder" else name): value for name, value in given.items()}
     settings = DecoderSettings(**fields)
     for name, decoders in _OF.items():

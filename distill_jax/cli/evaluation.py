@@ -255,20 +255,11 @@ def _fit(
     before: dict[str, Any],
 ) -> dict[str, Any]:
     """Fits and stores the temperature; the metrics with it, and `temperature_fit`."""
+    from distill_jax.jobs.calibration import fitted_temperature
     from distill_jax.model_dir.settings import write_temperature
-    from distill_jax.tagging import fit_marginal_temperature, fit_temperature
-    from distill_jax.tagging.temperature import concatenated
 
     old = tagger.settings.temperature
-    pairs = [
-        (one.log_likelihoods, tagger.labels.encode_known_iob2(sentence.tags)[0])
-        for one, sentence in zip(predictions, sentences, strict=True)
-    ]
-    if any(one.words_alone for one in predictions):
-        tagger.set_temperature(fit_marginal_temperature(pairs, current=old))
-    else:
-        known = concatenated((scores[gold >= 0], gold[gold >= 0]) for scores, gold in pairs)
-        tagger.set_temperature(fit_temperature(*known, current=old))
+    tagger.set_temperature(fitted_temperature(tagger, sentences, predictions))
     write_temperature(Path(model), tagger.settings.temperature)
     after = _figures(tagger, sentences, predictions)
     names = ("nll", "ece", "brier")

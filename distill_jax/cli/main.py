@@ -11,6 +11,7 @@ from distill_jax import signals
 from distill_jax.cli import compile as compile_command
 from distill_jax.cli import (
     evaluation,
+    fitting,
     inspection,
     labelling,
     models,
@@ -42,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for group in (
         inspection,
+        fitting,
         training,
         compile_command,
         study,
@@ -64,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     others, bindings = split_gin_bindings(sys.argv[1:] if arguments is None else arguments)
     options = parser.parse_args(others)
     options.gin_bindings = bindings
-    if bindings and options.command not in ("train", "study", "compile"):
-        parser.error("--gin.NAME=VALUE is an option of train, study and compile")
+    if bindings and options.command not in ("train", "study", "compile", "fit"):
+        parser.error("--gin.NAME=VALUE is an option of train, study, compile and fit")
     # `serve` looks at each of its models itself.
     if options.command != "serve" and not (
         options.command == "predict" and is_exported(options.model)

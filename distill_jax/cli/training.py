@@ -74,6 +74,10 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    steps = _profile(options.profile_steps)
+    from distill_jax.jobs.early import check_early
+
+    check_early(options.gin_file, options.gin_bindings)
     from distill_jax.parallel import processes
 
     # JAX must know of the other processes before it looks for devices, as importing the runs may.
@@ -81,7 +85,6 @@ def _train(options: argparse.Namespace) -> None:
     with processes.ends_together():
         from distill_jax.jobs.launch import configured
 
-        steps = _profile(options.profile_steps)
         configured(options.gin_file, options.gin_bindings, profile_steps=steps).run()
 
 

@@ -108,6 +108,12 @@ def few_shot(
     return result | {"silver": rest}
 
 
+def validation_size(sentences: int) -> int:
+    """How many of so many training sentences are held out where there is no validation split: a fifth, at
+    most 500."""
+    return min(sentences // 5, 500)
+
+
 def carve_validation(
     sentences: Iterable[Sentence], size: int, seed: int
 ) -> tuple[list[Sentence], list[Sentence]]:

@@ -2,11 +2,11 @@
 
 import dataclasses
 from collections.abc import Sequence
-from types import ModuleType
 from typing import get_args, get_type_hints
 
 from distill_jax.configuration import MACRO, PART
 from distill_jax.kinds.registry import all_kinds
+from distill_jax.modules import import_own
 
 
 class Classes:
@@ -18,8 +18,12 @@ class Classes:
         self._add(runs)
         self._add_kinds()
 
-    def add_module(self, module: ModuleType) -> None:
-        """Adds the dataclasses that a module defines, and the kinds that it registers."""
+    def import_module(self, name: str) -> None:
+        """Adds the dataclasses that a user's module defines, and the kinds that it registers.
+
+        Raises `UserError` as `import_own`.
+        """
+        module = import_own(name)
         own = [each for each in vars(module).values() if is_part(each)]
         self._add([each for each in own if each.__module__ == module.__name__])
         self._add_kinds()
@@ -29,6 +33,10 @@ class Classes:
 
     def __getitem__(self, name: str) -> type:
         return self._made[name]
+
+    def has_field(self, name: str, field: str) -> bool:
+        """Whether a dataclass has a field of this name."""
+        return field in self.fields(name)
 
     def fields(self, name: str) -> list[str]:
         """The names of a dataclass's fields."""

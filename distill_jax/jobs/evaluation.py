@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,7 +12,14 @@ from distill_jax.inference import Predictor, evaluate, scalars
 from distill_jax.inference.evaluation import check_labels
 from distill_jax.sent.truncation import log_truncated
 from distill_jax.tagging import Sentence
-from distill_jax.train.selection import Evaluate
+from distill_jax.train.selection import Evaluate, Outcome
+
+
+def left_behind(directory: Path, outcome: Outcome) -> str:
+    """What a run has left, for the person who watches."""
+    f1 = outcome.metrics.get("f1")
+    dev = "" if f1 is None else f", dev F1 {f1:.4f}"
+    return f"{directory}: the model of step {outcome.best_step}{dev}"
 
 
 def dev_evaluation(predictor: Predictor, dev: Sequence[Sentence]) -> Evaluate:

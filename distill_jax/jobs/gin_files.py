@@ -4,10 +4,11 @@ A file binds macros (`BATCH_SIZE = 16`) and fields of dataclasses (`BiLSTMConfig
 `teacher/AdamW.b2 = 0.98`); later statements win. `jobs.building` makes a run of it.
 """
 
+import ast
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from gin.config_parser import (
     BindingStatement,
@@ -19,11 +20,25 @@ from gin.config_parser import (
 
 import distill_jax
 from distill_jax.errors import UserError
-from distill_jax.jobs.classes import Classes
-from distill_jax.modules import import_own
 
 REQUIRED = "gin.REQUIRED"
 RUN, JOB = "run", "job"
+
+
+class Classes(Protocol):
+    """The dataclasses that files may bind and refer to (`jobs.classes`)."""
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is one of this name."""
+
+    def has_field(self, name: str, field: str) -> bool:
+        """Whether it has a field of this name."""
+
+    def fields(self, name: str) -> list[str]:
+        """Its fields, for messages."""
+
+    def import_module(self, name: str) -> None:
+        """Adds those of a module of the user's."""
 
 
 class Macro(NamedTuple):
@@ -51,7 +66,7 @@ class GinConfig:
     """All statements: macros by name, and fields by (scope, class name) and field name.
 
     `given` are the names that the command line binds, in order; `in_files` the macros that files
-    define or refer to; `job` is what `run.job` is bound to.
+    define or refer to; `job` is what `run.job` is bound to; `imports_modules` says whether a file does.
     """
 
     macros: dict[str, Bound] = dataclasses.field(default_factory=dict)
@@ -59,6 +74,7 @@ class GinConfig:
     given: list[str] = dataclasses.field(default_factory=list)
     in_files: set[str] = dataclasses.field(default_factory=set)
     job: Bound | None = None
+    imports_modules: bool = False
 
     def scopes(self) -> set[str]:
         """Every scope that a statement or a reference names."""
@@ -106,10 +122,27 @@ def read_gin(gin_files: Sequence[str], bindings: Sequence[str], classes: Classes
     config.in_files = set(config.macros) | config.referenced()
     for binding in bindings:
         name = binding.partition("=")[0].strip()
-        remedy = """write NAME=VALUE, with a known name, and a string as "'text'\""""
-        _read(config, binding, f"--gin.{binding}", classes, remedy, by_line=False)
+        remedy = "write NAME=VALUE, with a known name and a value as in Gin files"
+        text = with_quotes(binding)
+        _read(config, text, f"--gin.{binding}", classes, remedy, by_line=False)
         config.given.append(name)
     return config
+
+
+def with_quotes(binding: str) -> str:
+    """`NAME=runs/x` as `NAME='runs/x'`: a value that is none in Gin's language is taken for a string.
+
+    What begins as another value does (a quote, a bracket, `%`, `@`) stays as it is, and so does a number.
+    """
+    name, equals, value = binding.partition("=")
+    value = value.strip()
+    if not equals or not value or value[0] in "'\"([{%@":
+        return binding
+    try:
+        ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return f"{name}={value!r}"
+    return binding
 
 
 def _locate(name: str) -> Path | None:
@@ -150,7 +183,8 @@ def _read(
                 _read_file(config, included, statement.filename, classes)
             elif isinstance(statement, ImportStatement):
                 try:
-                    classes.add_module(import_own(statement.module))
+                    config.imports_modules = True
+                    classes.import_module(statement.module)
                 except UserError as error:
                     raise UserError(f"gin: {place}: line {line}: {error}") from error
             elif isinstance(statement, BindingStatement):
@@ -184,11 +218,10 @@ def _bind(
         return
     if name not in classes:
         raise wrong(f"{name}.{statement.arg_name}: {_unknown(name)}", line)
-    fields = classes.fields(name)
-    if statement.arg_name not in fields:
+    if not classes.has_field(name, statement.arg_name):
         raise wrong(
             f"{name}.{statement.arg_name}: {name} has no parameter {statement.arg_name!r}; it has "
-            f"{', '.join(fields)}",
+            f"{', '.join(classes.fields(name))}",
             line,
         )
     config.fields.setdefault((statement.scope, name), {})[statement.arg_name] = bound

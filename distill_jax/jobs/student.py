@@ -11,7 +11,7 @@ from distill_jax.data.distillation import Target
 from distill_jax.distill.stored_states import StoredStepTeacher
 from distill_jax.distill.tags import DistillationWeights, TagLoss
 from distill_jax.errors import UserError
-from distill_jax.jobs.evaluation import dev_evaluation
+from distill_jax.jobs.evaluation import dev_evaluation, left_behind
 from distill_jax.jobs.resources import RunResources
 from distill_jax.jobs.sources import Sources, content_hashes, settings_with
 from distill_jax.jobs.targets import student_targets, untagged_targets
@@ -137,7 +137,9 @@ def train_student(
     learner = run.learner(material, RunResources(data.sources, data.task))
     assert learner.predictor is not None, "a student tags"
     if learner.coverage is not None and is_first():
-        print(learner.coverage(material.dev), file=sys.stderr, flush=True)
+        _say(learner.coverage(material.dev))
+    gold, silver = len(material.gold), len(material.targets) - len(material.gold)
+    about = f"sentences: {gold:,} gold, {silver:,} silver, {len(material.dev):,} dev"
     outcome = fit(
         learner.objective,
         learner.batches,
@@ -145,7 +147,7 @@ def train_student(
         training,
         initial_params=learner.initial_params,
         frozen=None if material.teacher is None else material.teacher.params(),
-        origin=Origin(run, {**material.inputs, **learner.inputs}),
+        origin=Origin(run, {**material.inputs, **learner.inputs}, about),
     )
     if is_first():
         model = Model(
@@ -161,7 +163,12 @@ def train_student(
             },
         )
         save_model(Path(training.model_dir) / "model", model)
+        _say(left_behind(Path(training.model_dir) / "model", outcome))
     return outcome
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def read_material(data: StudentData) -> Material:

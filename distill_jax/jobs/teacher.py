@@ -5,6 +5,7 @@ plain text by span corruption.
 """
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from distill_jax.data.prepared import PreparedDataset
 from distill_jax.distill.language_model import LanguageModelLoss
 from distill_jax.errors import UserError
 from distill_jax.interop.hf.checkpoint import write_hf
-from distill_jax.jobs.evaluation import dev_evaluation
+from distill_jax.jobs.evaluation import dev_evaluation, left_behind
 from distill_jax.jobs.resources import RunResources
 from distill_jax.jobs.sources import Part, Sources, content_hashes, settings_with
 from distill_jax.kinds.base import Learner, Model, Resources, TaskNames
@@ -132,13 +133,14 @@ def train_teacher(
     learner = run.learner(material, RunResources(data.sources, data.mixture))
     assert learner.predictor is not None, "there are labels"
     evaluate = dev_evaluation(learner.predictor, _first(dev, data.eval_examples))
+    said = f"sentences: {sum(map(len, tagged)):,} labelled, {len(dev):,} dev"
     outcome = fit(
         learner.objective,
         learner.batches,
         learner.evaluation(evaluate),
         training,
         initial_params=learner.initial_params,
-        origin=Origin(run, material.inputs),
+        origin=Origin(run, material.inputs, said),
     )
     if is_first():
         about = {
@@ -155,6 +157,7 @@ def train_teacher(
             {"role": "teacher", "metrics": outcome.metrics, "training": about},
         )
         save_model(Path(training.model_dir) / "model", model)
+        print(left_behind(Path(training.model_dir) / "model", outcome), file=sys.stderr, flush=True)
     return outcome
 
 

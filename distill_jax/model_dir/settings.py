@@ -8,9 +8,9 @@ from typing import Any
 from distill_jax.errors import UserError
 from distill_jax.files import read_json_object, write_json
 from distill_jax.inference.settings import TaggerSettings
+from distill_jax.model_dir.looks import TAGGER, check_model_directory
 from distill_jax.tagging.labels import LabelSet
 
-TAGGER = "tagger.json"
 SCHEMA_VERSION = 1
 
 
@@ -53,15 +53,7 @@ def read_tagger_file(directory: Path) -> TaggerFile:
         UserError: the file is missing, malformed, of a later version, or contradicts itself.
     """
     path = directory / TAGGER
-    if not path.is_file():
-        if (directory / "model" / TAGGER).is_file():
-            raise UserError(
-                f"{directory}: the directory of a run, not of a model; give {directory / 'model'}"
-            )
-        raise UserError(
-            f"{directory}: not a model directory (it has no {TAGGER}); give one that training, "
-            "`distill-jax demo` or `distill-jax import` wrote"
-        )
+    check_model_directory(directory)
     fields = read_json_object(path)
     version = fields.get("schema_version")
     if version != SCHEMA_VERSION:

@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from distill_jax.report.cases import Case, Evaluated, cases
 from distill_jax.report.confusion import Confusion
 from distill_jax.report.confusion_tables import confusion_tables
-from distill_jax.report.examples import different_sentences, wrong_sentences
+from distill_jax.report.examples import TWO_MODELS, different_sentences, wrong_sentences
 from distill_jax.report.metric_tables import headline, per_label, tiles
 from distill_jax.report.notes import unknown_labels_note
 from distill_jax.report.page import Section, page
 from distill_jax.report.reliability import reliability
 from distill_jax.report.table import Column, Table
 from distill_jax.tagging import Sentence
-
-_TWO = ("this model", "other model")
 
 
 def evaluation_page(
@@ -22,6 +20,9 @@ def evaluation_page(
     models: Sequence[Evaluated],
     *,
     examples: int = 100,
+    names: Sequence[str] = (),
+    title: str = "Evaluation",
+    more: Sequence[Section] = (),
 ) -> str:
     """The page.
 
@@ -30,13 +31,17 @@ def evaluation_page(
         sentences: all with tags.
         models: the one that is evaluated, and the one it is compared with, if there is one.
         examples: how many sentences are shown, of those wrong and of those tagged differently.
+        names: what the models are called; empty: `TWO_MODELS`.
+        title: of the page.
+        more: sections after the others.
     """
     first = models[0]
-    names = _TWO if len(models) > 1 else ("value",)
+    called = names or TWO_MODELS
+    names = called if len(models) > 1 else ("value",)
     results = {name: model.result for name, model in zip(names, models, strict=True)}
     answered = cases(sentences, models)
     sections = [
-        Section("figures", "Figures", [_about(data, models), *headline(results)]),
+        Section("figures", "Figures", [_about(data, models, called), *headline(results)]),
         Section("labels", "Labels", [per_label(results)]),
         Section("confusion", "Confusion between labels", confusion_tables(_confusion(answered))),
     ]
@@ -46,9 +51,8 @@ def evaluation_page(
     sections.append(Section("wrong", "Sentences tagged wrongly", [wrong]))
     if len(models) > 1:
         labels = list(dict.fromkeys(name for model in models for name in model.labels.names))
-        different = different_sentences(answered, labels, examples)
-        title = "Sentences the models tag differently"
-        sections.append(Section("different", title, [different]))
+        different = different_sentences(answered, labels, examples, called)
+        sections.append(Section("different", "Sentences the models tag differently", [different]))
     lead = f"{first.model} on {len(sentences):,} sentences of {data}"
     if len(models) > 1:
         lead += f", beside {models[1].model}"
@@ -56,10 +60,10 @@ def evaluation_page(
     for name, result in results.items():
         if note := unknown_labels_note(result):
             lead += f" Of {name}: {note}." if len(models) > 1 else f" Note: {note}."
-    return page("Evaluation", lead, tiles(first.result), sections)
+    return page(title, lead, tiles(first.result), [*sections, *more])
 
 
-def _about(data: str, models: Sequence[Evaluated]) -> Table:
+def _about(data: str, models: Sequence[Evaluated], names: Sequence[str]) -> Table:
     """The models with their decoders and temperatures."""
     columns = [Column("model", "code"), Column("decoder", "text"), Column("temperature")]
     rows = [
@@ -67,7 +71,7 @@ def _about(data: str, models: Sequence[Evaluated]) -> Table:
     ]
     if len(models) > 1:
         columns.insert(0, Column("", "text"))
-        rows = [[name, *row] for name, row in zip(_TWO, rows, strict=True)]
+        rows = [[name, *row] for name, row in zip(names, rows, strict=True)]
     return Table(f"Evaluated on {data}", columns, rows)
 
 

@@ -10,6 +10,9 @@ from distill_jax.report.sentences import Example, Reading, SentenceList, sentenc
 from distill_jax.report.table import Table
 from distill_jax.tagging import LabelSet
 
+TWO_MODELS = ("this model", "other model")
+"""What two models are called that have no names."""
+
 
 @dataclass(frozen=True)
 class WrongSentences:
@@ -57,7 +60,7 @@ def wrong_sentences(cases: Sequence[Case], labels: LabelSet, most: int) -> Wrong
 
 
 def different_sentences(
-    cases: Sequence[Case], labels: Sequence[str], most: int
+    cases: Sequence[Case], labels: Sequence[str], most: int, names: Sequence[str] = TWO_MODELS
 ) -> DifferentSentences:
     """The sentences that two models tag differently, at most so many of them shown.
 
@@ -65,6 +68,7 @@ def different_sentences(
         cases: with the answers of both.
         labels: those of either model, which colour the spans.
         most: how many are shown.
+        names: what the models are called.
     """
     counts = [[0, 0], [0, 0]]
     different = []
@@ -78,16 +82,16 @@ def different_sentences(
             case.words,
             [
                 Reading("gold", case.gold),
-                case.answers[0].reading("this model"),
-                case.answers[1].reading("other model"),
+                case.answers[0].reading(names[0]),
+                case.answers[1].reading(names[1]),
             ],
-            _who_is_right(case, certainty),
+            _who_is_right(case, certainty, names),
         )
         for case, certainty in _surest_first(different)[:most]
     ]
     caption = "Sentences by which of the models has all spans right"
     return DifferentSentences(
-        agreement(counts, "this model", "other model", caption),
+        agreement(counts, names[0], names[1], caption),
         len(different),
         len(cases),
         _says_how_sure(different),
@@ -95,15 +99,15 @@ def different_sentences(
     )
 
 
-def _who_is_right(case: Case, certainty: float | None) -> str:
+def _who_is_right(case: Case, certainty: float | None, names: Sequence[str]) -> str:
     who = "neither"
     if case.is_right(0):
-        who = "this model"
+        who = names[0]
     elif case.is_right(1):
-        who = "the other model"
+        who = f"the {names[1]}"
     if certainty is None:
         return f"{who} is right"
-    return f"{who} is right · this model's confidence where they differ: {certainty:.2f}"
+    return f"{who} is right · {names[0]}'s confidence where they differ: {certainty:.2f}"
 
 
 def _surest_first(

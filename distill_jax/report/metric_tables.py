@@ -19,7 +19,8 @@ _SHARES = {
     "accuracy": "of the words, how many have the right most probable tag",
     "ece": "expected calibration error: how far confidence is from accuracy",
     "brier": "squared error of the words' distributions over tags, 0 to 2",
-    "nll": "negative log-likelihood of a word's gold tag, in nats",
+    "nll": "negative log-likelihood of a word's gold tag, in nats; from a T5 given the tags it found "
+    "before, after which the gold one may be illegal, and counts as all but impossible",
     "unexplored": "probability of tags that the decoder did not look at, a word",
     "gold_unexplored": "of the words, for how many the gold tag was not looked at",
 }

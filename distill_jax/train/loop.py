@@ -22,7 +22,7 @@ from distill_jax.train.feed import Batches, Feed
 from distill_jax.train.objective import Objective
 from distill_jax.train.preemption import EXIT_PREEMPTED, Interrupted, Preempted, PreemptionWatch
 from distill_jax.train.profiling import StepProfile
-from distill_jax.train.reporting import RunLog
+from distill_jax.train.reporting import RunLog, dev_line
 from distill_jax.train.same_run import NO_ORIGIN, Origin, alone_in, version_notes, versions
 from distill_jax.train.selection import Evaluate, Outcome, Selection
 from distill_jax.train.state import abstract_frozen, abstract_state, create_state, shardings_of
@@ -107,6 +107,8 @@ def fit(
         )
         for note in notes:
             log.say(note)
+        if origin.about:
+            log.say(origin.about)
         log.say(_opening_line(state.params, first, schedule, stopped, directory))
         feed = stack.enter_context(
             contextlib.closing(
@@ -172,8 +174,7 @@ def fit(
                 evaluated = done
                 log.write(done, "dev", scores)
                 better = selection.update(done, scores)
-                shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-                log.say(f"step {done}  dev  {shown}{'  (best)' if better else ''}")
+                log.say(dev_line(done, scores, better=better))
                 if better:
                     checkpoints.save_best(done, state.params, {"metrics": scores, "step": done})
                 stopped = selection.stop(schedule.patience)

@@ -88,6 +88,27 @@ class RunLog:
             self._events.close()
 
 
+_WIDTH = 100 - len("[12345.6s] ")
+
+
+def dev_line(step: int, scores: Mapping[str, float], *, better: bool) -> str:
+    """The first of the dev scores, as many as fit into a line; `metrics.jsonl` has all of them.
+
+    What models are selected by goes by its own name where it has another.
+    """
+    best = "  (best)" if better else ""
+    line = f"step {step}  dev"
+    names = list(scores)
+    if any(scores[name] == scores["selection"] for name in names if name != "selection"):
+        names.remove("selection")
+    for name in names:
+        part = f"  {name} {scores[name]:.4f}"
+        if len(line + part + best) > _WIDTH:
+            break
+        line += part
+    return line + best
+
+
 def _lines_until(path: Path, last_step: int, last_of_kind: Mapping[str, int]) -> Iterator[str]:
     """The lines of steps up to `last_step`, of some kinds up to another one.
 

@@ -20,11 +20,12 @@ class Origin(NamedTuple):
     """What a run comes from, which must be the same in all processes and whenever it goes on.
 
     `run` is its configuration: a dataclass, or several by name. `inputs` are what it reads, by role, each
-    with a hash of its content.
+    with a hash of its content. `about` is a line on what it reads, for the person who watches.
     """
 
     run: Any
     inputs: Mapping[str, str] = {}
+    about: str = ""
 
     @property
     def settings(self) -> Any:

@@ -30,6 +30,30 @@ _FASTTEXT_MAGIC = (793712314).to_bytes(4, "little")
 _CORRECT = "correct or delete the line"
 
 
+def vector_width(path: str | os.PathLike[str]) -> int:
+    """Numbers a word, as the first line of a file of any of the formats has it.
+
+    Raises `UserError` if the file cannot be read, or its first line is none of vectors.
+    """
+    most = _LONGEST_WORD + (1 << 16)
+    try:
+        with cast(
+            BinaryIO, gzip.open(path) if os.fspath(path).endswith(".gz") else open(path, "rb")
+        ) as file:
+            fields = file.readline(most).split()
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{path}: cannot be read ({reason}); give a file of word vectors") from None
+    if len(fields) == 2 and all(field.isdigit() for field in fields):
+        return int(fields[1])
+    if len(fields) < 3:
+        raise UserError(
+            f"{path}: its first line is neither a word with its numbers nor a header; give vectors of "
+            "GloVe, word2vec or fastText"
+        )
+    return len(fields) - 1
+
+
 class VectorBlock(NamedTuple):
     """Successive words of a file, `words[N]` and `vectors` float32[N, dim], all finite."""
 

@@ -381,17 +381,21 @@ def test_folders_of_the_data_directory(
     (data_dir / "my-set" / "test.jsonl").write_text('{"text": "hi"}\n')
     LabelSet((*demo.LABELS.names, "extra")).save(data_dir / "my-set" / "labels.txt")
     assert len(list(read_task("snips", "train"))) == 4
-    assert task_splits("my-set") == ("train", "test")
+    assert task_splits("my-set") == ("train", "valid", "test")
     assert len(list(read_task("my_set", "test"))) == 1
     assert task_labels("my-set") == LabelSet((*demo.LABELS.names, "extra"))
     text = list(read_task("my_set_text", "train"))
     assert [s.words for s in text] == [s.words for s in SENTENCES[:4]]
-    assert not any(s.tags for s in text) and task_splits("my_set_text") == ("train", "test")
+    assert not any(s.tags for s in text) and task_splits("my_set_text") == (
+        "train",
+        "valid",
+        "test",
+    )
     [part] = prepare("my-set", "train", tmp_path / "p", modules=[TASKS])
     assert (part.task, len(part.dataset), len(part.dataset.manifest["sources"])) == ("my_set", 4, 3)
     assert "my_set" in known_names()
-    with pytest.raises(UserError, match=r"snips/valid.conll: there is no such file; put the valid"):
-        list(read_task("snips", "valid"))
+    with pytest.raises(UserError, match=r"snips/test.conll: there is no such file; put the test"):
+        list(read_task("snips", "test"))
     (data_dir / "words").mkdir()
     for name in ("train.txt", "dev.txt"):  # as CoNLL-2003 has them
         write_conll(data_dir / "words" / name, SENTENCES[:2])
@@ -557,3 +561,16 @@ def test_a_module_in_the_current_folder_is_found(
     monkeypatch.chdir(tmp_path)
     [part] = prepare("here", "train", tmp_path / "prepared", modules=["tasks_of_this_folder"])
     assert list(part.dataset) == [Sentence(("oslo",), ("B-city",))]
+
+
+def test_a_valid_split_is_carved_for_every_set(
+    data_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = [Sentence((f"w{n}", "x"), ("O", "B-city")) for n in range(25)]
+    write_conll(data_dir / "no_valid" / "train.conll", given)
+    assert task_splits("no_valid") == ("train", "valid")
+    train, valid = (list(read_task("no_valid", split)) for split in ("train", "valid"))
+    assert (len(train), len(valid)) == (20, 5)
+    assert {s.words for s in train + valid} == {s.words for s in given}
+    assert valid == list(read_task("no_valid", "valid"))
+    assert "'no_valid' has no valid split: 5 of its 25 training sentences" in caplog.text

@@ -10,6 +10,7 @@ from distill_jax.configuration import setting
 from distill_jax.distill.tags import DistillationWeights
 from distill_jax.errors import UserError
 from distill_jax.jobs.building import build_run
+from distill_jax.jobs.gin_files import with_quotes
 from distill_jax.jobs.launch import JOBS, configured
 from distill_jax.jobs.sources import Sources
 from distill_jax.jobs.student import StudentData, StudentRun
@@ -194,3 +195,35 @@ def test_few_lines_only_forward_a_macro() -> None:
     lines = [line for file in files for line in file.read_text().splitlines()]
     forwards = [line for line in lines if not line.startswith("#") and " = %" in line]
     assert len([line for line in forwards if "%gin.REQUIRED" not in line]) <= 30
+
+
+@pytest.mark.parametrize(
+    ("binding", "expected"),
+    [
+        ("MODEL_DIR=runs/x", "MODEL_DIR='runs/x'"),
+        ("MODEL_DIR = it's here", 'MODEL_DIR ="it\'s here"'),
+        ("MIXTURE_OR_TASK_NAME=snips", "MIXTURE_OR_TASK_NAME='snips'"),
+        *(
+            (same, same)
+            for same in (
+                "A='x'",
+                "A=1e-4",
+                "A=None",
+                "A=(0, 2",
+                "A=%B",
+                "A=@C()",
+                "A=",
+                "A=-3",
+                "A",
+            )
+        ),
+    ],
+)
+def test_a_string_needs_no_quotes_on_the_command_line(binding: str, expected: str) -> None:
+    assert with_quotes(binding) == expected
+
+
+def test_a_bare_string_reaches_the_run() -> None:
+    bindings = ["MODEL_DIR=runs/x", "MIXTURE_OR_TASK_NAME=snips", "TRAIN_STEPS=3"]
+    run = configured(["gin/runs/distil_gold.gin"], bindings)
+    assert (run.training.model_dir, run.data.task) == ("runs/x", "snips")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tensorboardX.proto.event_pb2 import Event
 
-from distill_jax.train.reporting import RunLog
+from distill_jax.train.reporting import RunLog, dev_line
 
 
 def scalars(directory: Path) -> list[tuple[str, int, float]]:
@@ -78,3 +78,15 @@ def test_a_run_without_checkpoint_starts_its_file_anew(tmp_path: Path) -> None:
         with RunLog(tmp_path, first_step=0, terminal=io.StringIO()) as log:
             log.write(1, "train", {"loss": value})
     assert [line["loss"] for line in lines(tmp_path)] == [2.0]
+
+
+def test_a_line_of_dev_scores_fits_a_screen() -> None:
+    names = ("f1", "f1_strict", "precision", "recall", "perfect", "illegal", "ece", "nll", "brier")
+    scores = {"selection": 0.5, **dict.fromkeys(names, 0.5), "seconds": 3.0}
+    line = dev_line(120_000, scores, better=True)
+    assert len("[12345.6s] " + line) <= 100
+    assert line.startswith("step 120000  dev  f1 0.5000  f1_strict 0.5000")
+    assert line.endswith("  (best)") and "selection" not in line
+    assert dev_line(1, {"selection": -2.0, "loss": 2.0}, better=False) == (
+        "step 1  dev  selection -2.0000  loss 2.0000"
+    )

@@ -1,0 +1,173 @@
+"""How `distill-jax fit` chooses steps, batch and the like: the rules, as functions of numbers alone.
+
+What is wanted follows from the data, in passes over them as the recipes of `gin/runs/` and the study have
+them (docs/results.md); what can be had from the time that is left and the rate of the first steps. A run
+trains for the smaller of both, and not at all below a least number.
+"""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+from distill_jax.errors import UserError
+
+TEACHER_SHARE, LABEL_SHARE, STUDENT_SHARE = 0.5, 0.3, 0.8
+"""Of the time that is left when each begins. What the student leaves is for scores, export and page."""
+
+LEAST_MINUTES = 1.0
+EVALUATIONS = 10
+"""How often a run looks at dev sentences, where they take no more than `_EVALUATION_SHARE` of its time."""
+
+_EVALUATION_SHARE = 0.4
+_FEWEST_EVALUATIONS = 2
+_CALIBRATED = (
+    0.06  # MiniLM's ECE of 100 sentences is 0.04, that of T5s that posteriors helped 0.08 and more
+)
+_FEW = 1000
+"""Fewer labelled sentences are a few-shot set."""
+
+
+class Extent(NamedTuple):
+    """How long a run trains, and how often it looks at dev sentences."""
+
+    steps: int
+    eval_period: int
+
+
+class Wanted(NamedTuple):
+    """Steps that a run should have, and below which it is of no use."""
+
+    steps: int
+    least: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Rate:
+    """Seconds that a run takes: to begin (reading, compiling), for a step, for the dev sentences."""
+
+    start: float
+    step: float
+    evaluation: float
+
+    def seconds(self, steps: int, evaluations: int = _FEWEST_EVALUATIONS) -> float:
+        """Of a whole run."""
+        return self.start + steps * self.step + evaluations * self.evaluation
+
+
+def teacher_batch(kind: str, train: int) -> int:
+    """Sentences a step (of a T5: packed rows of about five)."""
+    if kind == "t5":
+        return 4 if train < _FEW else 8
+    return 8 if train < _FEW else 16
+
+
+def wanted_of_teacher(kind: str, train: int) -> Wanted:
+    """Forty passes over few sentences, three over many; a T5 has mentions swapped, and takes longer."""
+    batch = teacher_batch(kind, train)
+    most = max(2000, 3 * train // batch)
+    steps = min(max(500, 40 * train // batch), most)
+    return Wanted(max(steps, 1000) if kind == "t5" else steps, 100)
+
+
+def wanted_of_student(kind: str, sentences: int) -> Wanted:
+    """Thirty passes over all its sentences of 16 a step, within 1,200 and 8,000 steps (a BERT: 5,000)."""
+    most = 5000 if kind == "bert" else 8000
+    return Wanted(min(max(1200, 30 * sentences // 16), most), 200)
+
+
+def student_learning_rate(kind: str, steps: int) -> float:
+    """Higher where there are few steps: the study's for 1,200, the recipes' for 10,000."""
+    if kind == "bert":
+        return 1e-4
+    return 3e-3 if steps <= 3000 else 1e-3
+
+
+class Teaching(NamedTuple):
+    """How a student learns from its teacher: λ of the posteriors beside the tags, and τ of their softmax."""
+
+    kl_weight: float
+    temperature: float
+
+
+def teaching(train: int, ece: float | None) -> Teaching:
+    """Tags alone from a teacher that is as sure as it is right on dev, else posteriors; `ece` may be unknown.
+
+    τ is 4 for a teacher of few sentences, who is too sure of them, else 2 (docs/recipes.md).
+    """
+    calibrated = ece is not None and ece < _CALIBRATED
+    return Teaching(0.0 if calibrated else 1.0, 4.0 if train < _FEW else 2.0)
+
+
+def t5_learning_rate(width: int) -> float:
+    """1e-4 for a T5 that was pre-trained at scale, 2e-3 for the small ones of `gin/runs/pretrain.gin`."""
+    return 1e-4 if width >= 512 else 2e-3
+
+
+def t5_lengths(longest: int) -> int:
+    """Tokens of a packed row for sentences of up to so many words."""
+    return next((length for words, length in ((40, 128), (100, 256)) if longest <= words), 512)
+
+
+def extent(
+    wanted: Wanted, rate: Rate, left: float, passed: float, share: float, *, first: bool = True
+) -> Extent:
+    """How long a run trains in its share of the seconds that are left.
+
+    Args:
+        wanted: the steps it should have.
+        rate: as measured.
+        left: seconds.
+        passed: seconds of the whole job that have gone by.
+        share: of what is left.
+        first: whether nothing has been trained before; a later run has its least number of steps in any case,
+            for what came before it would be in vain.
+
+    Raises:
+        UserError: not even the least number of steps is possible for the first; it says how many minutes
+            would do.
+    """
+    seconds = share * left
+    if not first:
+        seconds = max(seconds, rate.seconds(wanted.least))
+    if rate.seconds(wanted.least) > seconds:
+        minutes = math.ceil((passed + rate.seconds(wanted.least) / share) / 60)
+        raise UserError(
+            f"--minutes {(passed + left) / 60:.3g} is too little here: {minutes} are needed for "
+            f"{wanted.least} steps at {rate.step:.2g} s each, which is the least; give --minutes {minutes}"
+        )
+    for_evaluation = _EVALUATION_SHARE * (seconds - rate.start)
+    evaluations = math.floor(for_evaluation / max(rate.evaluation, 1e-9))
+    evaluations = min(max(evaluations, _FEWEST_EVALUATIONS), EVALUATIONS)
+    possible = (seconds - rate.start - evaluations * rate.evaluation) / max(rate.step, 1e-9)
+    # The least is possible with the fewest evaluations.
+    return with_evaluations(_rounded(min(wanted.steps, max(possible, wanted.least))), evaluations)
+
+
+def with_evaluations(steps: int, evaluations: int = EVALUATIONS) -> Extent:
+    """An extent whose last step is one that is looked at."""
+    return Extent(steps, max(math.ceil(steps / evaluations), 1))
+
+
+def labelled(pool: int, seconds_each: float, left: float) -> int:
+    """How many sentences of a pool are labelled in their share of the time that is left."""
+    return min(pool, math.floor(LABEL_SHARE * left / max(seconds_each, 1e-9)))
+
+
+def check_minutes(minutes: float) -> None:
+    """Raises `UserError` if nothing can be done in so many minutes, wherever it is."""
+    if not minutes >= LEAST_MINUTES:
+        raise UserError(
+            f"--minutes {minutes:g} is too little to train anything; give {LEAST_MINUTES:g} or more (5 with "
+            "a small BERT as the teacher)"
+        )
+
+
+def as_settings(given: Extent) -> dict[str, Any]:
+    """For a stage's file."""
+    return given._asdict()
+
+
+def _rounded(steps: float) -> int:
+    """Two digits, for people who read the Gin file."""
+    unit = 10 ** max(len(str(int(steps))) - 2, 0)
+    return int(steps) // unit * unit

@@ -1,0 +1,186 @@
+"""The parts of `distill-jax fit` that need JAX: runs from their Gin files, their rate, labels, scores."""
+
+import contextlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from distill_jax.data.prepare import definitions_hash
+from distill_jax.data.prepared import PreparedDataset
+from distill_jax.errors import UserError
+from distill_jax.files import atomic_directory, atomic_write
+from distill_jax.jobs.calibration import fitted_temperature
+from distill_jax.jobs.fit_data import FitData
+from distill_jax.jobs.fit_plan import Rate
+from distill_jax.jobs.fit_recipes import Places
+from distill_jax.jobs.labelling import label
+from distill_jax.jobs.launch import configured
+from distill_jax.labels.store import StoreOptions
+from distill_jax.model_dir.settings import write_temperature
+from distill_jax.modules import check_installed
+from distill_jax.tagger import Tagger
+from distill_jax.tagging import Sentence
+from distill_jax.train.selection import Outcome
+
+RATE_STEPS = 10
+LABEL_SHARD = 512
+"""Sentences of a shard, of which a run that was killed labels one again."""
+
+_TEXT_DEV = 1000  # the last lines of a task of text, which are its dev split
+
+
+def write_data(places: Places, data: FitData) -> None:
+    """Writes all sentences as a data directory with tasks in it, and prepares them for runs."""
+    with atomic_directory(places.data) as temporary:
+        folder = temporary / data.name
+        folder.mkdir()
+        data.labels.save(folder / "labels.txt")
+        for split, sentences in data.splits().items():
+            write_jsonl(folder / f"{split}.jsonl", sentences)
+        write_jsonl(temporary / places.unlabelled.name, data.unlabelled)
+        (temporary / "text").mkdir()
+        lines = (" ".join(sentence.words) + "\n" for sentence in data.unlabelled)
+        (temporary / "text" / f"{data.name}.txt").write_text("".join(lines), "utf-8")
+    definitions = definitions_hash()
+    folder = places.data / data.name
+    files = [folder / "labels.txt", *(folder / f"{split}.jsonl" for split in data.splits())]
+    for split, sentences in data.splits().items():
+        PreparedDataset.write(
+            places.prepared / data.name / split,
+            sentences,
+            data.labels,
+            task=data.name,
+            split=split,
+            sources=files,
+            definitions=definitions,
+        )
+    if len(data.unlabelled) > _TEXT_DEV:
+        PreparedDataset.write(
+            places.prepared / text_task(data) / "train",
+            data.unlabelled[:-_TEXT_DEV],
+            None,
+            task=text_task(data),
+            split="train",
+            sources=[places.data / "text" / f"{data.name}.txt"],
+            definitions=definitions,
+        )
+
+
+def text_task(data: FitData) -> str:
+    """The task of the unlabelled sentences (`tasks.conll`)."""
+    return f"{data.name}_text"
+
+
+def write_jsonl(path: Path, sentences: Sequence[Sentence]) -> None:
+    """Writes words, and tags where there are any, a sentence a line."""
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for sentence in sentences:
+            fields: dict[str, Any] = {"tokens": sentence.words}
+            if sentence.tags is not None:
+                fields["tags"] = sentence.tags
+            file.write(json.dumps(fields, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
+def train(gin_file: Path) -> Outcome:
+    """Trains what a Gin file describes, to its end; one that was stopped goes on."""
+    outcome: Outcome = configured([str(gin_file)]).run()
+    return outcome
+
+
+def check_run(gin: str, bindings: Sequence[str]) -> None:
+    """Raises `UserError` as making a run of a Gin file and bindings does."""
+    with tempfile.TemporaryDirectory(prefix="distill_jax-") as folder:
+        file = Path(folder) / "student.gin"
+        file.write_text(gin, "utf-8")
+        configured([str(file)], bindings)
+
+
+def measured_rate(gin: str) -> Rate:
+    """How fast a run is, from its first steps in a folder that is removed again.
+
+    What was compiled for them need not be compiled again where there is a compilation cache.
+    """
+    folder = tempfile.mkdtemp(prefix="distill_jax-")
+    try:
+        file = Path(folder) / "run.gin"
+        file.write_text(gin, "utf-8")
+        bindings = [
+            f"MODEL_DIR={str(Path(folder) / 'run')!r}",
+            f"TRAIN_STEPS={RATE_STEPS}",
+            f"EVAL_PERIOD={RATE_STEPS // 2}",
+            f"LOG_PERIOD={RATE_STEPS // 2}",
+        ]
+        start = time.monotonic()
+        configured([str(file)], bindings).run()
+        seconds = time.monotonic() - start
+        lines = (Path(folder) / "run" / "metrics.jsonl").read_text("utf-8").splitlines()
+        records = [json.loads(line) for line in lines]
+        # The last of each: the first ones compile, or wait for what is read.
+        step = next(r["step_seconds"] for r in reversed(records) if r["kind"] == "train")
+        evaluation = next(r["seconds"] for r in reversed(records) if r["kind"] == "dev")
+        start = seconds - RATE_STEPS * step - evaluation
+        if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
+            start -= sum(r["compile_seconds"] for r in records if r["kind"] == "train")
+        return Rate(max(start, 0.0), step, evaluation)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def seconds_to_label(model: Path, sentences: Sequence[Sentence]) -> float:
+    """Seconds a sentence that a teacher needs, once its programs are compiled."""
+    tagger = Tagger.load(model)
+    some = sentences[:: max(len(sentences) // 128, 1)][:128]
+    tagger.label(some)
+    start = time.monotonic()
+    tagger.label(some)
+    return (time.monotonic() - start) / len(some)
+
+
+def label_sentences(model: Path, sentences: Sequence[Sentence], places: Places) -> None:
+    """Writes the store, or what is missing of it."""
+    label(
+        Tagger.load(model),
+        model,
+        sentences,
+        places.labels,
+        options=StoreOptions(shard_size=LABEL_SHARD),
+    )
+
+
+def calibrate(places: Places, data: FitData) -> float:
+    """Copies the student's model with the temperature that suits dev, which is returned."""
+    source = places.student / "model"
+    tagger = Tagger.load(source)
+    temperature = fitted_temperature(
+        tagger, data.dev, tagger.decode([sentence.words for sentence in data.dev])
+    )
+    with atomic_directory(places.model) as temporary:
+        shutil.copytree(source, temporary, dirs_exist_ok=True)
+        write_temperature(temporary, temperature)
+    return temperature
+
+
+def export(places: Places) -> str | None:
+    """Writes the ONNX export; None, or why there is none."""
+    from distill_jax.export.directory import export_onnx
+
+    try:
+        check_installed("onnx", "onnxruntime", extra="onnx")
+    except UserError as error:
+        return str(error)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(places.onnx)  # of a run that was killed before it could say that it is done
+    export_onnx(places.model, places.onnx)
+    return None

@@ -1,0 +1,22 @@
+"""Whether a directory looks like that of a model, said without importing anything heavy."""
+
+from pathlib import Path
+
+from distill_jax.errors import UserError
+
+TAGGER = "tagger.json"
+
+
+def check_model_directory(directory: Path) -> None:
+    """Raises `UserError`, with what to give instead, if a directory has no `tagger.json`."""
+    if (directory / TAGGER).is_file():
+        return
+    if (directory / "model" / TAGGER).is_file():
+        raise UserError(
+            f"{directory}: the directory of a run, not of a model; give {directory / 'model'}"
+        )
+    reason = f"it has no {TAGGER}" if directory.exists() else "there is nothing of this name"
+    raise UserError(
+        f"{directory}: not a model directory ({reason}); give one that training, "
+        "`distill-jax demo` or `distill-jax import` wrote"
+    )

@@ -1,0 +1,54 @@
+"""The rules of `fit` for steps, batch and time."""
+
+import pytest
+
+from distill_jax.errors import UserError
+from distill_jax.jobs import fit_plan
+from distill_jax.jobs.fit_plan import Extent, Rate, Wanted
+
+
+def test_steps_are_those_of_the_recipes_where_there_is_time() -> None:
+    assert fit_plan.wanted_of_teacher("bert", 100).steps == 500  # gin/runs/bert_gold.gin
+    assert fit_plan.wanted_of_student("bilstm", 600).steps == 1200  # the study
+    assert (
+        fit_plan.wanted_of_student("bilstm", 13_000).steps == 8000
+    )  # gin/runs/distil.gin's example
+    rate = Rate(start=10.0, step=0.1, evaluation=1.0)
+    wanted = Wanted(500, 100)
+    assert fit_plan.extent(wanted, rate, left=1200.0, passed=0.0, share=0.5) == Extent(500, 50)
+
+
+@pytest.mark.parametrize("left", [40.0, 60.0, 100.0, 140.0])
+@pytest.mark.parametrize("evaluation", [0.01, 1.0, 3.0])
+def test_a_run_ends_within_its_share(left: float, evaluation: float) -> None:
+    rate = Rate(start=1.0, step=0.1, evaluation=evaluation)
+    steps, period = fit_plan.extent(Wanted(5000, 100), rate, left, passed=5.0, share=0.5)
+    assert rate.seconds(steps, -(-steps // period)) <= 0.5 * left
+    assert 100 <= steps < 5000
+
+
+def test_minutes_that_are_too_few_say_how_many_would_do() -> None:
+    rate = Rate(start=30.0, step=2.0, evaluation=5.0)
+    wanted = Wanted(500, 100)
+    with pytest.raises(UserError, match="--minutes 5 is too little here: 9 are needed"):
+        fit_plan.extent(wanted, rate, left=240.0, passed=60.0, share=0.5)
+    enough = 9 * 60 - 60.0
+    assert fit_plan.extent(wanted, rate, left=enough, passed=60.0, share=0.5).steps >= 100
+    # What was trained before must not be in vain.
+    later = fit_plan.extent(wanted, rate, left=-60.0, passed=600.0, share=0.8, first=False)
+    assert later.steps == 100
+    with pytest.raises(UserError, match="give 1 or more"):
+        fit_plan.check_minutes(0.5)
+    with pytest.raises(UserError, match="give 1 or more"):
+        fit_plan.check_minutes(float("nan"))
+
+
+def test_a_calibrated_teacher_teaches_by_its_tags() -> None:
+    assert fit_plan.teaching(100, ece=0.04) == (0.0, 4.0)
+    assert fit_plan.teaching(100, ece=0.1) == fit_plan.teaching(100, ece=None) == (1.0, 4.0)
+    assert fit_plan.teaching(5000, ece=0.1) == (1.0, 2.0)
+
+
+def test_as_many_are_labelled_as_there_is_time_for() -> None:
+    assert fit_plan.labelled(1000, 0.01, left=100.0) == 1000
+    assert fit_plan.labelled(100_000, 0.01, left=100.0) == 3000
