@@ -10,7 +10,16 @@ from typing import NoReturn
 import distill_jax
 from distill_jax import signals
 from distill_jax.cli import compile as compile_command
-from distill_jax.cli import evaluation, inspection, labelling, models, study, tagging, training
+from distill_jax.cli import (
+    evaluation,
+    generation,
+    inspection,
+    labelling,
+    models,
+    study,
+    tagging,
+    training,
+)
 from distill_jax.cli.training import split_gin_bindings
 from distill_jax.errors import UserError
 from distill_jax_runtime.directory import is_exported
@@ -36,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         training,
         compile_command,
         study,
+        generation,
         labelling,
         tagging,
         evaluation,

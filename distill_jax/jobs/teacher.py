@@ -5,7 +5,7 @@ plain text by span corruption.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from distill_jax.configuration import setting
@@ -53,8 +53,8 @@ class TextData:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _TextRun:
-    """What fine-tuning and pre-training share: data, model, loss, and how it is trained."""
+class TextRun:
+    """What trainings of a T5 on text share: data, model, loss, and how it is trained."""
 
     data: TextData = setting()
     teacher: T5Teacher = setting()
@@ -80,7 +80,7 @@ class _TextRun:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TeacherRun(_TextRun):
+class TeacherRun(TextRun):
     """The fine-tuning of a teacher."""
 
     def run(self) -> Outcome:
@@ -89,7 +89,7 @@ class TeacherRun(_TextRun):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PretrainRun(_TextRun):
+class PretrainRun(TextRun):
     """Pre-training: of what it leaves, teachers start."""
 
     def run(self) -> Outcome:
@@ -162,8 +162,8 @@ def pretrain(
 ) -> Outcome:
     """Trains a T5 on a mixture, selected by the loss on its dev split.
 
-    It leaves a plain Hugging Face directory in `MODEL_DIR/model` with its vocabulary: no tagger of
-    any one label set, but what others start from. Raises `UserError` as `train.loop.fit` does.
+    What it leaves (`fit_by_loss`) is no tagger of any one label set, but what others start from. Raises
+    `UserError` as `train.loop.fit` does.
     """
     run = PretrainRun(data=data, teacher=teacher, loss=loss, training=training)
     parts = data.sources.read(data.mixture, data.train_split)
@@ -177,20 +177,33 @@ def pretrain(
         None,
         content_hashes(*(dataset for dataset, _ in [*parts, *dev])),
     )
-    learner = run.learner(material, RunResources(data.sources, data.mixture))
+    return fit_by_loss(run, material)
+
+
+def fit_by_loss(
+    run: TextRun, material: TextMaterial, beside: Callable[[Path], None] | None = None
+) -> Outcome:
+    """Trains a T5 that is no tagger, selected by the loss on held-out sentences.
+
+    It leaves a plain Hugging Face directory in `MODEL_DIR/model` with its vocabulary; `beside` puts other
+    files there. Raises `UserError` as `train.loop.fit` does.
+    """
+    learner = run.learner(material, RunResources(run.data.sources, run.data.mixture))
     assert learner.held_out is not None, "there are no labels"
     outcome = fit(
         learner.objective,
         learner.batches,
         learner.held_out(),
-        training,
+        run.training,
         initial_params=learner.initial_params,
         origin=Origin(run, material.inputs),
     )
     if is_first():
-        directory = Path(training.model_dir) / "model"
+        directory = Path(run.training.model_dir) / "model"
         write_hf(directory, learner.config, learner.final(outcome.params))
         learner.vocabulary.save(directory)
+        if beside is not None:
+            beside(directory)
     return outcome
 
 

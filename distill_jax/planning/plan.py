@@ -14,6 +14,7 @@ import numpy as np
 from distill_jax.errors import UserError
 from distill_jax.inference.settings import TaggerSettings
 from distill_jax.jobs.building import build_run
+from distill_jax.jobs.generator import GeneratorRun
 from distill_jax.jobs.labelling import LabelRun
 from distill_jax.jobs.launch import JOBS
 from distill_jax.jobs.staged import StagedRun
@@ -57,7 +58,7 @@ Run = TeacherRun | PretrainRun | StudentRun | LabelRun
 def run_to_plan(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Run, CompileShapes]:
     """The run that Gin files describe, which need not say where its data are, and the shapes of these.
 
-    Raises `UserError` as `jobs.building.build_run`, or if the run is one in stages.
+    Raises `UserError` as `jobs.building.build_run`, or if the run is one in stages, or of a generator.
     """
     run, shapes = build_run(
         gin_files, bindings, JOBS, stand_ins=_STAND_INS, beside=(CompileShapes,)
@@ -66,6 +67,11 @@ def run_to_plan(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Run,
         raise UserError(
             "a run in stages has a step for each phase, and a plan is of one step; plan a recipe of one "
             "stage (distil.gin, distil_online.gin) with this student, teacher and batch size"
+        )
+    if isinstance(run, GeneratorRun):
+        raise UserError(
+            "a generator's step is that of fine-tuning on rows of the same lengths; plan finetune.gin with "
+            "this T5, TASK_FEATURE_LENGTHS and batch size"
         )
     return run, shapes
 
