@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from distill_jax.cli.decoder_options import positive
-from distill_jax.cli.input_options import add_input_options, gold_sentences, read_options
+from distill_jax.cli.input_options import add_input_options, read_options
 from distill_jax.cli.output import check_local_options, progress
 from distill_jax.errors import UserError
 
@@ -158,7 +158,7 @@ def _generate(options: argparse.Namespace) -> None:
         raise UserError("generate needs --gold FILE and --output DIR (or --verify DIR alone)")
     reading = read_options(options)
     origin = _origin(options, reading)
-    gold = gold_sentences(options.gold, reading)
+    gold = list(read_sentences(options.gold, options=reading))
     held_out = {path: list(read_sentences(path, options=reading)) for path in options.held_out}
     number = options.number or (sum(1 for _ in origin) if options.origin == "lm" else None)
     if not number:
@@ -229,7 +229,7 @@ def _filters(options: argparse.Namespace, gold: list[Any]) -> Any:
 
     lengths = [len(sentence.words) for sentence in gold if sentence.words]
     if not lengths:
-        raise UserError(f"{options.gold}: none of its sentences has words; give others")
+        raise UserError(f"{options.gold}: holds no sentences; give the labelled ones there are")
     length = tuple(options.length or (min(lengths), max(lengths)))
     perplexity = None if options.perplexity is None else tuple(options.perplexity)
     switches = {name: name not in options.keep for name in _REASONS}

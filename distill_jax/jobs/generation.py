@@ -50,7 +50,8 @@ class FromModel:
     def source(self, gold: Sequence[Sentence], seed: int) -> tuple[Source, dict[str, Any]]:
         """It draws samples; and what these depend on, as JSON.
 
-        Raises `UserError` if it is no T5, or no generator and `infill` is not given, or as `Written`.
+        Raises `UserError` if it is no T5, or no generator and `infill` is not given, or mentions are to be
+        masked and there are none, or as `Written`.
         """
         writer = self.infill or load_writer(self.directory)
         if writer is None:
@@ -58,6 +59,8 @@ class FromModel:
                 f"{self.directory}: has no generator.json, so it was not trained to write; train one "
                 "(gin/runs/generator_text.gin), or let it infill as pre-trained: --from infill"
             )
+        if isinstance(writer, InfillWriter) and writer.masked == "mentions":
+            _check_mentions(gold)
         checkpoint = open_checkpoint(self.directory)
         config = checkpoint.config
         if kind_of(config).format != "sent_prime":
@@ -135,9 +138,11 @@ def generate(
     """Writes a pool of new sentences, or what is missing of it.
 
     Raises:
-        UserError: gold sentences or those of a file are held-out ones; another process writes the pool; or as
-            `FromModel.source` and `write_pool`.
+        UserError: the seed is negative; gold sentences or those of a file are held-out ones; another process
+            writes the pool; or as `FromModel.source` and `write_pool`.
     """
+    if seed < 0:
+        raise UserError(f"the seed is {seed}; use a whole number from 0")
     _check_apart(material.gold, "the gold sentences", material.held_out)
     if isinstance(origin, FromFile):
         _check_apart(origin, origin.path, material.held_out)
@@ -177,6 +182,14 @@ def generate(
 def content(sentences: Any) -> str:
     """SHA-256 (hex) of sentences in their order, tags included."""
     return hash_of_ids(sha256_json([each.words, each.tags]) for each in sentences)
+
+
+def _check_mentions(gold: Sequence[Sentence]) -> None:
+    if not any(tag != "O" for sentence in gold for tag in sentence.tags or ()):
+        raise UserError(
+            "the gold sentences have no tags, so no mentions to mask; give --gold a file with tags, or "
+            "--masked context"
+        )
 
 
 _SAME = 0.5

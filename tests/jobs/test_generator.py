@@ -170,6 +170,8 @@ BAD = {
     "top_p": (["--top_p", "1.2"], "top_p is 1.2"),
     "both": (["--from", "swap"], "or --from swap"),
     "no file": (["--from", "lm"], "--from lm and --sentences FILE go together"),
+    "seed": (["--seed", "-1"], "the seed is -1"),
+    "empty": (["--gold", os.devnull], "holds no sentences"),
     "band": (["--length", "9", "2"], "no length is between 9 and 2"),
     "no writer": ([], "has no generator.json"),
     "split": (["--from", "infill", "--model_parallel", "99"], "there are 8 here"),
@@ -195,6 +197,13 @@ def test_held_out_sentences_are_refused(work: Path, capsys: pytest.CaptureFixtur
     assert main([*command, "--from", "swap", "--gold", test]) == 2
     assert "the gold sentences: " in capsys.readouterr().err
     assert not (work / "peeks").exists()
+
+
+def test_mentions_need_tags(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "plain.txt").write_text("play some jazz\n")
+    command = arguments(work, "--from", "infill", "--masked", "mentions", model=work / "start")
+    assert main([*command, "--gold", str(work / "plain.txt"), "--output", str(work / "plain")]) == 2
+    assert "no mentions to mask" in capsys.readouterr().err
 
 
 def test_a_vocabulary_that_does_not_fit(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
