@@ -26,8 +26,7 @@ from distill_jax.inference.tagged import (
 from distill_jax.kinds.base import Model, PredictorOptions
 from distill_jax.kinds.registry import kind_of
 from distill_jax.model_dir.directory import load_model, model_hash
-from distill_jax.models.partitioning import ANYWHERE, Place
-from distill_jax.parallel.mesh import make_mesh, place_on
+from distill_jax.parallel.mesh import local_place
 from distill_jax.sent.pieces import TruncatedWord
 from distill_jax.sentscore import DecoderSettings, Normaliser
 from distill_jax.tagging import LabelSet, Sentence
@@ -89,7 +88,7 @@ class Tagger:
         self.parameters = (
             sum(array.size for array in jax.tree.leaves(model.params)) - self.frozen_parameters
         )
-        place = _place(model_parallel)
+        place = local_place(model_parallel)
         shardings = (
             None
             if place.mesh is None
@@ -249,16 +248,3 @@ class Tagger:
     def set_temperature(self, temperature: float) -> None:
         """Replaces the temperature of the model in memory (`evaluate --fit_temperature` stores one)."""
         self.settings = dataclasses.replace(self.settings, temperature=temperature)
-
-
-def _place(model_parallel: int) -> Place:
-    """The devices a model is split over."""
-    if model_parallel == 1:
-        return ANYWHERE
-    devices = jax.local_devices()
-    if not 1 <= model_parallel <= len(devices):
-        raise UserError(
-            f"the model is to be split over {model_parallel} devices and there are {len(devices)} here; "
-            "choose a number from 1 to that"
-        )
-    return place_on(make_mesh(1, 1, model_parallel, devices[:model_parallel]))

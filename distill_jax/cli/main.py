@@ -12,6 +12,7 @@ from distill_jax.cli import compile as compile_command
 from distill_jax.cli import (
     evaluation,
     fitting,
+    generation,
     inspection,
     labelling,
     models,
@@ -47,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
         training,
         compile_command,
         study,
+        generation,
         labelling,
         tagging,
         evaluation,

@@ -17,32 +17,36 @@ _REPLACED = 0.7
 """Probability that a mention is replaced."""
 
 
-def swap_mentions(sentences: Sequence[Sentence], copies: int, *, seed: int) -> list[Sentence]:
-    """The sentences, followed by `copies` variants of each that differ from it.
+class MentionSwap:
+    """Labelled sentences with what is known of their mentions: variants are drawn from it."""
 
-    In a variant every span has been replaced, with a probability of 0.7, by the words of a random span of
-    the same label. Drawn again a few times, variants that are still the sentence itself are left out (of a
-    sentence without spans all are). Raises `UserError` if `copies` is negative.
-    """
-    if copies < 0:
-        raise UserError(f"MENTION_COPIES is {copies}; use at least 0")
-    rng = np.random.default_rng(seed)
-    spans = [sorted(spans_from_iob2(s.tags or ()), key=lambda span: span.start) for s in sentences]
-    mentions: dict[str, list[tuple[str, ...]]] = {}
-    for sentence, own in zip(sentences, spans, strict=True):
-        for span in own:
-            mentions.setdefault(span.label, []).append(sentence.words[span.start : span.end])
+    def __init__(self, sentences: Sequence[Sentence]) -> None:
+        self._sentences = sentences
+        self._spans = [
+            sorted(spans_from_iob2(s.tags or ()), key=lambda span: span.start) for s in sentences
+        ]
+        self._mentions: dict[str, list[tuple[str, ...]]] = {}
+        for sentence, own in zip(sentences, self._spans, strict=True):
+            for span in own:
+                mention = sentence.words[span.start : span.end]
+                self._mentions.setdefault(span.label, []).append(mention)
 
-    def variant(sentence: Sentence, own: Sequence[tuple[int, int, str]]) -> Sentence:
+    def can_vary(self, index: int) -> bool:
+        """Whether a mention of that sentence has another of its label to change places with."""
+        return any(len(self._mentions[span.label]) > 1 for span in self._spans[index])
+
+    def variant(self, index: int, rng: np.random.Generator) -> Sentence:
+        """The sentence, each span replaced, with a probability of 0.7, by a random one of its label."""
+        sentence = self._sentences[index]
         words: list[str] = []
         tags: list[str] = []
         end = 0
-        for start, stop, label in own:
+        for start, stop, label in self._spans[index]:
             words += sentence.words[end:start]
             tags += ["O"] * (start - end)
             mention = sentence.words[start:stop]
             if rng.random() < _REPLACED:
-                mention = mentions[label][rng.integers(len(mentions[label]))]
+                mention = self._mentions[label][rng.integers(len(self._mentions[label]))]
             words += mention
             tags += [f"B-{label}", *[f"I-{label}"] * (len(mention) - 1)]
             end = stop
@@ -50,10 +54,21 @@ def swap_mentions(sentences: Sequence[Sentence], copies: int, *, seed: int) -> l
         tags += ["O"] * (len(sentence.words) - end)
         return Sentence(tuple(words), tuple(tags))
 
+
+def swap_mentions(sentences: Sequence[Sentence], copies: int, *, seed: int) -> list[Sentence]:
+    """The sentences, followed by `copies` variants of each that differ from it (`MentionSwap.variant`).
+
+    Drawn again a few times, variants that are still the sentence itself are left out (of a
+    sentence without spans all are). Raises `UserError` if `copies` is negative.
+    """
+    if copies < 0:
+        raise UserError(f"MENTION_COPIES is {copies}; use at least 0")
+    rng = np.random.default_rng(seed)
+    swap = MentionSwap(sentences)
     augmented = list(sentences)
-    for sentence, own in zip(sentences, spans, strict=True):
-        if all(len(mentions[span.label]) == 1 for span in own):
+    for index, sentence in enumerate(sentences):
+        if not swap.can_vary(index):
             continue
-        drawn = (variant(sentence, own) for _ in range(2 * copies))
+        drawn = (swap.variant(index, rng) for _ in range(2 * copies))
         augmented += [one for one in drawn if one.words != sentence.words][:copies]
     return augmented

@@ -76,7 +76,7 @@ def tagging_part(
                 )
             )
     truncated.log("training")
-    return _fixed_part(pairs, rate)
+    return fixed_part(pairs, rate)
 
 
 def training_windows(
@@ -106,7 +106,8 @@ def training_windows(
     return [(window.start, window.end) for window in parts]
 
 
-def _fixed_part(pairs: list[Pair], rate: float) -> Seq2SeqPart:
+def fixed_part(pairs: Sequence[Pair], rate: float = 1.0) -> Seq2SeqPart:
+    """Examples that are the same in every epoch. Raises `UserError` if there are none."""
     if not pairs:
         raise UserError("a training set is empty; check the task's split and few-shot sizes")
     lengths = np.array([(len(inputs), len(targets)) for inputs, targets in pairs], np.int32)

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from distill_jax.data.length_batches import batches_by_length, padded_batch_size, round_up
 from distill_jax.errors import UserError
 from distill_jax.inference.base import VITERBI, InputLimits, Progress, check_numbers
-from distill_jax.inference.batches import batches_by_length, padded_batch_size, round_up
 from distill_jax.inference.prediction import Prediction
 from distill_jax.sent.format import check_vocabulary_fits
 from distill_jax.sent.pieces import TruncatedWord

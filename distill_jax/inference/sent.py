@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from distill_jax.data.length_batches import batches_by_length, padded_batch_size, round_up
 from distill_jax.inference.base import InputLimits, Progress, check_parameters
-from distill_jax.inference.batches import batches_by_length, padded_batch_size, round_up
 from distill_jax.inference.decoded import merge, no_words, read_batch
 from distill_jax.inference.prediction import Prediction, epsilon_at_temperature
 from distill_jax.models.partitioning import ANYWHERE, Place

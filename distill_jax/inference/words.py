@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from distill_jax.data.length_batches import batches_by_length, padded_batch_size
 from distill_jax.errors import UserError
 from distill_jax.inference.base import VITERBI, Progress, check_numbers
-from distill_jax.inference.batches import batches_by_length, padded_batch_size
 from distill_jax.inference.prediction import Prediction
 from distill_jax.models.bilstm import BiLSTMTagger
 from distill_jax.sent.pieces import TruncatedWord

@@ -6,13 +6,22 @@ from typing import Any
 
 from distill_jax.errors import UserError
 from distill_jax.jobs.building import build_run
+from distill_jax.jobs.generator import GeneratorRun
 from distill_jax.jobs.labelling import LabelRun
 from distill_jax.jobs.matching import MatchStatesRun
 from distill_jax.jobs.staged import StagedRun
 from distill_jax.jobs.student import StudentRun
 from distill_jax.jobs.teacher import PretrainRun, TeacherRun
 
-JOBS = (TeacherRun, PretrainRun, MatchStatesRun, StudentRun, StagedRun, LabelRun)
+JOBS = (
+    TeacherRun,
+    PretrainRun,
+    MatchStatesRun,
+    GeneratorRun,
+    StudentRun,
+    StagedRun,
+    LabelRun,
+)
 
 
 def configured(

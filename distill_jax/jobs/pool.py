@@ -13,6 +13,7 @@ from distill_jax.data.prepare import TASK_MODULES, prepare
 from distill_jax.data.prepared import PreparedDataset
 from distill_jax.data.readers import ReadOptions, is_stream, read_located, source_name
 from distill_jax.errors import UserError
+from distill_jax.generate.pool import POOL, GeneratedPool
 from distill_jax.labels.pool import Pool
 from distill_jax.tagging import Sentence
 from distill_jax_runtime.text import TextWords
@@ -47,7 +48,7 @@ class TaskSplits:
 def open_pool(
     files: Sequence[str], options: ReadOptions, task: TaskSplits | None = None
 ) -> Iterator[Pool]:
-    """The sentences of files (`-`: standard input) and of a task, each once.
+    """The sentences of files (`-`: standard input), of pools that `generate` wrote, and of a task, each once.
 
     What cannot be read twice, a pipe or a task, is kept in a temporary folder within the block.
 
@@ -72,8 +73,18 @@ def _of_file(path: str | os.PathLike[str], options: ReadOptions, spool: Path) ->
         for line, sentence in read_located(path, options=options):
             yield PlacedSentence(sentence.words, None, f"{name}:{line}")
 
+    if (Path(path) / POOL).is_file():
+        return _of_generated(GeneratedPool(Path(path)))
     name = source_name(path)
     return _spooled(read(), spool) if is_stream(path) else read
+
+
+def _of_generated(pool: GeneratedPool) -> Source:
+    def read() -> Iterator[PlacedSentence]:
+        for place, sentence in pool.located():
+            yield PlacedSentence(sentence.words, None, place)
+
+    return read
 
 
 def _spooled(sentences: Iterator[PlacedSentence], spool: Path) -> Source:

@@ -6,7 +6,7 @@ plain text by span corruption.
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class TextData:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextRun:
-    """What fine-tuning and pre-training share: data, model, loss, and how it is trained."""
+    """What trainings of a T5 on text share: data, model, loss, and how it is trained."""
 
     data: TextData = setting()
     teacher: T5Teacher = setting()
@@ -166,22 +166,32 @@ def pretrain(
 ) -> Outcome:
     """Trains a T5 on a mixture, selected by the loss on its dev split.
 
-    It leaves a plain Hugging Face directory in `MODEL_DIR/model` with its vocabulary: no tagger of
-    any one label set, but what others start from. Raises `UserError` as `train.loop.fit` does.
+    What it leaves (`fit_by_loss`) is no tagger of any one label set, but what others start from. Raises
+    `UserError` as `train.loop.fit` does.
     """
     run = PretrainRun(data=data, teacher=teacher, loss=loss, training=training)
-    material = pretraining_material(data)
-    learner = run.learner(material, RunResources(data.sources, data.mixture))
+    return fit_by_loss(run, pretraining_material(data))
+
+
+def fit_by_loss(
+    run: TextRun, material: TextMaterial, beside: Callable[[Path], None] | None = None
+) -> Outcome:
+    """Trains a T5 that is no tagger, selected by the loss on held-out sentences.
+
+    It leaves a plain Hugging Face directory in `MODEL_DIR/model` with its vocabulary; `beside` puts other
+    files there. Raises `UserError` as `train.loop.fit` does.
+    """
+    learner = run.learner(material, RunResources(run.data.sources, run.data.mixture))
     assert learner.held_out is not None, "there are no labels"
     outcome = fit(
         learner.objective,
         learner.batches,
         learner.held_out(),
-        training,
+        run.training,
         initial_params=learner.initial_params,
         origin=Origin(run, material.inputs),
     )
-    write_start(training, learner, learner.final(outcome.params))
+    write_start(run.training, learner, learner.final(outcome.params), beside)
     return outcome
 
 
@@ -200,12 +210,19 @@ def pretraining_material(data: TextData) -> TextMaterial:
     )
 
 
-def write_start(training: Training, learner: Learner, params: Any) -> None:
-    """Writes a T5 of which others start, with its vocabulary, to `MODEL_DIR/model`."""
+def write_start(
+    training: Training,
+    learner: Learner,
+    params: Any,
+    beside: Callable[[Path], None] | None = None,
+) -> None:
+    """Writes a T5 of which others start, with its vocabulary, to `MODEL_DIR/model`; `beside` adds to it."""
     if is_first():
         directory = Path(training.model_dir) / "model"
         write_hf(directory, learner.config, params)
         learner.vocabulary.save(directory)
+        if beside is not None:
+            beside(directory)
 
 
 def _labels(data: TextData, parts: list[Part]) -> LabelSet:

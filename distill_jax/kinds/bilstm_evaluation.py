@@ -9,8 +9,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from distill_jax.data.distillation import MAX_CHARS
+from distill_jax.data.length_batches import batches_by_length, padded_batch_size
 from distill_jax.inference import Prediction, evaluate, scalars
-from distill_jax.inference.batches import batches_by_length, padded_batch_size
 from distill_jax.inference.evaluation import check_labels
 from distill_jax.inference.words import (
     WORD_BUCKETS,

@@ -1,7 +1,7 @@
 """A T5 that learns from text: SenT′ examples of labelled sentences, and span corruption of plain ones."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +9,14 @@ import numpy as np
 
 from distill_jax.configuration import setting
 from distill_jax.data.augmentation import swap_mentions
-from distill_jax.data.seq2seq import Seq2SeqPart, packed_rows, span_corruption_part, tagging_part
+from distill_jax.data.seq2seq import (
+    Pair,
+    Seq2SeqPart,
+    fixed_part,
+    packed_rows,
+    span_corruption_part,
+    tagging_part,
+)
 from distill_jax.distill.language_model import LanguageModel, LanguageModelLoss
 from distill_jax.errors import UserError
 from distill_jax.inference import SentPredictor
@@ -24,6 +31,7 @@ from distill_jax.tagging import LabelSet, Sentence
 from distill_jax.train.feed import RowBatches
 from distill_jax.train.selection import Evaluate
 from distill_jax.train.training import Training
+from distill_jax.vocab import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +77,8 @@ class T5Teacher:
             )
 
         def part_of(text: TextPart) -> Seq2SeqPart:
+            if text.examples is not None:
+                return fixed_part(text.examples(text.sentences, vocabulary), text.rate)
             if text.labels is None:
                 return span_corruption_part(text.sentences, vocabulary, lengths, rate=text.rate)
             return tagging_part(text.sentences, format_of(text.labels), lengths, rate=text.rate)
@@ -129,11 +139,15 @@ def execution_of(config: T5Config, loss: LanguageModelLoss) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class TextPart:
-    """Sentences of one task, with tags of `labels` or plain (None), and the share of rows they get."""
+    """Sentences of one task, with tags of `labels` or plain (None), and the share of rows they get.
+
+    `examples` makes of them what is learnt, where that is neither SenT′ nor span corruption.
+    """
 
     sentences: Sequence[Sentence]
     labels: LabelSet | None
     rate: float = 1.0
+    examples: Callable[[Sequence[Sentence], Vocabulary], Sequence[Pair]] | None = None
 
     def with_mention_copies(self, copies: int, seed: int) -> "TextPart":
         """With so many variants of each labelled sentence, mentions swapped."""

@@ -82,10 +82,7 @@ class SeenHashes:
     def add(self, hashes: np.ndarray) -> np.ndarray:
         """Adds hashes, S[n]; bool[n]: which were not there, of equal ones the first."""
         distinct, first = np.unique(hashes, return_index=True)
-        known = np.zeros(len(distinct), bool)
-        for array in self._arrays:
-            places = np.searchsorted(array, distinct)
-            known |= array[np.minimum(places, len(array) - 1)] == distinct
+        known = ~self.lacks(distinct)
         new = np.zeros(len(hashes), bool)
         new[first[~known]] = True
         added = distinct[~known]
@@ -95,6 +92,14 @@ class SeenHashes:
         if len(added):
             self._arrays.append(added)
         return new
+
+    def lacks(self, hashes: np.ndarray) -> np.ndarray:
+        """bool[n]: which of these hashes, S[n], are not there."""
+        known = np.zeros(len(hashes), bool)
+        for array in self._arrays:
+            places = np.searchsorted(array, hashes)
+            known |= array[np.minimum(places, len(array) - 1)] == hashes
+        return ~known
 
 
 def hash_of_ids(example_ids: Iterable[str]) -> str:

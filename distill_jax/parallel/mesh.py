@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from distill_jax.configuration import setting
 from distill_jax.errors import UserError
-from distill_jax.models.partitioning import Place, Rules, mesh_spec
+from distill_jax.models.partitioning import ANYWHERE, Place, Rules, mesh_spec
 
 MESH_AXES = ("slice", "data", "fsdp", "model")
 
@@ -162,6 +162,22 @@ def _arrange(shape: tuple[int, int, int, int], devices: Sequence[Any]) -> np.nda
         process_is_granule=by_process,
         allow_split_physical_axes=True,
     )
+
+
+def local_place(model_parallel: int) -> Place:
+    """So many of this process's devices, for a model that is split over them.
+
+    Raises `UserError` if there are not so many.
+    """
+    if model_parallel == 1:
+        return ANYWHERE
+    devices = jax.local_devices()
+    if not 1 <= model_parallel <= len(devices):
+        raise UserError(
+            f"the model is to be split over {model_parallel} devices and there are {len(devices)} here; "
+            "choose a number from 1 to that"
+        )
+    return place_on(make_mesh(1, 1, model_parallel, devices[:model_parallel]))
 
 
 def state_shardings(tree: Any, mesh: Mesh, rules: Rules | None = None) -> Any:

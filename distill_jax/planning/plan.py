@@ -14,6 +14,7 @@ import numpy as np
 from distill_jax.errors import UserError
 from distill_jax.inference.settings import TaggerSettings
 from distill_jax.jobs.building import build_run
+from distill_jax.jobs.generator import GeneratorRun
 from distill_jax.jobs.labelling import LabelRun
 from distill_jax.jobs.launch import JOBS
 from distill_jax.jobs.matching import MatchStatesRun
@@ -58,7 +59,8 @@ Run = TeacherRun | PretrainRun | StudentRun | LabelRun
 def run_to_plan(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Run, CompileShapes]:
     """The run that Gin files describe, which need not say where its data are, and the shapes of these.
 
-    Raises `UserError` as `jobs.building.build_run`, or if the run is one in stages or matches states.
+    Raises `UserError` as `jobs.building.build_run`, or if the run is one in stages, matches states, or is of
+    a generator.
     """
     run, shapes = build_run(
         gin_files, bindings, JOBS, stand_ins=_STAND_INS, beside=(CompileShapes,)
@@ -72,6 +74,11 @@ def run_to_plan(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Run,
         raise UserError(
             "a run that matches states is not planned: its step is that of pretrain.gin, which is, with the "
             "other model's forward pass and the encoder's once more for each of its sentences"
+        )
+    if isinstance(run, GeneratorRun):
+        raise UserError(
+            "a generator's step is that of fine-tuning on rows of the same lengths; plan finetune.gin with "
+            "this T5, TASK_FEATURE_LENGTHS and batch size"
         )
     return run, shapes
 

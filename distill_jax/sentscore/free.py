@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from distill_jax.errors import UserError
+from distill_jax.models.incremental import BoundT5, Prefix, empty_cache, write_rows
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_stacks import Cache
-from distill_jax.sentscore.forward import BoundT5, Prefix, empty_cache, write_rows
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.trie import LabelTrie
 
@@ -60,7 +60,7 @@ def free(
             "vocabulary rows; use the id of the vocabulary the model was trained with"
         )
     decoder = BoundT5(model, params)
-    encoded = decoder.encode(batch)
+    encoded = decoder.encode(batch.encoder_tokens, batch.encoder_mask)
     rows = batch.encoder_tokens.shape[0]
 
     slots = jnp.arange(max_length)[None]

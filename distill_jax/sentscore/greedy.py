@@ -22,10 +22,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from distill_jax.errors import UserError
+from distill_jax.models.incremental import BoundT5, Prefix, empty_cache, grow_cache, write_rows
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_stacks import Cache
 from distill_jax.sentscore.automaton import Automaton, Place, Walk
-from distill_jax.sentscore.forward import BoundT5, Prefix, empty_cache, grow_cache, write_rows
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.packing import decode_packed, pack_rows
 from distill_jax.sentscore.trie import OUTSIDE, LabelTrie
@@ -98,7 +98,7 @@ def greedy(
     decoder = BoundT5(model, params)
     walk = Walk(automaton, batch)
     chooser = _Chooser(decoder, walk, batch)
-    encoded = decoder.encode(batch)
+    encoded = decoder.encode(batch.encoder_tokens, batch.encoder_mask)
     offsets = jnp.arange(width)
 
     def step(state: _State) -> _State:

@@ -19,9 +19,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from distill_jax.models.attention import KeyValue, mask_to_bias
+from distill_jax.models.incremental import Encoded, Prefix
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_stacks import Cache
-from distill_jax.sentscore.forward import Encoded, Prefix
 
 
 class Packing(NamedTuple):

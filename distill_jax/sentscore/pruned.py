@@ -24,8 +24,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from distill_jax.errors import UserError
+from distill_jax.models.incremental import BoundT5
 from distill_jax.models.t5 import T5
-from distill_jax.sentscore.forward import NO_BOUNDS_GIVEN, Bounds, BoundT5
+from distill_jax.sentscore.forward import NO_BOUNDS_GIVEN, Bounds
 from distill_jax.sentscore.frontier import Frontier
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.likelihood import Normaliser
@@ -114,7 +115,8 @@ def search(
         scratch=scratch,
     )
     inputs = RowInputs(
-        passes.decoder.encode(batch), jnp.minimum(jnp.asarray(batch.num_words), words)
+        passes.decoder.encode(batch.encoder_tokens, batch.encoder_mask),
+        jnp.minimum(jnp.asarray(batch.num_words), words),
     )
     state = passes.begin(rows, inputs.encoded)
     if part == rows:

@@ -6,8 +6,8 @@ Shape suffixes are those of `pruned`; R output rows, K keys.
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from distill_jax.models.incremental import BoundT5
 from distill_jax.models.t5_stacks import Cache
-from distill_jax.sentscore.forward import BoundT5
 from distill_jax.sentscore.frontier import Block, Frontier, Logits, Verdict
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.likelihood import Normaliser, logsumexp_vocabulary

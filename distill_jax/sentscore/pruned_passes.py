@@ -9,16 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from distill_jax.models.incremental import BoundT5, Encoded, Prefix, empty_cache, take_slots
 from distill_jax.models.t5_stacks import Cache
-from distill_jax.sentscore.forward import (
-    BoundT5,
-    Encoded,
-    Prefix,
-    Root,
-    empty_cache,
-    score_trie,
-    take_slots,
-)
+from distill_jax.sentscore.forward import Root, score_trie
 from distill_jax.sentscore.frontier import Block, Frontier, Known, Verdict
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.likelihood import Normaliser, tag_log_likelihoods

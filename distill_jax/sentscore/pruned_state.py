@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from distill_jax.models.incremental import Encoded
 from distill_jax.models.t5_stacks import Cache
-from distill_jax.sentscore.forward import Encoded
 from distill_jax.sentscore.frontier import Known
 
 DEAD = 2**30

@@ -11,16 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from distill_jax.models.incremental import BoundT5, Prefix
 from distill_jax.models.partitioning import platform
 from distill_jax.models.t5 import T5
-from distill_jax.sentscore.forward import (
-    NO_BOUNDS_GIVEN,
-    Bounds,
-    BoundT5,
-    Prefix,
-    Root,
-    score_trie,
-)
+from distill_jax.sentscore.forward import NO_BOUNDS_GIVEN, Bounds, Root, score_trie
 from distill_jax.sentscore.layout import SentScoreBatch, prefix_slots, root_slots
 from distill_jax.sentscore.likelihood import (
     NodeScores,
@@ -63,7 +57,7 @@ def score(
     sentinel_ids = jnp.asarray(batch.sentinel_ids)
     in_sentence = jnp.arange(words) < jnp.asarray(batch.num_words)[:, None]
     tags = jnp.where(in_sentence, tags, OUTSIDE)
-    encoded = decoder.encode(batch)
+    encoded = decoder.encode(batch.encoder_tokens, batch.encoder_mask)
 
     slots = prefix_slots(trie, tags, sentinel_ids, model.config.decoder_start_id)
     order = jnp.arange(slots.tokens.shape[1])

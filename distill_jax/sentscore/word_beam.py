@@ -17,17 +17,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from distill_jax.models.incremental import BoundT5, Prefix, take_slots, write_slots
 from distill_jax.models.t5 import T5
-from distill_jax.sentscore.forward import (
-    DEFAULT_MAX_NODES,
-    BoundT5,
-    Prefix,
-    Root,
-    path_positions,
-    score_trie,
-    take_slots,
-    write_slots,
-)
+from distill_jax.sentscore.forward import DEFAULT_MAX_NODES, Root, path_positions, score_trie
 from distill_jax.sentscore.layout import SentScoreBatch
 from distill_jax.sentscore.likelihood import DEFAULT_MAX_LOGITS, Normaliser, tag_log_likelihoods
 from distill_jax.sentscore.trie import OUTSIDE, LabelTrie
@@ -78,7 +70,7 @@ def sentscore(
     decoder = BoundT5(model, params)
     blocks = trie.blocks(max_nodes)
     rows, words, tags = batch.encoder_tokens.shape[0], batch.max_words, trie.num_tags
-    encoded = decoder.encode(batch).repeat(beam)
+    encoded = decoder.encode(batch.encoder_tokens, batch.encoder_mask).repeat(beam)
     num_words = jnp.asarray(batch.num_words)
     sentinel_ids = jnp.asarray(batch.sentinel_ids)
 

@@ -83,6 +83,11 @@ class Vocabulary(abc.ABC):
         """Whether the id is a sentinel's."""
         return token_id in self._sentinel_of_id
 
+    def text_ids(self) -> npt.NDArray[np.int32]:
+        """The ids of which a text consists, ascending: no control ids, sentinels or `unk_id`."""
+        reserved = self._reserved | {self.unk_id}
+        return np.array([i for i in range(self.size) if i not in reserved], np.int32)
+
     def encode(self, text: str) -> list[int]:
         """The ids of `text` alone: no end-of-sequence, and never pad, eos or a sentinel.
 

@@ -43,7 +43,16 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-COMMANDS = ((), ("demo",), ("train",), ("predict",), ("evaluate",), ("label",), ("import",))
+COMMANDS = (
+    (),
+    ("demo",),
+    ("train",),
+    ("predict",),
+    ("evaluate",),
+    ("generate",),
+    ("label",),
+    ("import",),
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command) or "itself")

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distill_jax.data.length_batches import batches_by_length, padded_batch_size, round_up
 from distill_jax.errors import UserError
 from distill_jax.inference import Prediction, SentPredictor, WordPredictor, sent
 from distill_jax.inference.base import InputLimits
-from distill_jax.inference.batches import batches_by_length, padded_batch_size, round_up
 from distill_jax.models.bilstm import BiLSTMTagger
 from distill_jax.models.t5 import T5
 from distill_jax.sent.format import SenTFormat
