@@ -70,6 +70,8 @@ class Samples(NamedTuple):
     log_probabilities: Float[Array, "batch target"]
     """float32: of each token under the model's softmax as it is, without temperature, cuts and guard; 0
     at padding."""
+    lengths: Int[Array, " batch"]
+    """int32: tokens of each row, its end included."""
     ended: Bool[Array, " batch"]
     """False where `max_tokens` cut it off."""
 
@@ -81,6 +83,7 @@ class _State(NamedTuple):
     last: Int[Array, " batch"]
     rank: Int[Array, " batch"]
     """Sentinels written."""
+    lengths: Int[Array, " batch"]
     unfinished: Bool[Array, " batch"]
     cache: Cache
     tokens: Int[Array, "batch target"]
@@ -136,6 +139,7 @@ def sample(
             step=state.step + 1,
             last=token,
             rank=rank,
+            lengths=state.lengths + state.unfinished,
             unfinished=state.unfinished & ~ends,
             cache=written,
             tokens=state.tokens.at[:, state.step].set(token),
@@ -146,6 +150,7 @@ def sample(
         step=jnp.zeros((), jnp.int32),
         last=jnp.full(rows, model.config.decoder_start_id, jnp.int32),
         rank=jnp.zeros(rows, jnp.int32),
+        lengths=jnp.zeros(rows, jnp.int32),
         unfinished=numbers >= 0,
         cache=empty_cache(encoded, length),
         tokens=jnp.full((rows, length), PAD_ID, jnp.int32),
@@ -154,7 +159,7 @@ def sample(
     state = jax.lax.while_loop(
         lambda state: (state.step < length) & jnp.any(state.unfinished), step, state
     )
-    return Samples(state.tokens, state.log_probabilities, ~state.unfinished)
+    return Samples(state.tokens, state.log_probabilities, state.lengths, ~state.unfinished)
 
 
 def _allowed(

@@ -109,11 +109,13 @@ class Written:
             batch = self._batch([prompts[i] for i in members], members + start, bucket)
             samples = jax.device_get(self._sample(self._params, batch, self._alphabet, key))
             for row, index in enumerate(members):
-                drawn[index] = self._read(
-                    prompts[index],
-                    samples.tokens[row],
-                    samples.log_probabilities[row],
-                    bool(samples.ended[row]),
+                count = int(samples.lengths[row])
+                tokens = samples.tokens[row, :count]
+                drawn[index] = Drawn(
+                    words_of(prompts[index], tokens, self._vocabulary),
+                    log_probability=float(samples.log_probabilities[row].sum(dtype=np.float64)),
+                    tokens=count,
+                    ended=bool(samples.ended[row]),
                 )
         return drawn
 
@@ -128,18 +130,6 @@ class Written:
             mask[row, : len(prompt.inputs)] = True
             spans[row] = prompt.spans
         return SamplingBatch(tokens, mask, of_row, spans)
-
-    def _read(
-        self, prompt: Prompt, tokens: np.ndarray, log_probabilities: np.ndarray, ended: bool
-    ) -> Drawn:
-        # No token that can be written has a probability of one.
-        count = int(np.count_nonzero(log_probabilities))
-        return Drawn(
-            words_of(prompt, tokens[:count], self._vocabulary),
-            log_probability=float(np.sum(log_probabilities, dtype=np.float64)),
-            tokens=count,
-            ended=ended,
-        )
 
 
 class Swapped:

@@ -192,6 +192,8 @@ def test_no_ngram_occurs_twice_and_padding_stays_empty(params: Any) -> None:
 
     assert repeats(free.tokens) > 0 == repeats(samples.tokens)
     assert not np.asarray(samples.tokens)[60:].any()
+    # No id that may be written here is 0.
+    np.testing.assert_array_equal(samples.lengths, (np.asarray(samples.tokens) != 0).sum(axis=1))
 
 
 def test_a_large_vocabulary_is_drawn_from_as_a_small_one(params: Any) -> None:
