@@ -7,7 +7,7 @@ trains for the smaller of both, and not at all below a least number.
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from distill_jax.errors import UserError
 
@@ -160,11 +160,6 @@ def check_minutes(minutes: float) -> None:
             f"--minutes {minutes:g} is too little to train anything; give {LEAST_MINUTES:g} or more (5 with "
             "a small BERT as the teacher)"
         )
-
-
-def as_settings(given: Extent) -> dict[str, Any]:
-    """For a stage's file."""
-    return given._asdict()
 
 
 def _rounded(steps: float) -> int:

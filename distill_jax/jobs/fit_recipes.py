@@ -62,7 +62,6 @@ class StudentStart:
         kind: `bilstm`, or `bert` with some of the teacher's layers.
         vectors: a file of word vectors, with their width.
         width: of those vectors.
-        embedding: a model whose token embedding the word vectors are made from.
         text: a task of plain text that they are made from.
         checkpoint: of a `bert`.
         layers: of that checkpoint.
@@ -71,7 +70,6 @@ class StudentStart:
     kind: str = "bilstm"
     vectors: str | None = None
     width: int = 0
-    embedding: str | None = None
     text: str | None = None
     checkpoint: str | None = None
     layers: Sequence[int] | None = None
@@ -129,8 +127,6 @@ def student_gin(
         bindings |= {"INITIAL_CHECKPOINT_PATH": start.checkpoint, "ENCODER_LAYERS": start.layers}
     elif start.vectors is not None:
         bindings |= {"EMBEDDING_FILE": start.vectors, "BiLSTMConfig.word_dim": start.width}
-    elif start.embedding is not None:
-        bindings["TEACHER_EMBEDDING"] = start.embedding
     elif start.text is not None:
         bindings["EMBEDDING_TEXT"] = start.text
     what = (
