@@ -61,7 +61,8 @@ class LegalMarginals:
         log_p = _logaddexp(self._before_outside[start], self._before_inside[start])
         log_p += float(self._scores[start, tag]) + sum(self._inside[start + 1 : end])
         # The span ends here: what follows is not I, just as after O.
-        return math.exp(log_p + self._after_outside[end - 1] - self._log_z[start])
+        log_p += self._after_outside[end - 1] - self._log_z[start]
+        return math.exp(min(log_p, 0.0))  # a certain span's sums may be rounded differently
 
     def _forward(self) -> None:
         # What stands before each word, by the state of the word before it: log of the summed scores; and

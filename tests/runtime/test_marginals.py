@@ -33,6 +33,13 @@ scores_of = st.integers(1, 5).flatmap(
 )
 
 
+def test_no_span_is_more_than_certain() -> None:
+    for scores in 30 * np.random.default_rng(0).normal(size=(100, 6, 5)):
+        marginals = LegalMarginals(scores)
+        spans = itertools.combinations(range(7), 2)
+        assert max(marginals.span(*span, tag) for span in spans for tag in (2, 3, 4)) <= 1
+
+
 @given(scores_of)
 @settings(deadline=None)
 def test_against_enumeration(rows: list[list[float]]) -> None:
