@@ -1,6 +1,7 @@
 """`distill-jax demo` and `distill-jax train`."""
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -76,12 +77,15 @@ def _demo(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     steps = _profile(options.profile_steps)
     from distill_jax.jobs.early import check_early
+    from distill_jax.parallel.cluster import given_job
 
+    job = (options.coordinator_address, options.num_processes, options.process_id)
+    given_job(*job, os.environ)  # of which a part may be missing
     check_early(options.gin_file, options.gin_bindings)
     from distill_jax.parallel import processes
 
     # JAX must know of the other processes before it looks for devices, as importing the runs may.
-    processes.initialize(options.coordinator_address, options.num_processes, options.process_id)
+    processes.initialize(*job)
     with processes.ends_together():
         from distill_jax.jobs.launch import configured
 

@@ -38,18 +38,18 @@ class BiLSTMStudent:
 
     Attributes:
         model: without the sizes that the data decide (words, characters, tags).
+        vectors: where its word embeddings start.
+        min_word_count: rarer words share the unknown word's vector.
         initial_checkpoint_path: a BiLSTM's model directory, of any task, that it starts from: all but its
             tag head, with its words and characters beside those of training; of `model` dropout, word
             dropout and dtype alone count. None: random weights.
-        vectors: where its word embeddings start.
-        min_word_count: rarer words share the unknown word's vector.
     """
 
     kind: ClassVar[str] = NAME
     model: BiLSTMConfig = setting(BiLSTMConfig())
-    initial_checkpoint_path: str | None = setting(None, macro="INITIAL_CHECKPOINT_PATH")
     vectors: WordVectors = setting(WordVectors())
     min_word_count: int = setting(1, macro="MIN_WORD_COUNT")
+    initial_checkpoint_path: str | None = setting(None, macro="INITIAL_CHECKPOINT_PATH")
 
     def __post_init__(self) -> None:
         vectors = self.vectors

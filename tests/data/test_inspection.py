@@ -102,7 +102,9 @@ def test_a_task_has_its_splits(
         result, _ = inspected(capsys, tmp_path, "trips", "--data_dir", str(folder.parent))
     finally:
         set_data_dir(None)
-    assert [file["name"] for file in result["files"]] == ["trips/train", "trips/test"]
+    assert [file["name"] for file in result["files"]] == [
+        f"trips/{split}" for split in ("train", "valid", "test")
+    ]
     assert (result["format"], result["scheme"]) == ("conll", "iob2, bilou")
 
 

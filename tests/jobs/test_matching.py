@@ -128,8 +128,11 @@ def test_what_cannot_be_matched_is_refused_before_anything_is_trained(
         ({"EMBEDDING_DIM": 6}, "vectors.txt"),
         ({"EMBEDDING_DIM": 0}, "EMBEDDING_DIM is 0"),
         ({"EMBEDDING_TEXT": TASK}, "one of EMBEDDING_FILE and EMBEDDING_TEXT only"),
-        ({"TEACHER_EMBEDDING": "x", "EMBEDDING_FILE": None}, "give EMBEDDING_TEXT"),
-        ({"INITIAL_CHECKPOINT_PATH": "x"}, "EMBEDDING_FILE is for a start from random weights"),
+        ({"TEACHER_EMBEDDING": str(other), "EMBEDDING_FILE": None}, "give EMBEDDING_TEXT"),
+        (
+            {"INITIAL_CHECKPOINT_PATH": str(other)},
+            "EMBEDDING_FILE is for a start from random weights",
+        ),
     ):
         capfd.readouterr()
         assert folder.run("refused", **changes) == 2, changes

@@ -144,7 +144,7 @@ def test_a_teacher_is_computed_as_its_own_scope_says(teacher: str) -> None:
     ("gin_file", "values", "message"),
     [
         ("distil_online", {}, "TEACHER is required"),
-        ("distil_online", {"TEACHER_LABELS": "x"}, "goes with neither TEACHER_LABELS"),
+        ("distil_online", {"TEACHER_LABELS": "labels"}, "goes with neither TEACHER_LABELS"),
         (
             "distil_t5_tokens",
             {"TEACHER_LABELS": None, "VOCABULARY": "byte"},
@@ -174,8 +174,8 @@ def test_bad_recipes(
 ) -> None:
     if "required" not in message and gin_file != "distil_t5":
         values = {"TEACHER": teacher, **values}
-    if values.get("TEACHER") == "bert":
-        values["TEACHER"] = bert_teacher
+    places = {"teacher": teacher, "bert": bert_teacher, "labels": str(work / "labels0")}
+    values = {name: places.get(value, value) for name, value in values.items()}
     command = ["train", f"--gin_file=gin/runs/{gin_file}.gin"]
     assert main([*command, *options(work, "bad", values)]) == 2
     assert message in capfd.readouterr().err

@@ -255,7 +255,7 @@ def test_a_t5_of_a_teachers_layers(work: Path) -> None:
     ("gin_file", "values", "message"),
     [
         ("distil_pseudo", {}, "TEACHER_LABELS is required"),
-        ("distil_svd", {"TEACHER_LABELS": "l"}, "TEACHER_EMBEDDING is required"),
+        ("distil_svd", {"TEACHER_LABELS": "labels0"}, "TEACHER_EMBEDDING is required"),
         (
             "distil_gold",
             {"CONFIDENCE_WEIGHTING": "margin"},
@@ -263,7 +263,7 @@ def test_a_t5_of_a_teachers_layers(work: Path) -> None:
         ),
         (
             "distil_gold",
-            {"EMBEDDING_FILE": "a", "TEACHER_EMBEDDING": "b"},
+            {"EMBEDDING_FILE": "bert/config.json", "TEACHER_EMBEDDING": "bert"},
             "one of EMBEDDING_FILE, TEACHER_EMBEDDING and EMBEDDING_TEXT",
         ),
         (
