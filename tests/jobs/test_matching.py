@@ -87,6 +87,7 @@ def matched(folder: Folder) -> Path:
     return folder.path / "matched"
 
 
+@pytest.mark.slow
 def test_states_come_nearer_and_the_language_model_is_learnt(matched: Path) -> None:
     lines = map(json.loads, (matched / "metrics.jsonl").read_text().splitlines())
     dev = [line for line in lines if "selection" in line]
@@ -97,6 +98,7 @@ def test_states_come_nearer_and_the_language_model_is_learnt(matched: Path) -> N
     assert dev[1]["selection"] == pytest.approx(-dev[1]["loss"] - 4.0 * dev[1]["states"])
 
 
+@pytest.mark.slow
 def test_what_it_leaves_is_a_t5_that_is_tuned_to_tag(folder: Folder, matched: Path) -> None:
     checkpoint = open_checkpoint(matched / "model")
     assert isinstance(checkpoint.config, T5Config)

@@ -43,6 +43,7 @@ def bert_teacher(work: Path) -> str:  # noqa: F811
     return str(work / "bert-teacher")
 
 
+@pytest.mark.slow
 def test_a_bert_taught_by_a_bert(work: Path, bert_teacher: str) -> None:  # noqa: F811
     """Another kind of student than `distil_online` has, which `tests/planning` runs to its first step."""
     values = {
@@ -98,6 +99,7 @@ def test_a_bilstm(work: Path, teacher: str) -> None:  # noqa: F811
     assert "token_embedder" not in student.params
 
 
+@pytest.mark.slow
 def test_a_t5_by_posteriors_and_by_tokens(work: Path, teacher: str) -> None:  # noqa: F811
     start = {
         **LENGTHS,

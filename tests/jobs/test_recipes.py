@@ -152,6 +152,7 @@ def test_several_teachers_and_embeddings_of_one(work: Path) -> None:
     assert np.square(embedding[2:]).sum(-1).mean() == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.slow
 def test_an_encoder_tagger_of_a_teachers_layers(work: Path) -> None:
     student = train(
         work,
@@ -185,6 +186,7 @@ def test_an_encoder_tagger_of_random_weights(work: Path) -> None:
     assert json.loads((work / "random" / "model" / "config.json").read_text())["d_model"] == 8
 
 
+@pytest.mark.slow
 def test_a_bert_of_a_checkpoints_layers_is_fine_tuned_and_distilled(work: Path) -> None:
     """Also with its parameters spread over devices."""
     start = {"INITIAL_CHECKPOINT_PATH": str(work / "bert"), "ENCODER_LAYERS": (0, 2)}
@@ -210,6 +212,7 @@ TINY_BERT = {
 }
 
 
+@pytest.mark.slow
 def test_a_bert_of_random_weights(work: Path) -> None:
     """Over any vocabulary of subwords, here T5's kind."""
     values = {**TINY_BERT, "VOCABULARY": str(work / "start")}
@@ -218,6 +221,7 @@ def test_a_bert_of_random_weights(work: Path) -> None:
     assert found.config.vocab_size >= found.vocabulary.size > 128
 
 
+@pytest.mark.slow
 def test_a_bert_with_a_reduced_embedding(work: Path) -> None:
     """Differences between tokens are kept as well as four numbers can."""
     values = {**TINY_BERT, "TEACHER_EMBEDDING": str(work / "bert"), "LEARNING_RATE": 1e-6}

@@ -204,6 +204,7 @@ def test_what_is_not_trained_stays_as_it_was(folder: Folder) -> None:
     assert np.any(head["output"]["bias"])
 
 
+@pytest.mark.slow
 def test_states_out_of_a_store_take_the_place_of_the_teacher(
     folder: Folder, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,6 +130,7 @@ def test_it_is_planned(work: Path, tmp_path: Path) -> None:
     assert found["name"] == "distil" and found["parameters"]["parameters"] == 50 * 4 + 4 * 6 + 6
 
 
+@pytest.mark.slow
 def test_it_is_studied(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     importlib.import_module("tests.kinds.toy_kind")
     vocabulary = train_sentencepiece(

@@ -118,6 +118,7 @@ def test_only_what_is_needed_is_read(tmp_path: Path) -> None:
     assert taken == list(range(10))  # once, to see that it is the same pool
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_pool(tmp_path: Path) -> None:
     """Ten times the sentences take little more than the bytes of their hashes."""
 

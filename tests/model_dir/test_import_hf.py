@@ -135,6 +135,7 @@ print((imported - before) * 1024, (read - before) * 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_peak_memory(tmp_path: Path) -> None:
     """Reading takes at most 1.3 times the checkpoint, importing little more than one tensor."""

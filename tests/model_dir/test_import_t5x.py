@@ -40,6 +40,7 @@ for number, source in enumerate(sys.argv[2:]):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_peak_memory(tmp_path: Path) -> None:
     """Importing takes little more than the largest array, scanned layers together, be it stored in one

@@ -205,7 +205,17 @@ TEACHERS = {
 """Recipes with other teachers within the step than T5s."""
 
 
-@pytest.mark.parametrize("name", [*RECIPES, *TEACHERS])
+# One of each way to make a step; the others are built by the same functions.
+QUICK = {"bert_gold", "distil", "distil_encoder", "distil_online", "distil_t5_tokens", "finetune"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in [*RECIPES, *TEACHERS]
+    ],
+)
 def test_the_planned_step_is_the_first_that_runs(
     folder: Folder, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -333,6 +333,7 @@ def test_what_a_checkpoint_holds_counts_and_not_its_place(tmp_path: Path) -> Non
     assert settings_of(configured("fewshot_study_t5", INITIAL_CHECKPOINT_PATH=path)) != there
 
 
+@pytest.mark.slow
 def test_an_encoder_student_in_a_study(data: str, tmp_path: Path) -> None:
     changes = {"SIZES": ("8/4",), "LAMBDAS": (1.0,), "SILVER": (6,), "BOTH_SIDES": False}
     more = {
@@ -362,6 +363,7 @@ def test_an_encoder_student_in_a_study(data: str, tmp_path: Path) -> None:
     assert card["training"]["confidence_weighting"] == "top_posterior"
 
 
+@pytest.mark.slow
 def test_a_teacher_of_another_kind(data: str, tmp_path: Path) -> None:
     changes = {"SIZES": ("8/4",), "LAMBDAS": (1.0,), "SILVER": (6,)}
     more = {

@@ -30,6 +30,7 @@ _LARGE = _SMALL.replace(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [False, True])
 def test_logits_stay_and_new_rows_are_never_likely(tied: bool) -> None:
     small = _SMALL.replace(tied_embedding=tied)

@@ -66,6 +66,7 @@ def test_packed_batches_hold_each_example_once() -> None:
     assert np.count_nonzero(batch["decoder_segment_ids"]) == part.lengths[:, 1].sum()
 
 
+@pytest.mark.slow
 def test_steps_train_and_take_batches_in_turn() -> None:
     batches = [random_tokens(_TINY.vocab_size, 2, 4, seed) for seed in (0, 1)]
     program, params = Program.make(_TINY), draw_weights(_TINY, jax.random.key(0))
