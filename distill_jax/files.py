@@ -13,8 +13,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from distill_jax_runtime.json_files import check_no_pointer, read_json_object
 
 __all__ = [
@@ -28,6 +26,7 @@ __all__ = [
     "sha256_file",
     "sha256_json",
     "write_json",
+    "write_text",
 ]
 
 
@@ -94,6 +93,9 @@ def only_one(directory: str | os.PathLike[str], *, wait: bool = False) -> Iterat
     ends leaves it, however it ends. It is the file `.lock` that is locked, which stays, unless the
     block made it and raises.
     """
+    # Commands that lock nothing start without it.
+    from filelock import FileLock, Timeout
+
     file = Path(directory) / ".lock"
     file.parent.mkdir(parents=True, exist_ok=True)
     made = not file.exists()
@@ -163,8 +165,13 @@ def _folders_above(path: Path) -> Iterator[None]:
 def write_json(path: str | os.PathLike[str], value: Any, *, sort_keys: bool = False) -> None:
     """Writes indented JSON, in UTF-8 and whole or not at all, as `atomic_write` does."""
     text = json.dumps(value, indent=2, sort_keys=sort_keys, ensure_ascii=False)
+    write_text(path, f"{text}\n")
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes text in UTF-8, whole or not at all, as `atomic_write` does."""
     with atomic_write(path) as temporary:
-        temporary.write_text(f"{text}\n", "utf-8")
+        temporary.write_text(text, "utf-8")
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

@@ -181,7 +181,7 @@ def _write_page(
     evaluated: tuple[Any, list[Any], dict[str, Any]],
     other: Any,
 ) -> None:
-    from distill_jax.files import atomic_write
+    from distill_jax.files import write_text
     from distill_jax.report.cases import Evaluated
     from distill_jax.report.evaluation import evaluation_page
 
@@ -198,18 +198,16 @@ def _write_page(
         ],
         examples=options.html_sentences,
     )
-    with atomic_write(options.html) as temporary:
-        temporary.write_text(text, "utf-8")
+    write_text(options.html, text)
 
 
 def _report(options: argparse.Namespace, result: dict[str, Any]) -> None:
-    from distill_jax.files import atomic_write
+    from distill_jax.files import write_text
     from distill_jax.report.summary import print_evaluation
 
     # The files first: printing ends the command where the reader of its output has gone.
     if options.json:
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
+        write_text(options.json, json.dumps(result, indent=2, allow_nan=False) + "\n")
     if options.reliability:
         from distill_jax.report.plots import draw_reliability
 

@@ -48,7 +48,7 @@ def add_commands(commands: Any) -> None:
 
 def _inspect(options: argparse.Namespace) -> None:
     from distill_jax.data.inspection import inspect_sources, load_inspection_vocabulary
-    from distill_jax.files import atomic_write
+    from distill_jax.files import write_text
     from distill_jax.report.inspection import print_inspection
 
     check_local_options(options, "sources", "json", "html", "vocabulary", "data_dir")
@@ -65,14 +65,12 @@ def _inspect(options: argparse.Namespace) -> None:
     inspection = inspect_sources(sources, vocabulary=vocabulary, max_tokens=options.max_tokens)
     # The files first: printing ends the command where the reader of its output has gone.
     if options.json:
-        with atomic_write(options.json) as temporary:
-            text = json.dumps(inspection.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-            temporary.write_text(text + "\n", "utf-8")
+        text = json.dumps(inspection.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+        write_text(options.json, text + "\n")
     if options.html:
         from distill_jax.report.inspection_page import inspection_page
 
-        with atomic_write(options.html) as temporary:
-            temporary.write_text(inspection_page(inspection), "utf-8")
+        write_text(options.html, inspection_page(inspection))
     print_inspection(inspection)
 
 

@@ -17,7 +17,7 @@ from distill_jax.data import demo as demo_data
 from distill_jax.data.prepare import definitions_hash
 from distill_jax.data.prepared import PreparedDataset
 from distill_jax.data.subsets import few_shot
-from distill_jax.files import atomic_write
+from distill_jax.files import atomic_write, write_text
 from distill_jax.inference import evaluate, scalars
 from distill_jax.jobs.labelling import label
 from distill_jax.jobs.launch import configured
@@ -82,8 +82,7 @@ def demo(
         "seconds": time.monotonic() - start,
         "models": models,
     }
-    with atomic_write(out / "summary.json") as temporary:
-        temporary.write_text(json.dumps(summary, indent=2) + "\n")
+    write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     with atomic_write(out / "summary.txt") as temporary, temporary.open("w") as file:
         print_summary(models, Console(file=file, width=120))
     print_summary(models)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from distill_jax.files import write_text
 from distill_jax.inference import evaluate
 from distill_jax.jobs.fit_data import FitData
 from distill_jax.jobs.fit_recipes import Places
-from distill_jax.jobs.fit_training import write_text
 from distill_jax.report.cases import Evaluated
 from distill_jax.report.evaluation import evaluation_page
 from distill_jax.report.page import Section

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from distill_jax.files import read_json_object, sha256_file, write_json
+from distill_jax.files import read_json_object, sha256_file, write_json, write_text
 from distill_jax.jobs import fit_plan
 from distill_jax.jobs.fit_data import FitData
 from distill_jax.jobs.fit_options import FitOptions, Screen
@@ -47,7 +47,7 @@ class Fitting:
 
     def run(self) -> None:
         """All of them."""
-        from distill_jax.jobs.fit_training import write_data, write_text
+        from distill_jax.jobs.fit_training import write_data
 
         self._check_student()
         before: dict[str, Any] = {"inputs": {**self.data.hashes(), "seed": self.options.seed}}
@@ -88,7 +88,7 @@ class Fitting:
         self, run: str, settings: dict[str, Any], wanted: Wanted, given: int | None, gin: Any
     ) -> tuple[Extent, dict[str, Any]]:
         """How long a run trains, decided once; its Gin file is written with it."""
-        from distill_jax.jobs.fit_training import measured_rate, write_text
+        from distill_jax.jobs.fit_training import measured_rate
 
         share = fit_plan.TEACHER_SHARE if run == "teacher" else fit_plan.STUDENT_SHARE
 

@@ -87,12 +87,6 @@ def write_jsonl(path: Path, sentences: Sequence[Sentence]) -> None:
             file.write(json.dumps(fields, ensure_ascii=False) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, "utf-8")
-
-
 def train(gin_file: Path) -> Outcome:
     """Trains what a Gin file describes, to its end; one that was stopped goes on."""
     outcome: Outcome = configured([str(gin_file)]).run()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill_jax.errors import UserError
-from distill_jax.files import atomic_write
+from distill_jax.files import write_text
 from distill_jax.inference import Prediction
 from distill_jax.inference.evaluation import evaluate
 from distill_jax.report.reliability import CALIBRATION
@@ -86,8 +86,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
     lines = [
         json.dumps(each, ensure_ascii=False) for each in (head, *_as_json(comparison.sentences))
     ]
-    with atomic_write(folder / COMPARISON) as temporary:
-        temporary.write_text("[" + ",\n".join(lines) + "]\n", "utf-8")
+    write_text(folder / COMPARISON, "[" + ",\n".join(lines) + "]\n")
 
 
 def read_comparison(folder: Path) -> Comparison | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill_jax.files import atomic_write
+from distill_jax.files import write_text
 from distill_jax.study.comparison import Comparison, read_comparison
 from distill_jax.study.grid import Cell, Size
 from distill_jax.study.groups import is_teacher, sizes
@@ -25,8 +25,8 @@ def write_outputs(folder: Path, rows: Sequence[Row], settings: Mapping[str, Any]
         rows: at least one line of results.
         settings: those of the folder, for the page.
     """
-    _write(folder / "results.csv", csv_text(rows))
-    _write(folder / "tables.md", markdown(rows))
+    write_text(folder / "results.csv", csv_text(rows))
+    write_text(folder / "tables.md", markdown(rows))
     written = ["results.csv", "tables.md"]
     drawings = {}
     for size in sizes(rows):
@@ -39,7 +39,7 @@ def write_outputs(folder: Path, rows: Sequence[Row], settings: Mapping[str, Any]
                 written.append(f"{name}.{suffix}")
             drawings[name] = (folder / f"{name}.svg").read_text("utf-8")
     page = study_page(rows, drawings, settings, _comparisons(folder, rows))
-    _write(folder / "report.html", page)
+    write_text(folder / "report.html", page)
     written.append("report.html")
     print(f"{folder}: {', '.join(written)}")
 
@@ -55,8 +55,3 @@ def _comparisons(folder: Path, rows: Sequence[Row]) -> dict[str, Comparison]:
             if comparison is not None:
                 comparisons[name] = comparison
     return comparisons
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, "utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from distill_jax.errors import UserError
-from distill_jax.files import atomic_write
+from distill_jax.files import write_text
 from distill_jax.study.grid import Cell
 
 RESULT = "result.json"
@@ -102,8 +102,7 @@ class Result:
 def write_result(folder: Path, result: Result) -> None:
     """Writes `result.json` into a cell's folder, whole or not at all."""
     content = {"schema": SCHEMA, **dataclasses.asdict(result)}
-    with atomic_write(folder / RESULT) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", "utf-8")
+    write_text(folder / RESULT, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def read_result(folder: Path) -> Result | None:

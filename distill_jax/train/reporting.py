@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from distill_jax.files import atomic_write
+from distill_jax.files import write_text
 
 
 class RunLog:
@@ -38,8 +38,7 @@ class RunLog:
         path = directory / "metrics.jsonl"
         last = {"dev": first_step if evaluated is None else evaluated}
         kept = list(_lines_until(path, first_step, last))
-        with atomic_write(path) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        write_text(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a", encoding="utf-8")
         # It imports PyTorch where that is installed: only the process that writes need wait for it.
         from tensorboardX import SummaryWriter

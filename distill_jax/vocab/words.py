@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_jax.errors import UserError
-from distill_jax.files import atomic_write, sha256_json
+from distill_jax.files import sha256_json, write_text
 from distill_jax_runtime.word_ids import (
     NUM_SPECIAL_IDS,
     PAD_ID,
@@ -77,8 +77,8 @@ class WordVocabulary(WordLookup):
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes `word_vocabulary.json` into a directory (made if absent)."""
-        with atomic_write(Path(directory) / WORD_VOCABULARY_FILE) as path:
-            path.write_text(json.dumps(self._to_json(), ensure_ascii=False) + "\n", "utf-8")
+        text = json.dumps(self._to_json(), ensure_ascii=False)
+        write_text(Path(directory) / WORD_VOCABULARY_FILE, f"{text}\n")
 
     def _to_json(self) -> dict[str, Any]:
         return {
