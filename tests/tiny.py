@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from distill_jax.data import demo
+from distill_jax.interop.hf.checkpoint import write_hf
 from distill_jax.interop.hf.layout import parameters_of
 from distill_jax.kinds.base import Model
 from distill_jax.model_dir.directory import save_model
@@ -19,7 +21,7 @@ from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.models.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from distill_jax.models.t5_config import T5Config
 from distill_jax.tagging import LabelSet
-from distill_jax.vocab import ByteVocabulary, WordVocabulary
+from distill_jax.vocab import ByteVocabulary, WordVocabulary, train_sentencepiece
 
 # Texts of one byte: longer ones would hardly ever win in a random T5.
 LABELS = LabelSet(("city", "date_time"), ("c", "d"))
@@ -76,6 +78,19 @@ def t5_params(config: T5Config = T5_CONFIG, seed: int = 0) -> dict[str, Any]:
         shape = parameter.hf_shape[:: -1 if parameter.transposed else 1]
         level[parameter.path[-1]] = rng.normal(size=shape).astype(np.float32)
     return params
+
+
+def write_t5_start(directory: Path, config: T5Config = T5_CONFIG) -> None:
+    """A Hugging Face directory of a random T5 whose vocabulary is of the embedded data's words."""
+    vocabulary = train_sentencepiece(
+        (" ".join(sentence.words) for sentence in demo.generate("train", 40)),
+        120,
+        directory.parent / "spiece.model",
+        required=demo.LABELS.tag_texts,
+    )
+    config = config.replace(vocab_size=vocabulary.size)
+    write_hf(directory, config, t5_params(config))
+    vocabulary.save(directory)
 
 
 def bilstm_params(config: BiLSTMConfig = BILSTM_CONFIG, seed: int = 3) -> Any:

@@ -69,7 +69,7 @@ class Count:
         self._length = np.array([len(ids) for ids in tag_token_ids])
         self._words = np.arange(tags_BxL.shape[1]) < num_words_B[:, None]
         self._tag_tokens = np.where(self._words, self._length[tags_BxL], 0)
-        # BoundT5 tokens before each word's sentinel: the start token, then s and t of each word before.
+        # Decoder tokens before each word's sentinel: the start token, then s and t of each word before.
         taken = 1 + self._tag_tokens
         self._before = 1 + np.cumsum(taken, axis=1) - taken
         self._longest = int(num_words_B.max())

@@ -68,7 +68,7 @@ class _Gathered(network.Transformer):  # type: ignore[misc]
             name="token_embedder",
         )
         self.encoder = network.Encoder(config=config, shared_embedding=self.shared_embedding)
-        self.decoder = network.BoundT5(config=config, shared_embedding=self.shared_embedding)
+        self.decoder = network.Decoder(config=config, shared_embedding=self.shared_embedding)
 
 
 class T5xTraining:

@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from distill_jax.generate.choice import choose
 from distill_jax.generate.settings import SamplingSettings
-from distill_jax.models.incremental import AnyArray, BoundT5, Prefix, empty_cache, write_rows
+from distill_jax.models.incremental import AnyArray, BoundT5, empty_cache, write_rows
 from distill_jax.models.partitioning import Rules, constrain, partitioning
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_stacks import Cache
@@ -107,17 +107,10 @@ def sample(
     rows, length = batch.encoder_tokens.shape[0], settings.max_tokens
     numbers, spans = jnp.asarray(batch.numbers), jnp.asarray(batch.spans)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
-    slots = jnp.arange(length)[None]
 
     def step(state: _State) -> _State:
-        hidden, new = decoder.block(
-            state.last[:, None],
-            jnp.full((1, 1), state.step),
-            jnp.ones((1, 1, 1), bool),
-            encoded,
-            Prefix(state.cache, slots, jnp.broadcast_to(slots < state.step, (rows, length))),
-        )
-        logits_BxV = constrain(decoder.apply("logits", hidden)[:, 0], "batch", None)
+        logits_BxV, new = decoder.next_logits(state.last, state.step, encoded, state.cache)
+        logits_BxV = constrain(logits_BxV, "batch", None)
         masked_BxV = jnp.where(_allowed(alphabet, spans, state.rank), logits_BxV, -jnp.inf)
         if settings.no_repeat_ngram:
             masked_BxV = _without_repeats(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from distill_jax.models.attention import KeyValue
 from distill_jax.models.t5 import T5
@@ -107,6 +107,24 @@ class BoundT5:
             prefix_positions=None if prefix is None else prefix.positions,
             deterministic=self._deterministic,
         )
+
+    def next_logits(
+        self, last: Int[Array, " batch"], step: jax.Array, encoded: Encoded, cache: Cache
+    ) -> tuple[Float[Array, "batch vocab"], Cache]:
+        """Runs the token that every row has written last, at position `step`, behind the `step` before it.
+
+        Returns the logits of the next one, and the token's own keys and values.
+        """
+        rows, slots = last.shape[0], jnp.arange(cache[0].key.shape[2])[None]
+        used = jnp.broadcast_to(slots < step, (rows, slots.shape[1]))
+        hidden, new = self.block(
+            last[:, None],
+            jnp.full((1, 1), step),
+            jnp.ones((1, 1, 1), bool),
+            encoded,
+            Prefix(cache, slots, used),
+        )
+        return self.apply("logits", hidden)[:, 0], new
 
     def start(self, encoded: Encoded, slots: int) -> Prefix:
         """A prefix of `slots` slots that holds the start token, which every token attends to."""

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from distill_jax.errors import UserError
-from distill_jax.models.incremental import BoundT5, Prefix, empty_cache, write_rows
+from distill_jax.models.incremental import BoundT5, empty_cache, write_rows
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_stacks import Cache
 from distill_jax.sentscore.layout import SentScoreBatch
@@ -63,17 +63,8 @@ def free(
     encoded = decoder.encode(batch.encoder_tokens, batch.encoder_mask)
     rows = batch.encoder_tokens.shape[0]
 
-    slots = jnp.arange(max_length)[None]
-
     def step(state: _State) -> _State:
-        hidden, new = decoder.block(
-            state.last[:, None],
-            jnp.full((1, 1), state.step),
-            jnp.ones((1, 1, 1), bool),
-            encoded,
-            Prefix(state.cache, slots, jnp.broadcast_to(slots < state.step, (rows, max_length))),
-        )
-        logits_BxV = decoder.apply("logits", hidden)[:, 0]
+        logits_BxV, new = decoder.next_logits(state.last, state.step, encoded, state.cache)
         token = jnp.argmax(logits_BxV, axis=-1).astype(jnp.int32)
         written = write_rows(state.cache, state.step + jnp.minimum(token, 0), new)  # as in `greedy`
         token = jnp.where(state.unfinished, token, PAD_ID)

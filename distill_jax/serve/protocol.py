@@ -16,23 +16,15 @@ from starlette.routing import Route
 from distill_jax.serve.bodies import json_answer, read_body
 from distill_jax.serve.entities import answer
 from distill_jax.serve.errors import RequestError, wrong
-from distill_jax.serve.metrics import Metrics
-from distill_jax.serve.models import Models
-from distill_jax.serve.routes import note, reload_in_thread, tag
+from distill_jax.serve.routes import ModelRoutes, note, reload_in_thread, tag
 from distill_jax.serve.schemas import check_fields, parameters, parse_json, read_texts
-from distill_jax.serve.settings import ServeSettings
 from distill_jax.version import __version__
 
 INPUT, OUTPUT = "text", "entities"
 
 
-class ProtocolRoutes:
+class ProtocolRoutes(ModelRoutes):
     """`/v2/…`."""
-
-    def __init__(self, models: Models, settings: ServeSettings, metrics: Metrics) -> None:
-        self._models = models
-        self._limits = settings.limits
-        self._metrics = metrics
 
     def routes(self) -> list[Route]:
         """All of them."""

@@ -18,13 +18,17 @@ from distill_jax.serve.schemas import Text, parse_json, predict_request
 from distill_jax.serve.settings import ServeSettings
 
 
-class PredictRoutes:
-    """Hugging Face's token classification, the list of models, and metrics."""
+class ModelRoutes:
+    """What answers requests for models."""
 
     def __init__(self, models: Models, settings: ServeSettings, metrics: Metrics) -> None:
         self._models = models
         self._limits = settings.limits
         self._metrics = metrics
+
+
+class PredictRoutes(ModelRoutes):
+    """Hugging Face's token classification, the list of models, and metrics."""
 
     def routes(self) -> list[Route]:
         """All of them."""

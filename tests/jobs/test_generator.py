@@ -24,8 +24,8 @@ from distill_jax.generate.text import TextWriter
 from distill_jax.interop.hf.checkpoint import write_hf
 from distill_jax.labels.store import TeacherLabels
 from distill_jax.planning.plan import run_to_plan
-from distill_jax.vocab import load_vocabulary, train_sentencepiece
-from tests.tiny import T5_CONFIG, save_tiny, t5_params
+from distill_jax.vocab import load_vocabulary
+from tests.tiny import T5_CONFIG, save_tiny, t5_params, write_t5_start
 
 TASK = "tiny_generation"
 SHORT = {"TRAIN_STEPS": 1, "EVAL_PERIOD": 1, "BATCH_SIZE": 8, "WARMUP_STEPS": 1}
@@ -42,15 +42,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 work / "data" / TASK / f"{split}.conll", list(demo_data.generate(split, size))
             )
         demo_data.LABELS.save(work / "data" / TASK / "labels.txt")
-        vocabulary = train_sentencepiece(
-            (" ".join(sentence.words) for sentence in demo_data.generate("train", 40)),
-            120,
-            work / "spiece.model",
-            required=demo_data.LABELS.tag_texts,
-        )
-        config = T5_CONFIG.replace(vocab_size=vocabulary.size)
-        write_hf(work / "start", config, t5_params(config))
-        vocabulary.save(work / "start")
+        write_t5_start(work / "start")
         yield work
     locations.set_data_dir(None)
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 
@@ -73,11 +72,8 @@ class Folder:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
     with compiled_once(str(tmp_path_factory.mktemp("xla"))):
         yield Folder(tmp_path_factory.mktemp("matched"))
-    jax.config.update("jax_disable_most_optimizations", before)
     locations.set_data_dir(None)
 
 

@@ -15,13 +15,12 @@ from distill_jax.cli import main
 from distill_jax.data import demo as demo_data
 from distill_jax.data import locations
 from distill_jax.data.readers import write_conll
-from distill_jax.interop.hf.checkpoint import read_hf, write_hf
+from distill_jax.interop.hf.checkpoint import read_hf
 from distill_jax.kinds.base import Model
 from distill_jax.labels.store import write_store
 from distill_jax.model_dir.directory import load_model, open_checkpoint
 from distill_jax.tagging import Sentence
-from distill_jax.vocab import train_sentencepiece
-from tests.tiny import T5_CONFIG, t5_params
+from tests.tiny import T5_CONFIG, write_t5_start
 from tests.tiny_bert import write_encoder, write_wordpieces
 
 TASK = "tiny_recipes"
@@ -55,15 +54,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         write_conll(work / "data" / TASK / f"{split}.conll", sentences[:size])
         pool += sentences[:size] if split == "train" else []
     LABELS.save(work / "data" / TASK / "labels.txt")
-    vocabulary = train_sentencepiece(
-        (" ".join(sentence.words) for sentence in demo_data.generate("train", 40)),
-        120,
-        work / "spiece.model",
-        required=LABELS.tag_texts,
-    )
-    config = START.replace(vocab_size=vocabulary.size)
-    write_hf(work / "start", config, t5_params(config))
-    vocabulary.save(work / "start")
+    write_t5_start(work / "start", START)
     write_encoder(work / "bert")
     pieces = [*"abcdefghijklmnopqrstuvwxyz", "play", "##s", "to", "in"]
     write_wordpieces(work / "bert", pieces)

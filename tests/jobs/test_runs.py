@@ -15,15 +15,14 @@ from distill_jax.cli import main
 from distill_jax.data import demo as demo_data
 from distill_jax.data import locations
 from distill_jax.data.readers import write_conll
-from distill_jax.interop.hf.checkpoint import read_hf, write_hf
+from distill_jax.interop.hf.checkpoint import read_hf
 from distill_jax.jobs.demo import Sizes, demo
 from distill_jax.labels.store import TeacherLabels
 from distill_jax.model_dir.directory import load_model
 from distill_jax.sent.format import SenTFormat
 from distill_jax.tagger import Tagger
 from distill_jax.tagging import LabelSet
-from distill_jax.vocab import train_sentencepiece
-from tests.tiny import T5_CONFIG, t5_params
+from tests.tiny import write_t5_start
 
 TASK = "tiny_runs"
 FEW_SHOT = f"{TASK}_gold8_dev4_silver8_seed0"
@@ -65,15 +64,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for split, size in (("train", 24), ("valid", 4), ("test", 4)):
         sentences = [s for s in demo_data.generate(split, 8 * size) if 5 <= len(s.words) <= 8]
         write_conll(work / "data" / TASK / f"{split}.conll", sentences[:size])
-    vocabulary = train_sentencepiece(
-        (" ".join(sentence.words) for sentence in demo_data.generate("train", 40)),
-        120,
-        work / "spiece.model",
-        required=demo_data.LABELS.tag_texts,
-    )
-    config = T5_CONFIG.replace(vocab_size=vocabulary.size)
-    write_hf(work / "start", config, t5_params(config))
-    vocabulary.save(work / "start")
+    write_t5_start(work / "start")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
         data = {"DATA_DIR": str(work / "data"), "PREPARED_DATA_DIR": str(work / "prepared")}

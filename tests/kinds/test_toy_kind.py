@@ -14,12 +14,10 @@ from distill_jax.cli import main
 from distill_jax.data import demo as demo_data
 from distill_jax.data import locations
 from distill_jax.data.readers import write_conll
-from distill_jax.interop.hf.checkpoint import write_hf
 from distill_jax.kinds import registry
 from distill_jax.labels.store import TeacherLabels
 from distill_jax.tagger import Tagger
-from distill_jax.vocab import train_sentencepiece
-from tests.tiny import T5_CONFIG, t5_params
+from tests.tiny import write_t5_start
 
 TASK = "toy_task"
 SHORT = {"TRAIN_STEPS": 2, "EVAL_PERIOD": 1, "BATCH_SIZE": 8, "WARMUP_STEPS": 1}
@@ -133,15 +131,7 @@ def test_it_is_planned(work: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_it_is_studied(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     importlib.import_module("tests.kinds.toy_kind")
-    vocabulary = train_sentencepiece(
-        (" ".join(sentence.words) for sentence in demo_data.generate("train", 40)),
-        120,
-        work / "spiece.model",
-        required=demo_data.LABELS.tag_texts,
-    )
-    config = T5_CONFIG.replace(vocab_size=vocabulary.size)
-    write_hf(work / "start", config, t5_params(config))
-    vocabulary.save(work / "start")
+    write_t5_start(work / "start")
     gin = work / "study.gin"
     gin.write_text(
         "include 'gin/runs/fewshot_study.gin'\n"

@@ -1,6 +1,6 @@
 """The store of a teacher's hidden states."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,15 +103,7 @@ def test_bad_stores(tmp_path: Path) -> None:
         TeacherStates(tmp_path / "s")
 
 
-@pytest.fixture(scope="module")
-def plain_xla() -> Iterator[None]:
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
-def test_states_are_the_models_whatever_the_batch(plain_xla: None) -> None:
+def test_states_are_the_models_whatever_the_batch() -> None:
     config = BERT_CONFIG.replace(max_positions=16)
     params, teacher = (
         bert_params(config),
@@ -139,7 +131,7 @@ def test_states_are_the_models_whatever_the_batch(plain_xla: None) -> None:
             np.testing.assert_allclose(one_layer, other, rtol=1e-4, atol=1e-4)
 
 
-def test_the_command(tmp_path: Path, plain_xla: None, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model = save_tiny(tmp_path / "bert", "bert")
     (tmp_path / "text.txt").write_text("to rome\non may 4\n\nto rome\n")
     command = ["label", "--model", str(model), "--input", str(tmp_path / "text.txt"), "--output"]
