@@ -1,4 +1,4 @@
-"""The plain parts of a page: a heading, a paragraph, and what a click unfolds."""
+"""The plain parts of a page: a heading, a paragraph, what a click unfolds, and columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,3 +31,11 @@ class Fold:
     summary: str
     """What stands there before the click."""
     content: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Columns of blocks beside each other; below each other where the page is narrow."""
+
+    template: ClassVar[str] = "beside.html.j2"
+    columns: Sequence[Sequence[Block]]

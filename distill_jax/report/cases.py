@@ -56,6 +56,13 @@ class Answer(NamedTuple):
                 sure.append(float(np.prod(posteriors[start:end, outside], dtype=np.float64)))
         return max(sure, default=0.0)
 
+    def difference(self, against: Sequence[Span]) -> frozenset[tuple[str, bool]]:
+        """The labels of its spans that `against` lacks (with True) and of those it lacks (False)."""
+        return frozenset(
+            [(span.label, True) for span in self.spans if span not in against]
+            + [(span.label, False) for span in against if span not in self.spans]
+        )
+
 
 class Case(NamedTuple):
     """A sentence, its gold spans, and what each model made of it."""

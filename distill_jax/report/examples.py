@@ -1,17 +1,24 @@
 """Which sentences of an evaluation its page shows, and in which order."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from distill_jax.report.cases import Case
 from distill_jax.report.metric_tables import agreement
+from distill_jax.report.number_format import probability
 from distill_jax.report.sentences import Example, Reading, SentenceList, sentence_list
 from distill_jax.report.table import Table
-from distill_jax.tagging import LabelSet
+from distill_jax.tagging import LabelSet, Span
 
-TWO_MODELS = ("this model", "other model")
-"""What two models are called that have no names."""
+
+class _Look(NamedTuple):
+    """A sentence that deserves one, how sure the first model is of what is wrong, and what that is."""
+
+    case: Case
+    certainty: float | None
+    kind: frozenset[tuple[str, bool]]
 
 
 @dataclass(frozen=True)
@@ -45,12 +52,12 @@ class DifferentSentences:
 
 def wrong_sentences(cases: Sequence[Case], labels: LabelSet, most: int) -> WrongSentences:
     """The sentences that the first model tags wrongly, at most so many of them shown."""
-    wrong = [(case, case.answers[0].certainty(case.gold)) for case in cases if not case.is_right(0)]
+    wrong = [_looked_at(case, case.gold) for case in cases if not case.is_right(0)]
     shown = [
         Example(
             case.words,
             [Reading("gold", case.gold), case.answers[0].reading("predicted")],
-            "" if certainty is None else f"confidence of the mistake: {certainty:.2f}",
+            "" if certainty is None else f"confidence of the mistake: {probability(certainty)}",
         )
         for case, certainty in _surest_first(wrong)[:most]
     ]
@@ -60,7 +67,7 @@ def wrong_sentences(cases: Sequence[Case], labels: LabelSet, most: int) -> Wrong
 
 
 def different_sentences(
-    cases: Sequence[Case], labels: Sequence[str], most: int, names: Sequence[str] = TWO_MODELS
+    cases: Sequence[Case], labels: Sequence[str], most: int, names: Sequence[str]
 ) -> DifferentSentences:
     """The sentences that two models tag differently, at most so many of them shown.
 
@@ -76,7 +83,7 @@ def different_sentences(
         counts[not case.is_right(0)][not case.is_right(1)] += 1
         one, other = case.answers
         if one.spans != other.spans:
-            different.append((case, one.certainty(other.spans)))
+            different.append(_looked_at(case, other.spans))
     shown = [
         Example(
             case.words,
@@ -104,19 +111,36 @@ def _who_is_right(case: Case, certainty: float | None, names: Sequence[str]) -> 
     if case.is_right(0):
         who = names[0]
     elif case.is_right(1):
-        who = f"the {names[1]}"
+        who = names[1]
     if certainty is None:
         return f"{who} is right"
-    return f"{who} is right · {names[0]}'s confidence where they differ: {certainty:.2f}"
+    return f"{who} is right · {names[0]}'s confidence where they differ: {probability(certainty)}"
 
 
-def _surest_first(
-    cases: Sequence[tuple[Case, float | None]],
-) -> list[tuple[Case, float | None]]:
-    """By certainty; of equals, and where nothing says how sure, in the order of the data."""
-    return sorted(cases, key=lambda case: -(case[1] or 0.0))
+def _looked_at(case: Case, against: Sequence[Span]) -> _Look:
+    first = case.answers[0]
+    return _Look(case, first.certainty(against), first.difference(against))
 
 
-def _says_how_sure(cases: Sequence[tuple[Case, float | None]]) -> bool:
+def _surest_first(looks: Sequence[_Look]) -> list[tuple[Case, float | None]]:
+    """By certainty in hundredths; of equals the first of each kind, then the second of each, …
+
+    A model is often all but certain of hundreds of mistakes, most of them of one kind. Where nothing says
+    how sure it is the order is that of the data.
+    """
+    surest = sorted(looks, key=lambda look: -(look.certainty or 0.0))
+    if not _says_how_sure(looks):
+        return [look[:2] for look in surest]
+    seen: Counter[tuple[float, frozenset[tuple[str, bool]]]] = Counter()
+    keys = []
+    for look in surest:
+        hundredths = round(look.certainty or 0.0, 2)
+        keys.append((-hundredths, seen[hundredths, look.kind]))
+        seen[hundredths, look.kind] += 1
+    order = sorted(range(len(surest)), key=keys.__getitem__)
+    return [surest[number][:2] for number in order]
+
+
+def _says_how_sure(looks: Sequence[_Look]) -> bool:
     """Whether the decoder says how sure the model is: of all sentences or of none."""
-    return any(certainty is not None for _, certainty in cases)
+    return any(look.certainty is not None for look in looks)

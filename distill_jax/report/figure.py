@@ -17,6 +17,8 @@ class Figure:
     """What it shows, for those who cannot see it."""
     caption: str
     """Said under it."""
+    width: str
+    """As it was drawn, a length of CSS."""
 
 
 def figure(svg: str, *, name: str, title: str, caption: str = "") -> Figure:
@@ -28,7 +30,9 @@ def figure(svg: str, *, name: str, title: str, caption: str = "") -> Figure:
         title: what the drawing shows, for those who cannot see it.
         caption: said under it; without one, the title.
     """
-    return Figure(_inline(svg, escape(name)), title, caption or title)
+    inner = _inline(svg, escape(name))
+    width = re.search(r'<svg [^>]*\bwidth="([\d.]+(?:pt|px))"', inner)
+    return Figure(inner, title, caption or title, width[1] if width else "32rem")
 
 
 def _inline(svg: str, name: Markup) -> Markup:

@@ -10,6 +10,8 @@ from typing import ClassVar, Protocol
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from distill_jax.report.number_format import probability
+
 
 class Block(Protocol):
     """A part of a page: a dataclass whose fields are the variables of its template."""
@@ -36,4 +38,5 @@ ENVIRONMENT = Environment(
     auto_reload=False,
 )
 ENVIRONMENT.filters["block"] = _block  # {{ table | block }}: a part within a part
+ENVIRONMENT.filters["probability"] = probability
 ENVIRONMENT.filters["thousands"] = "{:,}".format

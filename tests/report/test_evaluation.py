@@ -10,6 +10,7 @@ from distill_jax.inference import Prediction, evaluate
 from distill_jax.report import reliability
 from distill_jax.report.cases import Evaluated
 from distill_jax.report.evaluation import evaluation_page
+from distill_jax.report.model_names import called
 from distill_jax.report.number_format import share as printed
 from distill_jax.tagging import LabelSet, Sentence
 from tests.html_reader import Page
@@ -150,17 +151,50 @@ def test_two_models() -> None:
     rows = [row for table in read.tables for row in table]
     figures = [printed(model.result["f1"]) for model in (first, second)]
     assert ["f1", *figures] in [row[:3] for row in rows]
-    assert ["this model right", "1", "1"] in rows  # the sentence without words, and `to rome`
-    assert ["this model wrong", "2", "1"] in rows
+    assert ["student right", "1", "1"] in rows  # the sentence without words, and `to rome`
+    assert ["student wrong", "2", "1"] in rows
     text = parts(html)["Sentences the models tag differently"]
     assert "3 of 5 sentences" in text and "four" not in text
     # `rome` is a span of 0.90 that the other model does not see; 0.70 and 0.64 as above.
     order = [text.index(word) for word in ("rome", "<script>", "york")]
     assert order == sorted(order)
-    assert text.count("the other model is right") == 2
-    assert text.count("this model is right") == 1
-    assert "goldto romecity" in text
-    assert "this modelto romecity0.90" in text and "other modelto rome — no spans" in text
+    assert text.count("teacher is right") == 2
+    assert text.count("student is right") == 1
+    assert "goldto ○romecity" in text  # the teacher misses it
+    assert "studentto romecity0.90" in text and "teacherto rome — no spans" in text
+    headings = [tag for tag, _ in read.elements]
+    assert headings.count("svg") in (0, 2)  # a diagram of each, where matplotlib is
+    assert "Words by confidence" in parts(html)["Reliability"]
+
+
+@pytest.mark.parametrize(
+    ("directories", "names"),
+    [
+        (["runs/x/teacher/model", "runs/x/bilstm/model"], ("teacher", "bilstm")),
+        (["a/x/model", "b/x"], ("a/x", "b/x")),
+        (["model", "/models/bert/"], ("model", "bert")),
+        (["a/model", "a/model"], ("a (1)", "a (2)")),
+        (["."], (".",)),
+        ([], ()),
+    ],
+)
+def test_what_models_are_called(directories: list[str], names: tuple[str, ...]) -> None:
+    assert called(directories) == names
+
+
+def test_equally_sure_mistakes_come_in_turns() -> None:
+    labels = LabelSet(("city", "time"))
+    data = [Sentence((f"w{n}",), ("B-time",)) for n in range(4)] + [Sentence(("last",), ("O",))]
+    made = [prediction([CITY], 0.999)] * 5
+    result = evaluate(labels, data, made) | {
+        name: evaluated("m", *FIRST).result[name]
+        for name in ("parameters", "sentences_per_second", "temperature", "decoder")
+    }
+    text = parts(evaluation_page("d", data, [Evaluated("m", labels, made, result)]))[
+        "Sentences tagged wrongly"
+    ]
+    assert text.index("w0") < text.index("last") < text.index("w1") < text.index("w2")
+    assert "0.9990" in text  # not 1.00
 
 
 def test_models_that_agree_and_are_right() -> None:
@@ -191,7 +225,7 @@ def test_words_labels_and_names_are_never_html() -> None:
     assert "<script" not in html
     read = Page(html)  # no script, no attribute that runs one
     assert read.links_hold()
-    for text in (f"{nasty}0", f"{nasty}1", f"{nasty}.conll", f"gold{nasty}{nasty} it's \"a\"b'c"):
+    for text in (f"{nasty}0", f"{nasty}1", f"{nasty}.conll", f"gold○{nasty}{nasty} it's \"a\"b'c"):
         assert text in read.text
     assert f"{nasty}, other words" not in read.text  # it is missed, and another is spurious
     assert [nasty, "(missed)", "1"] in [row for table in read.tables for row in table]

@@ -151,4 +151,4 @@ def test_names_and_words_are_never_html() -> None:
     assert "<script" not in html
     read = Page(html)
     assert f"{nasty}: {nasty}" in read.text and f"by the teacher and {nasty}." in read.text
-    assert f"gold{nasty}{nasty} it's" in read.text
+    assert f"gold○{nasty}{nasty} it's" in read.text
