@@ -85,3 +85,19 @@ def test_what_is_marked_as_code_is_there(document: Path) -> None:
 )
 def test_a_span_that_misleads_is_found(span: str) -> None:
     assert span_fault(span)
+
+
+def test_the_table_of_commands_has_all_of_them() -> None:
+    found = spans(ROOT / "docs/commands.md")
+    named = {words[1] for span in found if (words := span.split())[0] == "distill-jax"}
+    assert set(subparsers()) <= named
+
+
+def test_the_table_of_rooms_has_all_of_them() -> None:
+    rooms = {f"distill_jax/{path.parent.name}/" for path in ROOT.glob("distill_jax/*/__init__.py")}
+    named = {
+        "/".join(span.split("/")[:2]) + "/"
+        for span in spans(ROOT / "docs/where.md")
+        if span.startswith("distill_jax/")
+    }
+    assert rooms <= named
