@@ -55,6 +55,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     )
 
 
-def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """Attributes that share a line of a docstring, `beam, epsilon: …`: the second is no type."""
-    return _SHARED.sub(r"\1 \2</code></b>", html)
+    return _SHARED.sub(r"\1 \2</code></b>", output)

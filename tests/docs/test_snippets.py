@@ -17,7 +17,7 @@ SNIPPETS = [
     for place, code in fences(document, "python")
     if name_of(document) != "docs/configuration.md"
 ]
-MODELS = ("runs/intents/model", "runs/intents/student/model", "runs/demo/bilstm-kd/model")
+MODELS = ("runs/intents/model", "runs/intents/bilstm/model", "runs/demo/bilstm-kd/model")
 TEXT = "remind me to call mara on friday"
 
 
