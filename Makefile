@@ -1,6 +1,8 @@
 # make demo    the main job on the embedded data; results in runs/demo/
 # make test    the tests
 # make lint    style, types and layers; the shell scripts
+# make docs    the documents and the Python API as a site, in site/
+# make test-docs   all that the documents say is run: snippets and commands, the slow ones too
 # make clean   removes what building and checking leave behind (not .venv*/, not runs/)
 # make test-newest   the tests with the newest Python and libraries, without constraints.txt
 #
@@ -23,7 +25,7 @@ SCRIPTS := .ci/run tpu_scripts/*.sh tpu_scripts/on_host/*.sh tpu_scripts/slurm/t
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
   $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
 
-.PHONY: help demo test test-newest lint clean
+.PHONY: help demo test test-docs test-newest lint docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -34,6 +36,12 @@ demo: $(VENV)/.installed-core
 
 test: $(VENV)/.installed-test
 	$(BIN)/$(PYTEST) $(PYTEST_ARGS)
+
+test-docs: $(VENV)/.installed-test
+	$(BIN)/$(PYTEST) tests/docs $(PYTEST_ARGS)
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean --strict
 
 test-newest: | $(NEWEST_VENV)/bin/pip
 	$(NEWEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[test]'
@@ -48,7 +56,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/shellcheck -x -P SCRIPTDIR $(SCRIPTS)
 
 clean:
-	rm -rf build dist *.egg-info runtime/build runtime/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist site *.egg-info runtime/build runtime/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find distill_jax runtime tasks tests benchmarks tpu_scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is the last thing that venv makes, so a half-made environment is made again.
@@ -64,6 +72,10 @@ $(VENV)/.installed-core: setup.py constraints.txt | $(BIN)/pip
 
 $(VENV)/.installed-test: setup.py constraints.txt | $(BIN)/pip
 	$(INSTALL) -e '.[test]'
+	touch $@ $(VENV)/.installed-core
+
+$(VENV)/.installed-docs: setup.py constraints.txt | $(BIN)/pip
+	$(INSTALL) -e '.[docs]'
 	touch $@ $(VENV)/.installed-core
 
 $(VENV)/.installed-dev: setup.py constraints.txt | $(BIN)/pip

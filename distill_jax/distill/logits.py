@@ -3,6 +3,7 @@
     ½ ‖z_i − logit(p_i)‖²,   logit(p) = log(p / (1 − p)) for each tag by itself,
 
 with z_i the student's logits and p_i the teacher's distribution. Chosen here, where the paper says nothing:
+
 - p is clipped to [ε, 1 − ε] first (ε 1e-4, at most ±9.2 then): the log-odds of a sure teacher would have no
   bound, and those of an illegal tag (I after O, probability 0) are. So that tag is learnt as one of ε.
 - Words without a teacher add nothing, and the mean is over the words that have one.

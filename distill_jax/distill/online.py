@@ -227,10 +227,10 @@ class OnlineDistillation:
 
 @dataclasses.dataclass(frozen=True)
 class TokenDistillation:
-    """T5 → T5 token by token: CE(y, q) + λ KL(p* ‖ q) on the tokens of the SenT′ targets.
+    """T5 → T5 token by token: `CE(y, q) + λ KL(p* ‖ q)` on the tokens of the SenT′ targets.
 
-    p*_t = softmax(z_t / τ) with z_t the teacher's logits for token t of the target, given the tokens before
-    it, and q_t the student's (Hinton et al. 2015, arXiv 1503.02531; word-level distillation of Kim &
+    `p*_t = softmax(z_t / τ)` with `z_t` the teacher's logits for token t of the target, given the tokens
+    before it, and `q_t` the student's (Hinton et al. 2015, arXiv 1503.02531; word-level distillation of Kim &
     Rush 2016, arXiv 1606.07947). The two must share vocabulary, label texts and sentinels. Both terms are
     means over tokens; where one model has more embedding rows, rows that the other lacks are left
     out of the KL, and both distributions are over the rest.

@@ -20,7 +20,7 @@ class SentDistillation:
 
     q is the softmax over tags of the student's own SenTScores under the given tags, one decoder
     pass for all words (`sentscore.score`), so teacher and student may differ in vocabulary. The
-    language-model loss takes the place of CE(y*, q): it is the loss that T5s are fine-tuned with,
+    language-model loss takes the place of `CE(y*, q)`: it is the loss that T5s are fine-tuned with,
     and it also teaches the student which texts are tags at all.
 
     The teacher scored its own tags' continuations. Where the given tags are others (a gold sentence

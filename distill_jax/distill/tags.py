@@ -2,9 +2,10 @@
 
     CE(y*_i, q_i) + λ_KL KL(p*_i ‖ q_i),   p*_i = softmax(u_i / τ),
 
-with y*_i the gold tag or the teacher's, u_i the teacher's log-likelihoods of the tags (SenTScore) and q_i the
-student's distribution. Pure functions; everything in float32. Deviations:
-- The paper prints p* in the first term; with it the student would get no gradient. It must be q.
+with `y*_i` the gold tag or the teacher's, `u_i` the teacher's log-likelihoods of the tags (SenTScore) and
+`q_i` the student's distribution. Pure functions; everything in float32. Deviations:
+
+- The paper prints `p*` in the first term; with it the student would get no gradient. It must be q.
 - The paper does not say whether τ divides the student's logits as well, nor whether the KL is scaled by
   τ². The default of both options is that of Hinton et al. 2015 (arXiv 1503.02531): it does, it is. Then
   the gradients of the two terms are of like size whatever τ is. Only the KL term's q is softened.
@@ -125,7 +126,7 @@ def distillation_loss(
     targets: TagTargets,
     distillation: DistillationWeights,
 ) -> dict[str, WeightedSum]:
-    """CE(y*, q) + λ KL(p* ‖ q), summed over the words.
+    """`CE(y*, q) + λ KL(p* ‖ q)`, summed over the words.
 
     Returns:
         `loss` (what to minimise, by the words' weight), `cross_entropy`, `tag_accuracy` and, where

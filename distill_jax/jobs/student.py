@@ -130,7 +130,7 @@ def train_student(
 
     Raises:
         UserError: the data are not there or do not fit each other or the student, or as
-        `train.loop.fit` does.
+            `train.loop.fit` does.
     """
     run = StudentRun(data=data, student=student, loss=loss, training=training)
     material = read_material(data)

@@ -48,7 +48,7 @@ class EncoderStudent:
             any task, whose embedding, encoder and vocabulary the student starts from; None: random weights.
         layers: the layers it takes from there, counted from 0; None: all.
         model: without a checkpoint, without the sizes that the data decide; with one, its `dtype`
-        alone counts.
+            alone counts.
         vocabulary: the student's subwords (a file, a directory or `byte`); None: the checkpoint's.
         max_input_tokens: longer sentences are split into windows, in training as in prediction.
     """

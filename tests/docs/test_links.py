@@ -6,22 +6,14 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted(
-    {
-        *ROOT.glob("*.md"),
-        *(ROOT / "docs").rglob("*.md"),
-        ROOT / "benchmarks/README.md",
-        ROOT / "tpu_scripts/README.md",
-    }
-)
+from tests.docs.documents import DOCUMENTS, FENCE, ROOT
+
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^()\s]+)(?:\s+\"[^\"]*\")?\)")
-_FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.M | re.S)
 
 
 def links(text: str) -> list[str]:
     """The targets of all links and images that are not code."""
-    text = re.sub(r"`[^`\n]*`", lambda code: "`" * len(code[0]), _FENCE.sub("", text))
+    text = re.sub(r"`[^`\n]*`", lambda code: "`" * len(code[0]), FENCE.sub("", text))
     return _LINK.findall(text)
 
 
@@ -29,7 +21,7 @@ def anchors(text: str) -> set[str]:
     """The names that GitHub gives to headings; the second of equal ones ends in `-1`, and so on."""
     seen: Counter[str] = Counter()
     found = set()
-    for heading in re.findall(r"^#{1,6}\s+(.+?)\s*#*\s*$", _FENCE.sub("", text), re.M):
+    for heading in re.findall(r"^#{1,6}\s+(.+?)\s*#*\s*$", FENCE.sub("", text), re.M):
         words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
         name = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
         found.add(f"{name}-{seen[name]}" if seen[name] else name)
