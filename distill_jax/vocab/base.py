@@ -132,6 +132,14 @@ class Vocabulary(abc.ABC):
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the vocabulary's files into `directory`, for `load_vocabulary` to read."""
 
+    def transformers_config(self, max_tokens: int | None) -> dict[str, Any]:
+        """The content of a `tokenizer_config.json`, by which transformers loads the vocabulary's files.
+
+        Args:
+            max_tokens: the longest sequence of the model; None: there is none.
+        """
+        return {} if max_tokens is None else {"model_max_length": max_tokens}
+
     @abc.abstractmethod
     def _encode_text(self, text: str) -> list[int]: ...
 

@@ -94,17 +94,17 @@ class HuggingFaceVocabulary(Vocabulary):
     def content_hash(self) -> str:
         return hash_of_file(self.kind, self._file, 0)
 
-    def transformers_config(self, max_tokens: int) -> dict[str, Any]:
-        """A `tokenizer_config.json` by which transformers reads the file as it is.
+    def transformers_config(self, max_tokens: int | None) -> dict[str, Any]:
+        """See `Vocabulary.transformers_config`: the file is read as it is.
 
-        Without one it builds a model's tokenizer anew: in lower case, or without the space before
-        the first word. `max_tokens` is the longest sequence of the model.
+        Without one transformers builds a model's tokenizer anew: in lower case, or without the space
+        before the first word.
         """
         return {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "add_prefix_space": True,
             "clean_up_tokenization_spaces": False,
-            "model_max_length": max_tokens,
+            **super().transformers_config(max_tokens),
             **self._names,
         }
 

@@ -161,6 +161,11 @@ class SentencePieceVocabulary(Vocabulary):
     def content_hash(self) -> str:
         return hash_of_file(self.kind, self._model, self.extra_ids, self.added_tokens)
 
+    def transformers_config(self, max_tokens: int | None) -> dict[str, Any]:
+        """See `Vocabulary.transformers_config`."""
+        tokens = config_with(self.added_tokens, self.extra_ids)
+        return {**tokens, **super().transformers_config(max_tokens)}
+
     def save(self, directory: str | os.PathLike[str]) -> None:
         path = Path(directory) / SENTENCEPIECE_FILE
         with atomic_write(path) as temporary:
