@@ -161,7 +161,6 @@ def _export_onnx(options: argparse.Namespace) -> None:
 
 
 def _export_stablehlo(options: argparse.Namespace) -> None:
-    check_installed("onnx", extra="onnx")
     from distill_jax.export.directory import export_stablehlo
 
     export_stablehlo(options.src, options.dst, batch_size=options.batch_size or 8)

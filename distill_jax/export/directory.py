@@ -8,7 +8,6 @@ from typing import Any
 import jax
 
 from distill_jax.errors import UserError
-from distill_jax.export.kinds import PROGRAM_FILE, onnx_graphs, stablehlo_program
 from distill_jax.files import atomic_directory, read_json_object, sha256_file, write_json
 from distill_jax.kinds.base import Model
 from distill_jax.model_dir.directory import load_model
@@ -29,6 +28,8 @@ def export_onnx(src: _Path, dst: _Path, *, int8: bool = False) -> None:
     Raises:
         UserError: in one line; `dst` is there already, `src` is no model, or of a kind that has no graph.
     """
+    from distill_jax.export.onnx_kinds import onnx_graphs  # needs the package onnx
+
     model = _load(src, dst)
     graphs = onnx_graphs(model, Path(src), int8=int8)
     files = {name: graph.SerializeToString() for name, graph in graphs.items()}
@@ -47,6 +48,8 @@ def export_stablehlo(src: _Path, dst: _Path, *, batch_size: int = 8) -> None:
     Raises:
         UserError: as `export_onnx`, or `batch_size` is not a number from 1.
     """
+    from distill_jax.export.stablehlo_kinds import PROGRAM_FILE, stablehlo_program
+
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; give a number from 1")
     model = _load(src, dst)
