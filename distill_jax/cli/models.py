@@ -57,7 +57,7 @@ def add_commands(commands: Any) -> None:
     export.add_argument(
         "--data",
         metavar="FILE",
-        help="tagged sentences, on which F1 is measured before and after --int8 (of a BiLSTM)",
+        help="tagged sentences, on which F1 is measured before and after --int8",
     )
     export.add_argument(
         "--batch_size",

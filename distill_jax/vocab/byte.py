@@ -6,6 +6,7 @@ from typing import Any
 
 from distill_jax.files import sha256_json
 from distill_jax.vocab.base import VOCABULARY_FILE, Vocabulary
+from distill_jax_runtime.subword_vocabulary import BYTE_OFFSET
 
 
 class ByteVocabulary(Vocabulary):
@@ -18,7 +19,7 @@ class ByteVocabulary(Vocabulary):
     """
 
     kind = "byte"
-    OFFSET = 3
+    OFFSET = BYTE_OFFSET
     SENTINELS = 125
 
     def __init__(self) -> None:
