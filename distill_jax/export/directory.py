@@ -12,6 +12,7 @@ from distill_jax.errors import UserError
 from distill_jax.files import atomic_directory, read_json_object, sha256_file, write_json
 from distill_jax.inference.base import InputLimits
 from distill_jax.kinds.base import Model
+from distill_jax.kinds.registry import kind_of
 from distill_jax.model_dir.directory import load_model
 from distill_jax.model_dir.settings import TAGGER
 from distill_jax_runtime.directory import EXPORT_FIELD, SPELLING_FILE, SUBWORDS_FILE
@@ -41,7 +42,10 @@ def export_onnx(src: _Path, dst: _Path, *, int8: bool = False) -> None:
     elif (subwords := subwords_of(model)) is not None:
         files[SUBWORDS_FILE] = json.dumps(subwords).encode()
         use = _RUNTIME
-    _write(src, dst, model, files, EXPORT_FIELD, {"int8": int8}, use)
+    frozen = kind_of(model.config).frozen_parameters(model.config)
+    parameters = sum(array.size for array in jax.tree.leaves(model.params)) - frozen
+    about = {"int8": int8, "parameters": parameters, "frozen_parameters": frozen}
+    _write(src, dst, model, files, EXPORT_FIELD, about, use)
 
 
 def export_stablehlo(src: _Path, dst: _Path, *, batch_size: int = 8) -> None:
