@@ -80,6 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             name=rule,
         )
         export_onnx(model, folder / rule)
+    export_onnx(model, folder / "int8", int8=True)
     shutil.copytree(folder / "punctuation", folder / "model")
     return folder
 
@@ -120,14 +121,14 @@ ASK = """async ([model, texts]) => {
 }"""
 
 
-@pytest.mark.parametrize(("rule", "count"), [("punctuation", 500), ("blanks", 100)])
+@pytest.mark.parametrize(("model", "count"), [("punctuation", 500), ("blanks", 100)])
 def test_500_sentences_are_tagged_as_in_python(
-    page: Any, folder: Path, rule: str, count: int
+    page: Any, folder: Path, model: str, count: int
 ) -> None:
     given = texts(count)
-    expected = Tagger.load(folder / rule).predict(given)
+    expected = Tagger.load(folder / model).predict(given)
     assert sum(len(one.spans) for one in expected) > count / 2
-    answers = page.evaluate(ASK, [rule, given])
+    answers = page.evaluate(ASK, [model, given])
     assert len(answers) == count
     beyond = 0
     for text, found, one in zip(given, answers, expected, strict=True):
@@ -143,6 +144,18 @@ def test_500_sentences_are_tagged_as_in_python(
             assert got["sliced"] == span.text == text[got["start_char"] : got["end_char"]]
             beyond += got["start_utf16"] != got["start_char"]
     assert beyond > count / 10  # offsets that differ are among them
+
+
+def test_an_int8_export_is_near(page: Any, folder: Path) -> None:
+    """Activations have a scale for each batch, which in the browser is a sentence."""
+    given = texts(50)
+    expected = Tagger.load(folder / "int8", batch_size=1).predict(given)
+    answers = page.evaluate(ASK, ["int8", given])
+    off = [
+        np.abs(np.reshape(found["posteriors"], one.posteriors.shape) - one.posteriors).ravel()
+        for found, one in zip(answers, expected, strict=True)
+    ]
+    assert np.concatenate(off).mean() < 1e-3
 
 
 def test_the_page_by_keyboard(page: Any, folder: Path) -> None:
