@@ -84,7 +84,7 @@ EXTRAS = {
     "hf": [*TOKENIZERS, "transformers>=5.0"],
     "plot": PLOT,
     "datasets": DATASETS,
-    "onnx": ONNX,
+    "onnx": [*ONNX, *TOKENIZERS],
     # The component `distill_jax` of spaCy's pipelines.
     "spacy": SPACY,
     "serve": SERVE,

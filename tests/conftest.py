@@ -1,12 +1,14 @@
 """Settings that must be in force before JAX is imported, and fixtures shared by all tests."""
 
 import gc
+import importlib.util
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.xla_flags import devices, quick_to_compile
 
@@ -30,6 +32,7 @@ if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +41,21 @@ def shared_dir() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the optional folder ../shared (real data and T5's vocabulary)")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window, under playwright; a test that needs it skips where one of them is absent."""
+    if importlib.util.find_spec("playwright") is None:
+        pytest.skip("needs the package playwright")
+    if not CHROMIUM.exists():
+        pytest.skip(f"needs {CHROMIUM}")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from distill_jax.errors import UserError
 from distill_jax.model_dir.looks import check_model_directory
+from distill_jax_runtime.directory import is_exported
 
 _NAMES = ("sentscore", "greedy", "free", "pruned")
 _OF = {"beam": ("sentscore",), "normaliser": ("sentscore", "pruned"), "epsilon": ("pruned",)}
@@ -179,6 +180,19 @@ def load_exported(options: argparse.Namespace) -> Any:
     if options.model_parallel != 1:
         raise UserError("--model_parallel is for a T5; an exported model runs on one core")
     return Tagger.load(options.model, batch_size=options.batch_size)
+
+
+def load_any(options: argparse.Namespace, *, posteriors_for: str | None = None) -> Any:
+    """The tagger of `--model`, exported or not, with ids and scores in place of spans.
+
+    Raises `UserError` as `load_tagger` and `load_exported`.
+    """
+    if not is_exported(options.model):
+        return load_tagger(options, posteriors_for=posteriors_for)
+    tagger = load_exported(options)
+    from distill_jax.export.tagger import ExportedTagger
+
+    return ExportedTagger(options.model, tagger)
 
 
 def warm_up(tagger: Any, chunks: Iterable[Sequence[Sequence[str]]], *, say: bool) -> float:

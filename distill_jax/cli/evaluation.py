@@ -12,7 +12,7 @@ from typing import Any
 from distill_jax.cli.decoder_options import (
     add_model_options,
     add_warmup_option,
-    load_tagger,
+    load_any,
     positive,
     warm_up,
 )
@@ -20,6 +20,7 @@ from distill_jax.cli.gold_data import Part, figures_of_parts, gold_parts
 from distill_jax.cli.input_options import add_input_options, as_model_reads, read_options
 from distill_jax.cli.output import check_file, check_local_options, check_output_options, progress
 from distill_jax.errors import UserError
+from distill_jax_runtime.directory import is_exported
 
 
 def add_commands(commands: Any) -> None:
@@ -96,7 +97,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.against and not options.html:
         raise UserError("--against is shown on the page of --html alone; add --html FILE")
     reading = read_options(options)
-    tagger = load_tagger(options, posteriors_for=_needs_posteriors(options))
+    tagger = load_any(options, posteriors_for=_needs_posteriors(options))
     parts = gold_parts(options, as_model_reads(reading, tagger.settings))
     sentences = [sentence for part in parts for sentence in part.sentences]
     other = _other(options)
@@ -131,6 +132,12 @@ def _other(options: argparse.Namespace) -> Any:
     """The tagger of `--against`, under the decoder it was saved with; None without the option."""
     if not options.against:
         return None
+    if is_exported(options.against):
+        from distill_jax.export.tagger import ExportedTagger
+        from distill_jax.runtime import Tagger as RuntimeTagger
+
+        tagger = RuntimeTagger.load(options.against, batch_size=options.batch_size)
+        return ExportedTagger(options.against, tagger)
     from distill_jax.tagger import Tagger
 
     return Tagger.load(options.against, batch_size=options.batch_size)

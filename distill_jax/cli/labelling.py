@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distill_jax.cli.decoder_options import add_model_options, load_tagger, positive
+from distill_jax.cli.decoder_options import add_model_options, load_any, positive
 from distill_jax.cli.input_options import (
     add_input_options,
     add_strict_option,
@@ -210,7 +210,7 @@ def _label(options: argparse.Namespace) -> None:
     from distill_jax.sent.truncation import TruncatedWords
 
     _check(options)
-    tagger = load_tagger(options, posteriors_for="a teacher-label store")
+    tagger = load_any(options, posteriors_for="a teacher-label store")
     layout = StoreOptions(
         options.shard_size, options.top_k, (options.process_index, options.process_count)
     )

@@ -44,10 +44,10 @@ def add_commands(commands: Any) -> None:
     parser.set_defaults(run=_import)
     export = commands.add_parser(
         "export",
-        help="writes a model for programs without JAX (docs/export.md), or a T5 for t5x (docs/t5x.md)",
+        help="writes a model for programs without JAX or for transformers (docs/export.md), or a T5 for t5x",
     )
     export.add_argument(
-        "--to", required=True, choices=("onnx", "stablehlo", "t5x"), help="the format"
+        "--to", required=True, choices=("onnx", "stablehlo", "hf", "t5x"), help="the format"
     )
     export.add_argument(
         "--int8",
@@ -57,7 +57,7 @@ def add_commands(commands: Any) -> None:
     export.add_argument(
         "--data",
         metavar="FILE",
-        help="tagged sentences, on which F1 is measured before and after --int8 (of a BiLSTM)",
+        help="tagged sentences, on which F1 is measured before and after --int8",
     )
     export.add_argument(
         "--batch_size",
@@ -122,7 +122,13 @@ def _export(options: argparse.Namespace) -> None:
         raise UserError("--step is for --to t5x; leave it out")
     if options.batch_size is not None and options.to != "stablehlo":
         raise UserError("--batch_size is for --to stablehlo; an ONNX graph takes any batch")
-    {"onnx": _export_onnx, "stablehlo": _export_stablehlo, "t5x": _export_t5x}[options.to](options)
+    export = {
+        "onnx": _export_onnx,
+        "stablehlo": _export_stablehlo,
+        "hf": _export_hf,
+        "t5x": _export_t5x,
+    }[options.to]
+    export(options)
     print(f"{options.dst}: written")
 
 
@@ -130,6 +136,12 @@ def _export_t5x(options: argparse.Namespace) -> None:
     from distill_jax.model_dir.export_t5x import export_t5x
 
     export_t5x(options.src, options.dst, step=options.step or 0)
+
+
+def _export_hf(options: argparse.Namespace) -> None:
+    from distill_jax.model_dir.export_hf import export_hf
+
+    export_hf(options.src, options.dst)
 
 
 def _export_onnx(options: argparse.Namespace) -> None:
@@ -149,7 +161,6 @@ def _export_onnx(options: argparse.Namespace) -> None:
 
 
 def _export_stablehlo(options: argparse.Namespace) -> None:
-    check_installed("onnx", extra="onnx")
     from distill_jax.export.directory import export_stablehlo
 
     export_stablehlo(options.src, options.dst, batch_size=options.batch_size or 8)

@@ -27,10 +27,10 @@ from distill_jax.data.readers import (
 )
 from distill_jax.data.readers.report import LEFT_OUT, LOSS, REPAIR
 from distill_jax.errors import UserError
-from distill_jax.sent.format import SEQUENCE_OVERHEAD, WORD_OVERHEAD
 from distill_jax.vocab.base import Vocabulary
 from distill_jax.vocab.loading import load_vocabulary
 from distill_jax_runtime.spans import spans_from_iob2
+from distill_jax_runtime.windows import SEQUENCE_OVERHEAD, WORD_OVERHEAD
 
 MAX_TOKENS = 512
 """The input tokens of one pass that a tagger allows unless it is told otherwise."""

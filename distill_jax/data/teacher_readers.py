@@ -11,7 +11,7 @@ from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.pieces import TruncatedWord
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.sent.windows import windows
-from distill_jax.vocab import WordVocabulary
+from distill_jax.vocab import Vocabulary, WordVocabulary
 
 MAX_TEACHER_TOKENS = 512
 
@@ -70,7 +70,9 @@ class SubwordReader:
     `max_tokens` are those that the model reads at once, at most `MAX_TEACHER_TOKENS` of them.
     """
 
-    def __init__(self, subwords: SubwordFormat, max_tokens: int = MAX_TEACHER_TOKENS) -> None:
+    def __init__(
+        self, subwords: SubwordFormat[Vocabulary], max_tokens: int = MAX_TEACHER_TOKENS
+    ) -> None:
         self.vocabulary = subwords.vocabulary
         self._max_tokens = min(max_tokens, MAX_TEACHER_TOKENS)
         self._subwords = subwords.limited(self._max_tokens)

@@ -1,5 +1,6 @@
 """Exported directories: a graph or a program, the vocabulary's files, `tagger.json` and the model card."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,12 +9,13 @@ from typing import Any
 import jax
 
 from distill_jax.errors import UserError
-from distill_jax.export.kinds import PROGRAM_FILE, onnx_graphs, stablehlo_program
 from distill_jax.files import atomic_directory, read_json_object, sha256_file, write_json
+from distill_jax.inference.base import InputLimits
 from distill_jax.kinds.base import Model
+from distill_jax.kinds.registry import kind_of
 from distill_jax.model_dir.directory import load_model
 from distill_jax.model_dir.settings import TAGGER
-from distill_jax_runtime.directory import EXPORT_FIELD, SPELLING_FILE
+from distill_jax_runtime.directory import EXPORT_FIELD, SPELLING_FILE, SUBWORDS_FILE
 
 _Path = str | os.PathLike[str]
 
@@ -23,17 +25,27 @@ def export_onnx(src: _Path, dst: _Path, *, int8: bool = False) -> None:
 
     Args:
         src: a model directory.
-        dst: to be made, with `model.onnx` (and of a BiLSTM `spelling.onnx`); whole or not at all.
+        dst: to be made, with `model.onnx` (and `spelling.onnx` or `subwords.json`); whole or not at all.
         int8: quantise the layers' weights and the embeddings.
 
     Raises:
         UserError: in one line; `dst` is there already, `src` is no model, or of a kind that has no graph.
     """
+    from distill_jax.export.onnx_kinds import onnx_graphs  # needs the package onnx
+
     model = _load(src, dst)
     graphs = onnx_graphs(model, Path(src), int8=int8)
     files = {name: graph.SerializeToString() for name, graph in graphs.items()}
-    use = _RUNTIME if SPELLING_FILE in files else _ONNX
-    _write(src, dst, model, files, EXPORT_FIELD, {"int8": int8}, use)
+    use = _ONNX
+    if SPELLING_FILE in files:
+        use = _RUNTIME
+    elif (subwords := subwords_of(model)) is not None:
+        files[SUBWORDS_FILE] = json.dumps(subwords).encode()
+        use = _RUNTIME
+    frozen = kind_of(model.config).frozen_parameters(model.config)
+    parameters = sum(array.size for array in jax.tree.leaves(model.params)) - frozen
+    about = {"int8": int8, "parameters": parameters, "frozen_parameters": frozen}
+    _write(src, dst, model, files, EXPORT_FIELD, about, use)
 
 
 def export_stablehlo(src: _Path, dst: _Path, *, batch_size: int = 8) -> None:
@@ -47,12 +59,23 @@ def export_stablehlo(src: _Path, dst: _Path, *, batch_size: int = 8) -> None:
     Raises:
         UserError: as `export_onnx`, or `batch_size` is not a number from 1.
     """
+    from distill_jax.export.stablehlo_kinds import PROGRAM_FILE, stablehlo_program
+
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; give a number from 1")
     model = _load(src, dst)
     program = stablehlo_program(model, Path(src), batch_size=batch_size)
     about = {"jax": jax.__version__, **program.about}
     _write(src, dst, model, {PROGRAM_FILE: program.content}, "stablehlo", about, _STABLEHLO)
+
+
+def subwords_of(model: Model) -> dict[str, Any] | None:
+    """The content of `subwords.json` of a tagger of subwords; None where the runtime cannot read them."""
+    portable: dict[str, Any] | None = model.vocabulary.portable()
+    if portable is None:
+        return None
+    limits = InputLimits().within(getattr(model.config, "max_tokens", None))
+    return {**portable, "max_tokens": limits.tokens, "overlap_words": limits.overlap_words}
 
 
 def _load(src: _Path, dst: _Path) -> Model:

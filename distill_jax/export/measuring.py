@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distill_jax.errors import UserError
-from distill_jax.export.directory import export_onnx
-from distill_jax.files import read_json_object
+from distill_jax.export.directory import export_onnx, subwords_of
 from distill_jax.inference.evaluation import evaluate_tags
-from distill_jax.models.bilstm import BiLSTMConfig
+from distill_jax.kinds.registry import kind_of
+from distill_jax.model_dir.directory import open_model
 from distill_jax.tagging import Sentence
 from distill_jax_runtime.tagger import Tagger
 
@@ -33,10 +33,11 @@ class Int8Cost(NamedTuple):
 
 def check_measurable(src: str | os.PathLike[str]) -> None:
     """Raises `UserError` for a model whose export the runtime cannot tag with."""
-    found = read_json_object(Path(src) / "config.json").get("model_type")
-    if found != BiLSTMConfig.model_type:
+    model, _ = open_model(src)
+    if kind_of(model.config).name != "bilstm" and subwords_of(model) is None:
         raise UserError(
-            f"{src}: F1 is measured of exports of a BiLSTM alone, and this is a {found}; leave --data out"
+            f"{src}: F1 is measured by the runtime, which cannot read a vocabulary with added tokens; leave "
+            "--data out"
         )
 
 

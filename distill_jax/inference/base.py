@@ -28,6 +28,10 @@ class InputLimits(NamedTuple):
     tokens: int = 512
     overlap_words: int = 16
 
+    def within(self, tokens: int | None) -> "InputLimits":
+        """These, with no more tokens than a model has positions (None: it has any)."""
+        return self if tokens is None else self._replace(tokens=min(self.tokens, tokens))
+
 
 class Predictor(Protocol):
     """Predicts with parameters that are an argument, so that a model in training can be used."""

@@ -13,7 +13,7 @@ from distill_jax.inference.prediction import Prediction
 from distill_jax.sent.format import check_vocabulary_fits
 from distill_jax.sent.pieces import TruncatedWord
 from distill_jax.sent.subwords import SubwordFormat
-from distill_jax.sent.windows import Window, merge_windows, windows
+from distill_jax.sent.windows import Window, merge_windows
 from distill_jax.signals import check_stopped
 from distill_jax.tagging import LabelSet
 from distill_jax.vocab import Vocabulary
@@ -124,14 +124,7 @@ class EncoderPredictor:
 
     def windows(self, words: Sequence[str]) -> list[Window]:
         """The pieces in which a sentence is tagged: one, where it fits."""
-        overlap = min(self._overlap_words, max(len(words) - 1, 0))
-        return windows(
-            words,
-            max_words=max(len(words), 1),  # only tokens are limited
-            max_tokens=self._max_input_tokens,
-            token_length=self._format.window_length,
-            overlap_words=overlap,
-        )
+        return self._format.windows(words, self._max_input_tokens, self._overlap_words)
 
     def _pieces(
         self, sentences: Sequence[Sequence[str]], split: Sequence[Sequence[Window]]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from distill_jax.export.tagger import ExportedTagger
 from distill_jax.inference import Prediction
 from distill_jax.tagger import Tagger
 from distill_jax.tagging import Sentence, fit_marginal_temperature, fit_temperature
@@ -9,7 +10,9 @@ from distill_jax.tagging.temperature import concatenated
 
 
 def fitted_temperature(
-    tagger: Tagger, sentences: Sequence[Sentence], predictions: Sequence[Prediction]
+    tagger: Tagger | ExportedTagger,
+    sentences: Sequence[Sentence],
+    predictions: Sequence[Prediction],
 ) -> float:
     """The temperature with the least NLL of the gold tags, under marginals where words are tagged alone.
 

@@ -267,9 +267,7 @@ class Fitting:
         places = self.places
         if skipped is not None:
             self.screen.say(f"not exported: {skipped}")
-        # What `predict` takes: of an exported BERT it has the graph alone.
-        runs = skipped is None and self.start.kind == "bilstm"
-        model = places.onnx if runs else places.model
+        model = places.onnx if skipped is None else places.model
         kinds = f"{places.model}" + ("" if skipped is not None else f", {places.onnx} (ONNX)")
         self.screen.say(f"model: {kinds}; page: {places.page}")
         self.screen.say(

@@ -9,6 +9,7 @@ import numpy as np
 
 from distill_jax.configuration import setting
 from distill_jax.errors import UserError
+from distill_jax.export.tagger import ExportedTagger
 from distill_jax.files import sha256_file, sha256_json
 from distill_jax.interop.t5x.inferred import Inferred, read_inferred
 from distill_jax.kinds.t5_start import T5Start
@@ -23,7 +24,7 @@ from distill_jax.tagging import LabelSet, Sentence
 
 
 def label(
-    tagger: Tagger,
+    tagger: Tagger | ExportedTagger,
     model_dir: str | os.PathLike[str],
     sentences: Sequence[Sentence] | Pool,
     directory: str | os.PathLike[str],

@@ -238,13 +238,12 @@ class BertKind(WordTaggerKind):
     def predictor(self, model: Model, options: PredictorOptions) -> Predictor:
         """See `Kind.predictor`."""
         refuse_decoder(options)
-        default = InputLimits()
         return EncoderPredictor(
             BertTagger(model.config),
             model.vocabulary,
             model.labels,
             batch_size=options.batch_size,
-            limits=default._replace(tokens=min(default.tokens, model.config.max_tokens)),
+            limits=InputLimits().within(model.config.max_tokens),
         )
 
     def step_reader(self, model: Model) -> TeacherReader:

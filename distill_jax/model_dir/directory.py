@@ -106,9 +106,8 @@ def open_model(directory: str | os.PathLike[str]) -> tuple[Model, Checkpoint]:
     tagger = read_tagger_file(directory)
     if is_exported(directory) and not (directory / CONFIG).exists():
         raise UserError(
-            f"{directory}: an ONNX export (a BiLSTM's is for `distill-jax predict` and "
-            "distill_jax_runtime); give the model directory that was exported (`evaluate --predictions` "
-            "scores what predict writes)"
+            f"{directory}: an ONNX export (for `predict`, `label`, `evaluate` and "
+            "distill_jax_runtime); give the model directory that was exported"
         )
     fields = read_json_object(directory / CONFIG, absent="give a complete directory")
     model_type = fields.get("model_type")

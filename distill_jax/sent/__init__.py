@@ -3,25 +3,3 @@
 SenT′ (Farina et al. 2023, arXiv 2302.05454): input `s₀ w₁ s₁ … w_L s_L </s>`, target
 `s₀ t₁ s₁ … t_L s_L </s>`, with sentinels sᵢ.
 """
-
-from distill_jax.sent.format import (
-    Malformation,
-    ParsedTarget,
-    Problem,
-    SenTFormat,
-    check_vocabulary_fits,
-)
-from distill_jax.sent.windows import Window, merge_tags, merge_windows, owned_ranges, windows
-
-__all__ = [
-    "Malformation",
-    "ParsedTarget",
-    "Problem",
-    "SenTFormat",
-    "Window",
-    "check_vocabulary_fits",
-    "merge_tags",
-    "merge_windows",
-    "owned_ranges",
-    "windows",
-]

@@ -18,10 +18,7 @@ from distill_jax.errors import UserError
 from distill_jax.sent.pieces import TruncatedWord, WordPieces
 from distill_jax.tagging.labels import LabelSet
 from distill_jax.vocab import SENTINEL_PATTERN, Vocabulary
-
-# A sequence is as long as the tokens of its words (or tags) and these together.
-SEQUENCE_OVERHEAD = 2  # the first sentinel and the end-of-sequence
-WORD_OVERHEAD = 1  # the sentinel after each word
+from distill_jax_runtime.windows import SEQUENCE_OVERHEAD, WORD_OVERHEAD
 
 _O, _I = 0, 1  # the first two tags of every sBIO tag set
 

@@ -3,7 +3,7 @@
 Import the public names from here; the modules below are one kind of vocabulary each.
 """
 
-from distill_jax.vocab.base import SENTINEL_PATTERN, VOCABULARY_FILE, Vocabulary
+from distill_jax.vocab.base import VOCABULARY_FILE, Vocabulary
 from distill_jax.vocab.byte import ByteVocabulary
 from distill_jax.vocab.huggingface import HUGGINGFACE_FILE, HuggingFaceVocabulary
 from distill_jax.vocab.loading import load_vocabulary, vocabulary_beside
@@ -20,6 +20,7 @@ from distill_jax.vocab.words import (
     WORD_VOCABULARY_FILE,
     WordVocabulary,
 )
+from distill_jax_runtime.tokenizer_file import SENTINEL_PATTERN
 
 __all__ = [
     "DEFAULT_EXTRA_IDS",

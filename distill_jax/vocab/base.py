@@ -14,7 +14,6 @@ was.
 import abc
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,10 +23,10 @@ import numpy.typing as npt
 
 from distill_jax.errors import UserError
 from distill_jax.files import check_no_pointer, sha256_json, write_json
+from distill_jax_runtime.subword_vocabulary import without_reserved, without_surrogates
+from distill_jax_runtime.tokenizer_file import SPACE_MARK
 
 VOCABULARY_FILE = "vocabulary.json"
-SENTINEL_PATTERN = re.compile(r"<extra_id_\d+>")
-SPACE_MARK = "▁"  # U+2581, how SentencePiece writes a space inside a piece
 
 UNKNOWN_TEXT = "⁇"
 
@@ -95,9 +94,7 @@ class Vocabulary(abc.ABC):
         string, blanks, zero-width and most control characters). Lone surrogates count as U+FFFD.
         """
         ids = self._encode_text(without_surrogates(text))
-        if self._reserved.isdisjoint(ids):
-            return ids
-        return [self.unk_id if i in self._reserved else i for i in ids]
+        return without_reserved(ids, self._reserved, self.unk_id)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text for people to read: sentinels by name, unknown and out-of-range ids as `⁇`.
@@ -119,6 +116,21 @@ class Vocabulary(abc.ABC):
         parts += [self._decode_text(run)] if run else []
         return " ".join(part for part in parts if part)
 
+    def portable(self) -> dict[str, Any] | None:
+        """What an exported model is told of it, beside `files` (`distill_jax_runtime.subword_vocabulary`).
+
+        None: the runtime has not the rules for it.
+        """
+        return {
+            "kind": self.kind,
+            "file": self.files[0],
+            "pad_id": self.pad_id,
+            "unk_id": self.unk_id,
+            "prefix_ids": list(self.prefix_ids),
+            "suffix_ids": list(self.suffix_ids),
+            "reserved_ids": sorted(map(int, self._reserved)),
+        }
+
     @property
     @abc.abstractmethod
     def files(self) -> tuple[str, ...]:
@@ -132,6 +144,14 @@ class Vocabulary(abc.ABC):
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the vocabulary's files into `directory`, for `load_vocabulary` to read."""
 
+    def transformers_config(self, max_tokens: int | None) -> dict[str, Any]:
+        """The content of a `tokenizer_config.json`, by which transformers loads the vocabulary's files.
+
+        Args:
+            max_tokens: the longest sequence of the model; None: there is none.
+        """
+        return {} if max_tokens is None else {"model_max_length": max_tokens}
+
     @abc.abstractmethod
     def _encode_text(self, text: str) -> list[int]: ...
 
@@ -141,15 +161,6 @@ class Vocabulary(abc.ABC):
 
     def _save_sidecar(self, directory: Path, **fields: Any) -> None:
         write_json(directory / VOCABULARY_FILE, {"kind": self.kind, **fields})
-
-
-def without_surrogates(text: str) -> str:
-    """`text` with lone surrogates, which UTF-8 cannot hold, as U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def sentinels_by_name(id_of_piece: Callable[[str], int | None]) -> list[int]:

@@ -2,9 +2,11 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from distill_jax.files import sha256_json
 from distill_jax.vocab.base import VOCABULARY_FILE, Vocabulary
+from distill_jax_runtime.subword_vocabulary import BYTE_OFFSET
 
 
 class ByteVocabulary(Vocabulary):
@@ -17,7 +19,7 @@ class ByteVocabulary(Vocabulary):
     """
 
     kind = "byte"
-    OFFSET = 3
+    OFFSET = BYTE_OFFSET
     SENTINELS = 125
 
     def __init__(self) -> None:
@@ -32,6 +34,14 @@ class ByteVocabulary(Vocabulary):
 
     def content_hash(self) -> str:
         return sha256_json({"kind": self.kind, "sentinels": self.SENTINELS})
+
+    def transformers_config(self, max_tokens: int | None) -> dict[str, Any]:
+        """See `Vocabulary.transformers_config`."""
+        return {
+            "tokenizer_class": "ByT5Tokenizer",
+            "extra_ids": self.SENTINELS,
+            **super().transformers_config(max_tokens),
+        }
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         self._save_sidecar(Path(directory))

@@ -14,19 +14,15 @@ from typing import Any
 from distill_jax.errors import UserError
 from distill_jax.files import atomic_write
 from distill_jax.vocab.base import (
-    SENTINEL_PATTERN,
-    SPACE_MARK,
     VOCABULARY_FILE,
     Vocabulary,
     hash_of_file,
     read_vocabulary_file,
     sentinels_by_name,
 )
+from distill_jax_runtime.tokenizer_file import CONTROL, text_only
 
 HUGGINGFACE_FILE = "tokenizer.json"
-
-_CONTROL = {"pad": ("<pad>", "[PAD]"), "eos": ("</s>", "[SEP]"), "unk": ("<unk>", "[UNK]")}
-"""The control tokens, each with its name in T5 and RoBERTa and in BERT and ELECTRA."""
 
 
 class HuggingFaceVocabulary(Vocabulary):
@@ -56,7 +52,7 @@ class HuggingFaceVocabulary(Vocabulary):
             self._file = _with_space_before(self._file)
             whole = tokenizers.Tokenizer.from_str(self._file.decode())
             added = json.loads(self._file).get("added_tokens") or []
-            self._tokenizer = tokenizers.Tokenizer.from_str(_text_only(self._file))
+            self._tokenizer = tokenizers.Tokenizer.from_str(text_only(self._file))
             prefix, suffix = _around_text(whole)
         except Exception as error:  # the library raises bare Exception on a bad file
             raise UserError(
@@ -64,7 +60,7 @@ class HuggingFaceVocabulary(Vocabulary):
                 "save it again from transformers"
             ) from error
         control: dict[str, int] = {}
-        for what, names in _CONTROL.items():
+        for what, names in CONTROL.items():
             found = [i for name in names if (i := whole.token_to_id(name)) is not None]
             if not found:
                 raise UserError(
@@ -94,17 +90,17 @@ class HuggingFaceVocabulary(Vocabulary):
     def content_hash(self) -> str:
         return hash_of_file(self.kind, self._file, 0)
 
-    def transformers_config(self, max_tokens: int) -> dict[str, Any]:
-        """A `tokenizer_config.json` by which transformers reads the file as it is.
+    def transformers_config(self, max_tokens: int | None) -> dict[str, Any]:
+        """See `Vocabulary.transformers_config`: the file is read as it is.
 
-        Without one it builds a model's tokenizer anew: in lower case, or without the space before
-        the first word. `max_tokens` is the longest sequence of the model.
+        Without one transformers builds a model's tokenizer anew: in lower case, or without the space
+        before the first word.
         """
         return {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "add_prefix_space": True,
             "clean_up_tokenization_spaces": False,
-            "model_max_length": max_tokens,
+            **super().transformers_config(max_tokens),
             **self._names,
         }
 
@@ -121,31 +117,6 @@ class HuggingFaceVocabulary(Vocabulary):
     def _decode_text(self, ids: list[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
         return text.strip()
-
-
-def _text_only(file: bytes) -> str:
-    """The `tokenizer.json` in `file`, changed so that text cannot reach its special tokens.
-
-    As added tokens they would be cut out of the text, and as pieces of a unigram model they would
-    be found in it. A piece holding a space is never found, since spaces are turned into `▁` first.
-    """
-    data = json.loads(file)
-    added = data.get("added_tokens") or []
-    names = {name for both in _CONTROL.values() for name in both}
-    special = {t["content"] for t in added if t.get("special")} | names
-
-    def is_special(name: str) -> bool:
-        bare = name.removeprefix(SPACE_MARK)
-        return name in special or SENTINEL_PATTERN.fullmatch(bare) is not None
-
-    data["added_tokens"] = [token for token in added if not is_special(token["content"])]
-    data["post_processor"] = data["truncation"] = data["padding"] = None
-    model = data["model"]
-    if isinstance(model.get("vocab"), list):  # a unigram model: [piece, score] in the order of ids
-        model["vocab"] = [
-            [f" {piece}" if is_special(piece) else piece, score] for piece, score in model["vocab"]
-        ]
-    return json.dumps(data)
 
 
 def _with_space_before(file: bytes) -> bytes:

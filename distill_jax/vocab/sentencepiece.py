@@ -21,8 +21,6 @@ from distill_jax.errors import UserError
 from distill_jax.files import atomic_write, write_json
 from distill_jax.vocab.added_tokens import TOKENIZER_CONFIG, AddedToken, Matcher, config_with
 from distill_jax.vocab.base import (
-    SENTINEL_PATTERN,
-    SPACE_MARK,
     UNKNOWN_TEXT,
     VOCABULARY_FILE,
     Vocabulary,
@@ -30,8 +28,9 @@ from distill_jax.vocab.base import (
     read_vocabulary_file,
     sentinel_name,
     sentinels_by_name,
-    without_surrogates,
 )
+from distill_jax_runtime.subword_vocabulary import without_surrogates
+from distill_jax_runtime.tokenizer_file import SENTINEL_PATTERN, SPACE_MARK
 
 SENTENCEPIECE_FILE = "spiece.model"
 DEFAULT_EXTRA_IDS = 100
@@ -160,6 +159,15 @@ class SentencePieceVocabulary(Vocabulary):
 
     def content_hash(self) -> str:
         return hash_of_file(self.kind, self._model, self.extra_ids, self.added_tokens)
+
+    def portable(self) -> dict[str, Any] | None:
+        """See `Vocabulary.portable`; None where text may hold added tokens."""
+        return None if self._has_tokens else super().portable()
+
+    def transformers_config(self, max_tokens: int | None) -> dict[str, Any]:
+        """See `Vocabulary.transformers_config`."""
+        tokens = config_with(self.added_tokens, self.extra_ids)
+        return {**tokens, **super().transformers_config(max_tokens)}
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         path = Path(directory) / SENTENCEPIECE_FILE

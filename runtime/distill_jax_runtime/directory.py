@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from distill_jax_runtime.errors import UserError
 from distill_jax_runtime.json_files import check_no_pointer, read_json_object
@@ -22,7 +22,9 @@ EXPORT_FIELD = "onnx"
 MODEL_FILE = "model.onnx"
 """Word ids and the vectors of their spellings to the scores of tags."""
 SPELLING_FILE = "spelling.onnx"
-"""Character ids to the vectors of spellings."""
+"""Character ids to the vectors of spellings; of a tagger of words."""
+SUBWORDS_FILE = "subwords.json"
+"""How a tagger of subwords uses its vocabulary's file."""
 
 _AGAIN = "copy the directory again, or export the model anew"
 
@@ -32,6 +34,7 @@ class Settings:
     """How an exported model tags.
 
     Attributes:
+        reads: words and their characters, as a BiLSTM, or subwords.
         tags: the sBIO tags in the order of their ids: O, I, labels.
         temperature: divides the log-probabilities before they become posteriors.
         thresholds: for labels that have one, the score below which a span is dropped.
@@ -40,6 +43,7 @@ class Settings:
         metadata: `name`, `role`, `metrics`, `training`: whatever else the file says.
     """
 
+    reads: Literal["words", "subwords"]
     tags: tuple[str, ...]
     temperature: float
     thresholds: Mapping[str, float]
@@ -73,10 +77,10 @@ def read_settings(directory: str | os.PathLike[str]) -> Settings:
             f"{directory}: a model directory that is not exported; write one for this runtime with "
             "`distill-jax export --to onnx`"
         )
-    if SPELLING_FILE not in export["files"]:
+    if not {SPELLING_FILE, SUBWORDS_FILE} & set(export["files"]):
         raise UserError(
-            f"{directory}: the graph of a tagger of subwords, whose tokenizer this runtime has not; it tags "
-            "with exports of a BiLSTM"
+            f"{directory}: a graph of subwords without {SUBWORDS_FILE} (of an older export, or a vocabulary "
+            "with added tokens), which is for programs of one's own; export the model anew"
         )
     for name, digest in export["files"].items():
         _check_file(directory / Path(name).name, digest)
@@ -116,7 +120,13 @@ def _settings(fields: Mapping[str, Any], path: Path) -> Settings:
         name: fields[name] for name in ("name", "role", "metrics", "training") if name in fields
     }
     return Settings(
-        tuple(tags), temperature, thresholds, max_chars, cast(TextWords, text_words), metadata
+        "words" if SPELLING_FILE in fields[EXPORT_FIELD]["files"] else "subwords",
+        tuple(tags),
+        temperature,
+        thresholds,
+        max_chars,
+        cast(TextWords, text_words),
+        metadata,
     )
 
 

@@ -89,8 +89,8 @@ class Words:
         self._rows.update(zip(new, range(first, end), strict=True))
 
 
-class Scores:
-    """The scores of sentences' tags."""
+class WordScores:
+    """The scores of sentences' tags by a BiLSTM; a `scores.Scores`."""
 
     def __init__(self, words: Words, graph: onnxruntime.InferenceSession) -> None:
         self._words = words
@@ -98,10 +98,7 @@ class Scores:
         self.num_tags = int(graph.get_outputs()[0].shape[2])
 
     def of(self, sentences: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Log-probabilities float32[N, tags] of the N words of sentences, one behind the other.
-
-        No sentence is empty. They go through the graph together.
-        """
+        """See `scores.Scores`."""
         lengths = list(map(len, sentences))
         batch, longest = len(sentences), max(lengths)
         if batch * longest == sum(lengths):
@@ -114,6 +111,14 @@ class Scores:
             [word for words in sentences for word in words]
         )
         return self._run(ids, vectors, batch).reshape(-1, self.num_tags)[places]
+
+    def windows(self, words: Sequence[str]) -> int:
+        """1: a BiLSTM reads any length."""
+        return 1
+
+    def truncated(self, words: Sequence[str]) -> tuple[()]:
+        """None: of a long word its ends are read, as in training."""
+        return ()
 
     def _run(
         self, ids: NDArray[np.int32], vectors: NDArray[np.float32], batch: int

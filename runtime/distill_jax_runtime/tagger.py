@@ -7,21 +7,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distill_jax_runtime.directory import (
-    MODEL_FILE,
-    SPELLING_FILE,
-    Settings,
-    read_settings,
-)
+from distill_jax_runtime.directory import Settings, read_settings
 from distill_jax_runtime.errors import UserError
-from distill_jax_runtime.graphs import Scores, Words, open_graph
 from distill_jax_runtime.inputs import Input, as_sentence, batch_by_batch, check_many, checked_size
 from distill_jax_runtime.legal import constrained_tags
+from distill_jax_runtime.loading import open_scores
 from distill_jax_runtime.marginals import LegalMarginals
+from distill_jax_runtime.pieces import TruncatedWord
+from distill_jax_runtime.scores import Scores
 from distill_jax_runtime.sentence import Sentence
 from distill_jax_runtime.spans import Span, iob2_from_spans, spans_from_sbio
 from distill_jax_runtime.tagged import TaggedSentence, written_span
-from distill_jax_runtime.word_ids import WordLookup
 
 
 class Tagger:
@@ -63,11 +59,7 @@ class Tagger:
             raise UserError(f"threads is {threads!r}; give a number from 1")
         directory = Path(directory)
         settings = read_settings(directory)
-        vocabulary = WordLookup.load(directory)
-        spelling = open_graph(directory / SPELLING_FILE, threads)
-        graph = open_graph(directory / MODEL_FILE, threads)
-        _check_sizes(directory, vocabulary, settings, graph.get_modelmeta().custom_metadata_map)
-        scores = Scores(Words(vocabulary, spelling, settings.max_chars), graph)
+        scores = open_scores(directory, settings, batch_size, threads)
         return cls(directory, settings, scores, batch_size=batch_size, threads=threads)
 
     def __reduce__(self) -> tuple[Callable[..., "Tagger"], tuple[Path, int, int]]:
@@ -119,12 +111,15 @@ class Tagger:
         return batch_by_batch(sentences, size, self.settings.text_words, self.predict)
 
     def needs_windows(self, words: Sequence[str]) -> bool:
-        """A BiLSTM reads any length."""
-        return False
+        """Whether a sentence is too long to be read in one piece; of a BiLSTM none is."""
+        return self._scores.windows(words) > 1
 
-    def truncated_words(self, words: Sequence[str]) -> tuple[()]:
-        """None: of a long word its ends are read, as in training."""
-        return ()
+    def truncated_words(self, words: Sequence[str]) -> tuple[TruncatedWord, ...]:
+        """The words that are too long for the model, which reads their beginning alone.
+
+        A BiLSTM has none: of a long word it reads the ends, as in training.
+        """
+        return self._scores.truncated(words)
 
     def warm_up(self, sentences: Sequence[Sequence[str]]) -> int:
         """0, for nothing is compiled."""
@@ -185,27 +180,12 @@ class Tagger:
             self.labels,
             posteriors,
             scores,
+            truncated_words=tuple([word.position for word in self.truncated_words(words)]),
             text=None if origin is None else origin.text,
             offsets=None if origin is None else origin.offsets,
+            windows=self._scores.windows(words),
         )
 
 
 def _load(directory: Path, batch_size: int, threads: int) -> Tagger:
     return Tagger.load(directory, batch_size=batch_size, threads=threads)
-
-
-def _check_sizes(
-    directory: Path, vocabulary: WordLookup, settings: Settings, sizes: dict[str, str]
-) -> None:
-    there = {
-        "num_words": vocabulary.num_words,
-        "num_frozen_words": vocabulary.num_frozen_words,
-        "num_chars": vocabulary.num_chars,
-        "num_tags": len(settings.tags),
-    }
-    for name, size in there.items():
-        if sizes.get(name) != str(size):
-            raise UserError(
-                f"{directory}: {name} is {size} in the vocabulary or tagger.json and {sizes.get(name)} "
-                "in the model; they are of different models, so export again"
-            )

@@ -67,22 +67,6 @@ def test_int8_says_what_it_costs(
     assert json.loads((tmp_path / "int8/tagger.json").read_text())["onnx"]["int8"] is True
 
 
-def test_subwords_are_for_other_programs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model = tiny.save_tiny(tmp_path / "bert", "bert")
-    target = str(tmp_path / "onnx")
-    data = ["--int8", "--data", str(tmp_path / "gold.conll")]
-    assert main(["export", "--to", "onnx", *data, str(model), target]) == 2
-    assert "of a BiLSTM alone" in capsys.readouterr().err
-    assert main(["export", "--to", "onnx", "--int8", str(model), target]) == 0
-    assert (tmp_path / "onnx/vocabulary.json").is_file()
-    capsys.readouterr()
-    assert main(["predict", "--model", target, "--input", "-", "--output", "-"]) == 2
-    [line] = capsys.readouterr().err.splitlines()
-    assert "subwords" in line
-
-
 def test_data_without_int8_is_refused(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,8 +79,7 @@ def test_other_commands_name_the_way(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     export_onnx(model, tmp_path / "onnx")
-    data = tmp_path / "gold.conll"
-    data.write_text("to O\nberlin B-city\n")
-    assert main(["evaluate", "--model", str(tmp_path / "onnx"), "--data", str(data)]) == 2
+    target = ["--to", "stablehlo", str(tmp_path / "onnx"), str(tmp_path / "program")]
+    assert main(["export", *target]) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert "ONNX export" in line and "--predictions" in line
+    assert "ONNX export" in line and "give the model directory" in line

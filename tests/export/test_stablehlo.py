@@ -1,6 +1,7 @@
 """Programs read back from a directory give the models' own numbers, at sizes they were not made for."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,14 @@ def test_word_taggers_take_any_batch_and_length(kind: str, tmp_path: Path) -> No
             inputs = rng.integers(3, 300, (batch, length + 3), np.int32), first
         expected = jax.nn.log_softmax(module.apply({"params": params()}, *inputs))
         np.testing.assert_allclose(program.call(*inputs), expected, atol=1e-4)
+
+
+def test_it_needs_no_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("distill_jax.export")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("onnx", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, name, None)  # what is imported is as if it were not there
+    exported(tmp_path, "bilstm")
 
 
 def test_a_t5_has_the_loop_of_sentscore(tmp_path: Path) -> None:

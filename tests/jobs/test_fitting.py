@@ -222,7 +222,7 @@ def test_a_bert_is_fine_tuned_and_some_of_its_layers_are_the_student(
     printed = capsys.readouterr().out
     assert "teacher: bert, fine-tuned: 2 steps" in printed
     assert printed.splitlines()[-1] == (
-        f"use it: distill-jax predict --model {out}/model --input FILE --output -"
+        f"use it: distill-jax predict --model {out}/onnx --input FILE --output -"
     )
     assert load_model(out / "teacher" / "model").config.num_layers == 3
     assert load_model(out / "model").config.num_layers == 2

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -230,3 +231,16 @@ def test_bad_arguments(runtime: RuntimeTagger, exported: Path, tmp_path: Path) -
         RuntimeTagger.load(exported, batch_size=0)
     with pytest.raises(UserError, match="not an exported model"):
         RuntimeTagger.load(tmp_path)
+
+
+def test_the_command_line_imports_no_more_than_it_needs(exported: Path) -> None:
+    """Each of these takes longer to import than a sentence to tag."""
+    program = (
+        "import sys; from distill_jax.cli.main import main; code = main(sys.argv[1:]);"
+        "print(code, *sorted({'jax', 'rich', 'filelock', 'onnx', 'safetensors', 'sentencepiece',"
+        " 'tokenizers', 'distill_jax.vocab'} & {*sys.modules}), file=sys.stderr)"
+    )
+    options = ["--model", str(exported), "--input", "-", "--output", "-"]
+    command = [sys.executable, "-c", program, "predict", *options]
+    done = subprocess.run(command, input="to berlin\n", capture_output=True, text=True, check=True)
+    assert done.stderr == "0\n" and json.loads(done.stdout)["words"] == ["to", "berlin"]

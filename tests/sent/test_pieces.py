@@ -28,7 +28,7 @@ def test_a_word_is_cut_to_its_first_pieces(words: list[str], limit: int) -> None
 
 
 def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distill_jax.sent.pieces._CACHED_WORDS", 3)
+    monkeypatch.setattr("distill_jax_runtime.pieces._CACHED_WORDS", 3)
     pieces = WordPieces(VOCABULARY)
     expected = {word: pieces.of(word) for word in "abcdefg"}
     assert len(pieces._words) <= 3

@@ -1,11 +1,9 @@
 """The page in a browser, by mouse and by keyboard."""
 
-import importlib.util
 import itertools
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,6 @@ from distill_jax.serve.settings import ServeSettings
 from distill_jax.tagging import LabelSet
 from tests.serve.fake import FakeTagger, World
 
-BROWSER = Path("/usr/bin/chromium")
 MANY = LabelSet(tuple(f"label_{number}" for number in range(80)))
 OTHER = LabelSet(("city", "other"))
 TEXT = "go to Oslo Sentrum on May 4\n\n👩‍🚀 meets Ana"
@@ -47,20 +44,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with world.served() as address:
         yield address
     world.models.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if importlib.util.find_spec("playwright") is None:
-        pytest.skip("needs the package playwright")
-    if not BROWSER.exists():
-        pytest.skip(f"needs {BROWSER}")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -1,16 +1,10 @@
-"""What each kind of tagger is exported as."""
+"""The StableHLO programs that each kind of tagger is exported as."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import onnx
-
 from distill_jax.errors import UserError
-from distill_jax.export.bert import bert_graph
-from distill_jax.export.bilstm import spelling_graph, word_graph
-from distill_jax.export.encoder import encoder_graph
-from distill_jax.export.int8 import quantised
 from distill_jax.export.stablehlo import sentscore_program, subword_program, word_program
 from distill_jax.inference.settings import TaggerSettings
 from distill_jax.kinds.base import Model
@@ -23,12 +17,8 @@ from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sentscore import DecoderSettings, LabelTrie
-from distill_jax_runtime.directory import MODEL_FILE, SPELLING_FILE
 
 PROGRAM_FILE = "model.stablehlo"
-
-Graphs = dict[str, onnx.ModelProto]
-"""By the names of their files."""
 
 
 class Program(NamedTuple):
@@ -36,17 +26,6 @@ class Program(NamedTuple):
 
     content: bytes
     about: Mapping[str, Any]
-
-
-def onnx_graphs(model: Model, where: Path, *, int8: bool) -> Graphs:
-    """The graphs of a model. Raises `UserError` for a kind that has none."""
-    make = _GRAPHS.get(type(model.config))
-    if make is None:
-        raise UserError(
-            f"{where}: a {kind_of(model.config).name} has no ONNX graph; kinds that have one: "
-            "bilstm, encoder, bert. --to stablehlo takes a t5 too"
-        )
-    return make(model, int8)
 
 
 def stablehlo_program(model: Model, where: Path, *, batch_size: int) -> Program:
@@ -58,34 +37,6 @@ def stablehlo_program(model: Model, where: Path, *, batch_size: int) -> Program:
             "bilstm, encoder, bert, t5"
         )
     return make(model, batch_size)
-
-
-def _bilstm(model: Model, int8: bool) -> Graphs:
-    config, params = model.config, model.params
-    if not int8:
-        return {
-            MODEL_FILE: word_graph(config, params),
-            SPELLING_FILE: spelling_graph(config, params),
-        }
-    # Spellings stay as they are: they are a few kilobytes, each is computed once, and it is not to depend
-    # on the words beside it.
-    return {
-        MODEL_FILE: quantised(word_graph(config, params, "int8")),
-        SPELLING_FILE: spelling_graph(config, params, "float16"),
-    }
-
-
-def _subword(make: Callable[..., onnx.ModelProto], model: Model, int8: bool) -> Graphs:
-    if int8:
-        return {MODEL_FILE: quantised(make(model.config, model.params, "int8"))}
-    return {MODEL_FILE: make(model.config, model.params)}
-
-
-_GRAPHS: Mapping[type, Callable[[Model, bool], Graphs]] = {
-    BiLSTMConfig: _bilstm,
-    BertConfig: lambda model, int8: _subword(bert_graph, model, int8),
-    EncoderTaggerConfig: lambda model, int8: _subword(encoder_graph, model, int8),
-}
 
 
 def _sentscore(model: Model, batch_size: int) -> Program:
