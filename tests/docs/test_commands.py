@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,22 @@ from tests.docs.documents import (
 )
 from tests.docs.options import options_of, scripts_text, subparsers
 
-OTHERS = frozenset({"curl", "docker", "echo", "kubectl", "npm", "pip", "pytest", "sbatch", "wait"})
+OTHERS = frozenset(
+    {
+        "curl",
+        "docker",
+        "echo",
+        "kubectl",
+        "mkdir",
+        "npm",
+        "pip",
+        "pytest",
+        "rm",
+        "sbatch",
+        "tar",
+        "wait",
+    }
+)
 """Programs that are not ours, or whose arguments are the reader's."""
 
 LEFT_OUT = {
@@ -182,6 +198,7 @@ run=(train
 
 def test_extras_that_documents_name_are_there() -> None:
     tree = ast.parse((ROOT / "setup.py").read_text())
+    runtime = tomllib.loads((ROOT / "runtime/pyproject.toml").read_text())["project"]
     [extras] = [
         {ast.literal_eval(key) for key in node.value.keys if key}
         for node in tree.body
@@ -189,6 +206,7 @@ def test_extras_that_documents_name_are_there() -> None:
         and isinstance(node.value, ast.Dict)
         and ast.unparse(node.targets[0]) == "EXTRAS"
     ]
+    extras |= set(runtime["optional-dependencies"])
     named = {
         name
         for document in DOCUMENTS
