@@ -11,7 +11,7 @@ script=$(basename "$0")
 name=${TPU_NAME:-} zone=${TPU_ZONE:-} project=${TPU_PROJECT:-} type=${TPU_TYPE:-}
 runtime_version=${TPU_RUNTIME_VERSION:-} slices=${TPU_SLICES:-1} spot=${TPU_SPOT:-no}
 dry_run=no cache_dir='' extras=tpu,train poll_seconds=60 max_restarts=10 watch=no
-slice=0 worker=0 lines=100
+slice=0 worker=0 lines=100 trainer=distill-jax t5x=''
 environment=() arguments=()
 
 # die TEXT [CODE]: one line, and the end.
@@ -28,7 +28,7 @@ help() {
   exit 0
 }
 
-# parse OPTION...: sets the variables above; what follows `--` is a distill-jax command line.
+# parse OPTION...: sets the variables above; what follows `--` is the command line of a run.
 parse() {
   while (($#)); do
     local option=$1 value
@@ -51,7 +51,7 @@ parse() {
     case $option in
       --env) environment+=("$value") ;;
       --name | --zone | --project | --type | --runtime_version | --slices | --cache_dir | --extras | \
-        --poll_seconds | --max_restarts | --slice | --worker | --lines) printf -v "${option#--}" %s "$value" ;;
+        --poll_seconds | --max_restarts | --slice | --worker | --lines | --trainer | --t5x) printf -v "${option#--}" %s "$value" ;;
       *) die "unknown option $option; see $script --help" ;;
     esac
   done
@@ -60,6 +60,7 @@ parse() {
     die "--name is '$name'; use lower-case letters, digits and inner hyphens, a letter first"
   [[ $slices =~ ^[1-9][0-9]*$ ]] || die "--slices is '$slices'; give a number from 1"
   case $spot in yes | no) ;; *) die "TPU_SPOT is '$spot'; set it to yes or no" ;; esac
+  case $trainer in distill-jax | t5x) ;; *) die "--trainer is '$trainer'; give distill-jax or t5x" ;; esac
   for option in slice poll_seconds max_restarts lines; do
     [[ ${!option} =~ ^[0-9]+$ ]] || die "--$option is '${!option}'; give a number"
   done
@@ -83,8 +84,9 @@ need() {
 
 need_command() {
   ((${#arguments[@]})) || die "missing: the distill-jax command, after --, as in: -- train --gin_file=..."
-  case ${arguments[0]} in
-    train) ;;
+  case $trainer/${arguments[0]} in
+    distill-jax/train | t5x/train | t5x/eval | t5x/infer) ;;
+    t5x/*) die "the command is '${arguments[0]}'; t5x has train, eval and infer" ;;
     *) die "the command is '${arguments[0]}'; on all hosts together only train runs" ;;
   esac
 }
@@ -225,19 +227,35 @@ create() {
 
 delete() { queued_resources delete --force --quiet; }
 
+# Where --t5x is a folder with the checkouts that t5x runs from; they are not on PyPI.
+need_t5x() {
+  local package
+  for package in ${t5x:+t5x airio jestimator}; do
+    [[ -d $t5x/$package/$package ]] ||
+      die "--t5x is '$t5x', which has no $package/$package; give a folder with checkouts of t5x, airio and jestimator"
+  done
+}
+
 setup() {
-  local cache=${XDG_CACHE_HOME:-$HOME/.cache}/distill_jax archive
+  local cache=${XDG_CACHE_HOME:-$HOME/.cache}/distill_jax archive unpack=''
   archive=$cache/checkout.tar.gz
   run mkdir -p "$cache"
   run tar -czf "$archive" -C "$checkout" --exclude=__pycache__ \
     setup.py pyproject.toml constraints.txt README.md LICENSE distill_jax tasks gin tpu_scripts
   on_all copy_to "$archive" checkout.tar.gz
+  if [[ -n $t5x ]]; then
+    run tar -czf "$cache/t5x.tar.gz" -C "$t5x" --exclude=__pycache__ --exclude=.git t5x airio jestimator
+    on_all copy_to "$cache/t5x.tar.gz" t5x.tar.gz
+    unpack="mkdir -p t5x && tar -xzf ../t5x.tar.gz -C t5x && "
+  fi
   # What an earlier checkout had and this one has not must not stay.
-  on_all_hosts "mkdir -p distill_jax && cd distill_jax && rm -rf distill_jax tasks gin tpu_scripts && tar -xzf ../checkout.tar.gz && bash tpu_scripts/on_host/install.sh $(words "$extras")"
+  on_all_hosts "mkdir -p distill_jax && cd distill_jax && rm -rf distill_jax tasks gin tpu_scripts t5x && tar -xzf ../checkout.tar.gz && ${unpack}bash tpu_scripts/on_host/install.sh $(words "$extras")"
 }
 
 launch() {
-  local variables=(${environment[@]+"${environment[@]}"})
+  local variables=(${environment[@]+"${environment[@]}"}) which=()
   [[ -z $cache_dir ]] || variables+=("JAX_COMPILATION_CACHE_DIR=$cache_dir")
-  on_all_hosts "$(words env ${variables[@]+"${variables[@]}"} bash distill_jax/tpu_scripts/on_host/start.sh "${arguments[@]}")"
+  [[ $trainer == distill-jax ]] || which=(--trainer "$trainer")
+  on_all_hosts "$(words env ${variables[@]+"${variables[@]}"} bash distill_jax/tpu_scripts/on_host/start.sh \
+    ${which[@]+"${which[@]}"} "${arguments[@]}")"
 }

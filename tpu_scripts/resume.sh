@@ -12,6 +12,8 @@
 
 parse "$@"
 need_command
+need_t5x
+[[ $trainer == distill-jax || -n $t5x ]] || die "missing: --t5x, the folder that setup.sh was given"
 need_runtime_version
 
 # Has the TPU there and set up, made again if need be.

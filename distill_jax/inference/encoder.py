@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from distill_jax.data.length_batches import batches_by_length, padded_batch_size, round_up
+from distill_jax.data.length_batches import Shape, shaped_batches
 from distill_jax.errors import UserError
 from distill_jax.inference.base import VITERBI, InputLimits, Progress, check_numbers
 from distill_jax.inference.prediction import Prediction
@@ -71,7 +71,7 @@ class EncoderPredictor:
         self._batch_size = batch_size
         self._max_input_tokens = limits.tokens
         self._overlap_words = limits.overlap_words
-        self._warm: set[tuple[int, int, int]] = set()
+        self._warm: set[Shape] = set()
 
         @jax.jit
         def log_probabilities(params: Any, tokens: jax.Array, first: jax.Array) -> jax.Array:
@@ -137,25 +137,17 @@ class EncoderPredictor:
 
     def _plan(
         self, pieces: Sequence[tuple[np.ndarray, np.ndarray]]
-    ) -> list[tuple[tuple[int, int, int], np.ndarray]]:
-        """(rows, tokens, words) of each batch, and the pieces it is made of."""
-        tokens = [len(ids) for ids, _ in pieces]
-        groups = batches_by_length(
-            [len(first) for _, first in pieces], self._batch_size, WORD_BUCKETS, then=tokens
+    ) -> list[tuple[Shape, np.ndarray]]:
+        """The shape of each batch, and the pieces it is made of."""
+        return shaped_batches(
+            [len(first) for _, first in pieces],
+            self._batch_size,
+            WORD_BUCKETS,
+            tokens=[len(ids) for ids, _ in pieces],
+            token_buckets=TOKEN_BUCKETS,
         )
-        return [
-            (
-                (
-                    padded_batch_size(len(members), self._batch_size),
-                    round_up(max(tokens[index] for index in members), TOKEN_BUCKETS),
-                    bucket,
-                ),
-                members,
-            )
-            for bucket, members in groups
-        ]
 
-    def _empty(self, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    def _empty(self, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
         rows, tokens, words = shape
         pad_id = self._format.pad_id
         return np.full((rows, tokens), pad_id, np.int32), np.full((rows, words), -1, np.int32)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from distill_jax.data.length_batches import batches_by_length, padded_batch_size, round_up
+from distill_jax.data.length_batches import Shape, round_up, shaped_batches
 from distill_jax.inference.base import InputLimits, Progress, check_parameters
 from distill_jax.inference.decoded import merge, no_words, read_batch
 from distill_jax.inference.prediction import Prediction, epsilon_at_temperature
@@ -30,14 +30,6 @@ from distill_jax.tagging import LabelSet
 
 WORD_BUCKETS = (4, 8, 12, 16, 24, 32, 48, 64, 80, 100)
 TOKEN_BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-
-
-class Shape(NamedTuple):
-    """What a program is compiled for: rows, input tokens and words of a batch."""
-
-    rows: int
-    tokens: int
-    words: int
 
 
 class _Pieces(NamedTuple):
@@ -170,31 +162,14 @@ class SentPredictor:
         return _Pieces(words, [self._format.encode_input(piece) for piece in words], first)
 
     def _plan(self, pieces: _Pieces) -> list[tuple[Shape, np.ndarray]]:
-        """Batches, the shortest first, each with the pieces it is made of.
-
-        The last batch of a bucket is padded to a full one where another of its bucket is full:
-        some rows in vain cost less than a program of their own.
-        """
-        tokens = [len(ids) for ids in pieces.inputs]
-        groups = batches_by_length(
-            list(map(len, pieces.words)), self._batch_size, WORD_BUCKETS, then=tokens
+        """Batches, the shortest first, each with the pieces it is made of."""
+        return shaped_batches(
+            list(map(len, pieces.words)),
+            self._batch_size,
+            [min(bucket, self._format.max_words) for bucket in WORD_BUCKETS],
+            tokens=[len(ids) for ids in pieces.inputs],
+            token_buckets=TOKEN_BUCKETS,
         )
-        plan: list[tuple[Shape, np.ndarray]] = []
-        for bucket, members in groups:
-            words = min(bucket, self._format.max_words)
-            longest = round_up(max(tokens[index] for index in members), TOKEN_BUCKETS)
-            shape = Shape(padded_batch_size(len(members), self._batch_size), longest, words)
-            if len(members) < self._batch_size:
-                full = [
-                    other
-                    for other, _ in plan
-                    if other.rows == self._batch_size
-                    and other.words == words
-                    and other.tokens >= longest
-                ]
-                shape = min(full, default=shape)
-            plan.append((shape, members))
-        return plan
 
     def _check_memory(self, shapes: Iterable[Shape]) -> None:
         """Raises `UserError` if a program would need more memory than there is."""

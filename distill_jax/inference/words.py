@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from distill_jax.data.length_batches import batches_by_length, padded_batch_size
+from distill_jax.data.length_batches import Shape, shaped_batches
 from distill_jax.errors import UserError
 from distill_jax.inference.base import VITERBI, Progress, check_numbers
 from distill_jax.inference.prediction import Prediction
@@ -89,7 +89,7 @@ class WordPredictor:
         self._vocabulary = vocabulary
         self._batch_size = batch_size
         self._max_chars = max_chars
-        self._warm: set[tuple[int, int]] = set()
+        self._warm: set[Shape] = set()
 
         self._log_probabilities = jax.jit(log_probabilities_of(model))
 
@@ -101,15 +101,14 @@ class WordPredictor:
         lengths = [len(words) for words in sentences]
         if progress is not None:
             progress(lengths.count(0))
-        for bucket, members in batches_by_length(lengths, self._batch_size, WORD_BUCKETS):
+        for shape, members in shaped_batches(lengths, self._batch_size, WORD_BUCKETS):
             check_stopped()
-            rows = padded_batch_size(len(members), self._batch_size)
             word_ids, char_ids = encode_batch(
                 self._vocabulary,
                 [sentences[index] for index in members],
-                (rows, bucket, self._max_chars),
+                (shape.rows, shape.words, self._max_chars),
             )
-            self._warm.add((rows, bucket))
+            self._warm.add(shape)
             scores = np.asarray(self._log_probabilities(params, word_ids, char_ids))
             best = best_sequences(scores[: len(members)], [lengths[index] for index in members])
             for index, prediction in zip(members, best, strict=True):
@@ -129,14 +128,11 @@ class WordPredictor:
     def warm_up(self, params: Any, sentences: Sequence[Sequence[str]]) -> int:
         """See `Predictor.warm_up`."""
         lengths = [len(words) for words in sentences]
-        groups = batches_by_length(lengths, self._batch_size, WORD_BUCKETS)
-        shapes = {
-            (padded_batch_size(len(members), self._batch_size), bucket)
-            for bucket, members in groups
-        } - self._warm
+        plan = shaped_batches(lengths, self._batch_size, WORD_BUCKETS)
+        shapes = {shape for shape, _ in plan} - self._warm
         for shape in sorted(shapes):
-            word_ids = np.zeros(shape, np.int32)
-            char_ids = np.zeros((*shape, self._max_chars), np.int32)
+            word_ids = np.zeros((shape.rows, shape.words), np.int32)
+            char_ids = np.zeros((*word_ids.shape, self._max_chars), np.int32)
             jax.block_until_ready(self._log_probabilities(params, word_ids, char_ids))
         self._warm |= shapes
         return len(shapes)

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill_jax.data.length_batches import batches_by_length, padded_batch_size, round_up
+from distill_jax.data.length_batches import (
+    Shape,
+    batches_by_length,
+    padded_batch_size,
+    round_up,
+    shaped_batches,
+)
 from distill_jax.errors import UserError
 from distill_jax.inference import Prediction, SentPredictor, WordPredictor, sent
 from distill_jax.inference.base import InputLimits
@@ -255,6 +261,47 @@ def test_padded_batch_size(items: int, expected: int) -> None:
     assert padded_batch_size(items, 12) == expected
 
 
+@pytest.mark.parametrize(("items", "expected"), [(1, 1), (2, 4), (4, 4), (5, 12), (12, 12)])
+def test_rows_in_vain_rather_than_programs(items: int, expected: int) -> None:
+    assert padded_batch_size(items, 12, coarse=True) == expected
+
+
+def shapes(words: list[int], tokens: list[int] | None = None) -> list[Shape]:
+    groups = shaped_batches(words, 4, (4, 8), tokens=tokens, token_buckets=(10, 20))
+    for shape, members in groups:
+        assert len(members) <= shape.rows
+        assert all(round_up(words[index], (4, 8)) == shape.words for index in members)
+        if tokens is not None:
+            assert all(tokens[index] <= shape.tokens for index in members)
+    return [shape for shape, _ in groups]
+
+
+def test_shapes_of_few_sentences_are_their_own() -> None:
+    assert shapes([1, 2, 5]) == [Shape(2, 0, 4), Shape(1, 0, 8)]
+
+
+def test_the_last_batch_of_a_length_takes_the_shape_of_the_full_ones() -> None:
+    # Of 8 words there is no full batch: rows are one of few numbers, as there are many sentences.
+    assert shapes([2] * 9 + [7] * 2) == [*[Shape(4, 0, 4)] * 3, Shape(4, 0, 8)]
+    assert shapes([2] * 9 + [7]) == [*[Shape(4, 0, 4)] * 3, Shape(1, 0, 8)]
+    # The smallest one in which its tokens have room; of several, and where there is none.
+    narrow, wide = [9] * 4, [15] * 4
+    full = [Shape(4, 10, 4), Shape(4, 20, 4)]
+    assert shapes([2] * 9, [*narrow, *wide, 19]) == [*full, Shape(4, 20, 4)]
+    assert shapes([*[2] * 4, 3], [*narrow, 3]) == [Shape(4, 10, 4)] * 2
+    assert shapes([*[2] * 4, 3], [*narrow, 11]) == [Shape(4, 10, 4), Shape(1, 20, 4)]
+
+
+def test_a_large_pool_has_few_programs() -> None:
+    """However many sentences of each length a shard happens to have."""
+    rng, found = np.random.default_rng(0), set()
+    for _ in range(50):
+        lengths = rng.choice([3, 7, 50], size=1000, p=[0.5, 0.45, 0.05])
+        found |= {shape for shape, _ in shaped_batches(lengths.tolist(), 128, (4, 8, 64))}
+    assert {shape for shape in found if shape.words < 64} == {Shape(128, 0, 4), Shape(128, 0, 8)}
+    assert {shape.rows for shape in found if shape.words == 64} <= {16, 64, 128}
+
+
 def test_batches_go_by_length_then_by_tokens() -> None:
     lengths, tokens = [3, 2, 3, 3], [9, 9, 7, 8]
     [(_, members)] = batches_by_length(lengths, 4, (4,), then=tokens)
@@ -297,10 +344,11 @@ def test_every_bucket_is_compiled_once_and_by_a_warm_up(kind: str) -> None:
     assert predictor.warm_up(params, sentences_of([1, 2, 3])) == 0
 
 
-def test_the_last_batch_is_padded_rather_than_compiled_anew() -> None:
-    predictor, params = fresh_predictor("t5", 1, batch_size=4)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_batch_is_padded_rather_than_compiled_anew(kind: str) -> None:
+    predictor, params = fresh_predictor(kind, 1, batch_size=4)
     found = predictor.predict(params, sentences_of([2] * 9))
-    assert compiled("t5", predictor) == 1
+    assert compiled(kind, predictor) == 1
     assert_same(found[8], found[0])
 
 

@@ -29,6 +29,17 @@ def job_of(found: dict[str, Any]) -> dict[str, Any]:
     return replicated["template"]["spec"]
 
 
+def test_a_run_of_t5x() -> None:
+    found = manifest(*OPTIONS, "--trainer=t5x", "--", "infer", "--gin_file=f.gin")
+    [container] = job_of(found)["template"]["spec"]["containers"]
+    assert container["command"] == ["python", "-m", "distill_jax.interop.t5x.launch"]
+    assert container["args"] == ["infer", "--gin_file=f.gin"]
+    done = render(*OPTIONS, "--trainer=t5x", "--", "label")
+    assert (
+        done.returncode == 2 and "of t5x" in done.stderr and "train or eval or infer" in done.stderr
+    )
+
+
 def test_the_template_is_yaml() -> None:
     template = yaml.safe_load((SCRIPTS / "gke" / "jobset.yaml").read_text(encoding="utf-8"))
     assert template["kind"] == "JobSet"

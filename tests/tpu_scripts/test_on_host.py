@@ -31,6 +31,7 @@ class Host:
         binaries = self.checkout / ".venv" / "bin"
         binaries.mkdir(parents=True)
         add_command(binaries, "distill-jax", FAKE_RUN)
+        add_command(binaries, "python", FAKE_RUN)
         commands = directory / "commands"
         commands.mkdir()
         self.calls = directory / "calls"
@@ -138,6 +139,21 @@ def test_a_host_that_is_not_set_up(host: Host) -> None:
     assert done.returncode == 2 and "run setup.sh first" in done.stderr
 
 
+def test_a_run_of_t5x(host: Host) -> None:
+    (host.checkout / "t5x").mkdir()
+    pid = host.start("--trainer", "t5x", "train", "--gin.MODEL_DIR='gs://b/run'")
+    os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: host.status() == "exit 143")
+    arguments = ("-m", "distill_jax.interop.t5x.launch", "train", "--gin.MODEL_DIR='/gs/b/run'")
+    log = (host.run / "log").read_text()
+    assert "".join(f"argument {argument}\n" for argument in arguments) in log
+
+
+def test_a_host_without_t5x(host: Host) -> None:
+    done = host.script("start.sh", "--trainer", "t5x", "train")
+    assert done.returncode == 2 and "run setup.sh --t5x FOLDER first" in done.stderr
+
+
 VENV = """#!/usr/bin/env bash
 echo "$(basename "$0")" "$@" >>{calls}
 if [[ "$*" == *venv* ]]; then
@@ -175,3 +191,23 @@ def test_installing(host: Host, has_python: bool) -> None:
         "distill-jax --version",
     ]
     assert calls == [*made, *installed, *installed]
+
+
+def test_installing_with_checkouts_of_t5x(host: Host) -> None:
+    """They are on the path as they are, and t5x is imported once, to see that it does."""
+    packages = host.checkout.parent / "packages"
+    packages.mkdir()
+    (host.checkout / "t5x").mkdir()
+    python = (
+        f'#!/bin/sh\necho "$@" >>{host.calls}\ncase $2 in *sysconfig*) echo {packages};; esac\n'
+    )
+    for name in ("python", "pip", "distill-jax"):
+        add_command(host.checkout / ".venv" / "bin", name, python)
+    done = host.script("install.sh", "tpu,train")
+    assert done.returncode == 0, done.stderr
+    assert (packages / "t5x_checkouts.pth").read_text().splitlines() == [
+        str(host.checkout / "t5x" / name) for name in ("t5x", "airio", "jestimator")
+    ]
+    calls = host.calls.read_text()
+    assert "-c constraints.txt cached_property clu fiddle tensorboard\n" in calls
+    assert "-c import t5x.models\n" in calls

@@ -101,6 +101,56 @@ def test_launch_quotes_for_both_shells(cloud: FakeCloud) -> None:
     assert len(commands) == 2
 
 
+@pytest.fixture
+def checkouts(tmp_path: Path) -> Path:
+    """What t5x runs from, as `--t5x` takes it."""
+    for name in ("t5x", "airio", "jestimator"):
+        (tmp_path / "my checkouts" / name / name).mkdir(parents=True)
+        (tmp_path / "my checkouts" / name / name / "__init__.py").touch()
+    return tmp_path / "my checkouts"
+
+
+def test_t5x_is_brought_to_all_hosts(cloud: FakeCloud, checkouts: Path) -> None:
+    plain = dry(cloud, "setup.sh", "--slices=2", "--dry_run")
+    calls = dry(cloud, "setup.sh", "--slices=2", "--t5x", str(checkouts), "--dry_run")
+    added = [call for call in calls[:-2] if call not in plain]
+    archive = added[0][2]
+    names = ["t5x", "airio", "jestimator"]
+    assert added == [
+        ["tar", "-czf", archive, "-C", str(checkouts), "--exclude=__pycache__", "--exclude=.git", *names],
+        *(
+            ["gcloud", *VM, "scp", archive, f"t5-{i}:t5x.tar.gz", *WHERE, "--worker=all"]
+            for i in (0, 1)
+        ),
+    ]  # fmt: skip
+    for before, install in zip(plain[-2:], calls[-2:], strict=True):
+        assert install[:-1] == before[:-1]
+        unpack = "mkdir -p t5x && tar -xzf ../t5x.tar.gz -C t5x && bash tpu_scripts"
+        assert install[-1] == before[-1].replace("bash tpu_scripts", unpack)
+
+
+@pytest.mark.parametrize("script", ["train", "eval", "infer"])
+def test_launch_of_t5x(cloud: FakeCloud, script: str) -> None:
+    options = ("--trainer=t5x", "--env", "DISTILL_JAX_VOCABULARY=gs://b/v", "--dry_run")
+    [command] = dry(cloud, "launch.sh", *options, "--", script, *COMMAND[1:])
+    remote = shlex.split(command[-1].removeprefix("--command="))
+    start = [*START[1:3], "--trainer", "t5x", script, *COMMAND[1:]]
+    assert remote == ["env", "DISTILL_JAX_VOCABULARY=gs://b/v", *start]
+
+
+def test_resume_of_t5x_on_a_new_tpu(cloud: FakeCloud, checkouts: Path) -> None:
+    cloud.live(states=("SUSPENDED",))
+    done = cloud.run(*RESUME, "--trainer", "t5x", "--t5x", str(checkouts), "--", *COMMAND)
+    assert done.returncode == 0, done.stderr
+    assert verbs(cloud) == ["delete", "create", "scp", "scp", "install", "start"]
+    [_, copy] = [call for call in cloud.calls if call[3] == "scp"]
+    with tarfile.open(copy[4]) as archive:
+        assert "t5x/t5x/__init__.py" in archive.getnames()
+    assert ssh_commands(cloud.calls) == [
+        ["t5", *START[:3], "--trainer", "t5x", *COMMAND],
+    ]
+
+
 def test_what_a_dry_run_prints_can_be_pasted(cloud: FakeCloud) -> None:
     printed = cloud.run("launch.sh", *POD, "--dry_run", "--", *COMMAND).stdout
     environment = {"PATH": f"{cloud.directory}:/usr/bin:/bin"}
@@ -158,10 +208,15 @@ def test_options_from_the_environment(cloud: FakeCloud, monkeypatch: pytest.Monk
         ("launch.sh", POD, "missing: the distill-jax command"),
         ("launch.sh", (*POD, "--", "predict"), "the command is 'predict'"),
         ("launch.sh", (*POD, "--env", "A B", "--", "train"), "--env is 'A B'"),
+        ("launch.sh", (*POD, "--trainer=t5y", "--", "train"), "--trainer is 't5y'"),
+        ("launch.sh", (*POD, "--trainer=t5x", "--", "label"), "t5x has train, eval and infer"),
+        ("launch.sh", (*POD, "--", "infer"), "the command is 'infer'"),
+        ("setup.sh", (*POD, "--t5x", "/nowhere"), "--t5x is '/nowhere', which has no t5x/t5x"),
         ("logs.sh", (*POD, "--slice", "1"), "--slice is 1"),
         ("logs.sh", (*POD, "--lines", "x; rm"), "--lines is 'x; rm'"),
         ("logs.sh", (*POD, "--worker", "0; rm"), "--worker is '0; rm'"),
         ("resume.sh", (*POD, "--", "train"), "missing: --type"),
+        ("resume.sh", (*POD, "--trainer=t5x", "--", "train"), "missing: --t5x"),
         ("resume.sh", (*POD, "--type=v5p-8"), "missing: the distill-jax command"),
         ("delete.sh", POD[2:], "missing: --name"),
     ],

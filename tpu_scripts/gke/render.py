@@ -23,6 +23,12 @@ ACCELERATORS = {
 }
 """GKE's names of the chips, by those that `distill-jax compile --topology` uses."""
 
+PROGRAMS = {
+    "distill-jax": (["distill-jax"], ("train",)),
+    "t5x": (["python", "-m", "distill_jax.interop.t5x.launch"], ("train", "eval", "infer")),
+}
+"""What a container runs, and the commands that all hosts run together."""
+
 MOUNT_OPTIONS = "implicit-dirs,rename-dir-limit=200000,metadata-cache:ttl-secs:0"
 """Checkpoints are renamed when they are whole, and what a host writes others must see at once."""
 
@@ -35,6 +41,12 @@ def main() -> None:
         "--topology", required=True, metavar="CHIP:SHAPE", help="v5e:4x4, of a slice"
     )
     parser.add_argument("--image", required=True, help="built from the Dockerfile beside")
+    parser.add_argument(
+        "--trainer",
+        choices=sorted(PROGRAMS),
+        default="distill-jax",
+        help="t5x: in an image of Dockerfile.t5x (default: %(default)s)",
+    )
     parser.add_argument("--slices", type=int, default=1, metavar="N")
     parser.add_argument("--spot", action="store_true", help="on spot nodes")
     parser.add_argument("--service_account", default="default", metavar="NAME")
@@ -43,8 +55,12 @@ def main() -> None:
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- train --gin_file=F ...")
     options = parser.parse_args()
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
-    if command[:1] != ["train"]:
-        parser.error("after -- comes a distill-jax command that all hosts run together: train ...")
+    program, commands = PROGRAMS[options.trainer]
+    if not command or command[0] not in commands:
+        parser.error(
+            f"after -- comes a command of {options.trainer} that all hosts run together: "
+            f"{' or '.join(commands)} ..."
+        )
     if not re.fullmatch(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", options.name):
         parser.error(
             f"--name is {options.name!r}; use lower-case letters, digits and inner hyphens"
@@ -74,6 +90,7 @@ def main() -> None:
     print(
         template.substitute(
             NAME=options.name,
+            PROGRAM=json.dumps(program),
             IMAGE=json.dumps(options.image),
             SLICES=options.slices,
             HOSTS=hosts,

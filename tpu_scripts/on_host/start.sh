@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Starts `distill-jax ARGUMENT...` in the background of this host; its log, and its exit code when it has ended,
-# are in ~/distill_jax_run. Does nothing if a run is going.
+# start.sh [--trainer t5x] ARGUMENT...: starts `distill-jax ARGUMENT...`, or a script of t5x's, in the background of
+# this host; its log, and its exit code when it has ended, are in ~/distill_jax_run. Does nothing if a run is going.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -30,6 +30,13 @@ mount_buckets() {
 }
 
 [[ -x .venv/bin/distill-jax ]] || fail "distill-jax is not installed on this host; run setup.sh first"
+program=(.venv/bin/distill-jax)
+if [[ ${1-} == --trainer ]]; then
+  [[ $2 == t5x ]] || fail "--trainer is '$2'; it is t5x or left out"
+  [[ -d t5x ]] || fail "t5x is not on this host; run setup.sh --t5x FOLDER first"
+  program=(.venv/bin/python -m distill_jax.interop.t5x.launch)
+  shift 2
+fi
 mkdir -p "$run"
 # The run keeps this file open, and so locked, for as long as it lives.
 exec 9>"$run/lock"
@@ -47,10 +54,10 @@ done < <(env -0)
 if [[ "${arguments[*]} ${variables[*]-}" == *"$mount/"* ]]; then mount_buckets 9>&-; fi
 
 rm -f "$run/exit"
-printf '== %s distill-jax %s\n' "$(date -u +%FT%TZ)" "${arguments[*]}" >>"$run/log"
+printf '== %s %s %s\n' "$(date -u +%FT%TZ)" "${program[-1]##*/}" "${arguments[*]}" >>"$run/log"
 # SIGTERM is for the run, which saves a checkpoint; this shell waits to write down its exit code.
 # shellcheck disable=SC2016  # expanded by the shell in the background
 nohup setsid bash -c 'trap : TERM; run=$1; shift; "$@"; echo $? >"$run/exit"' distill-jax "$run" \
-  env ${variables[@]+"${variables[@]}"} .venv/bin/distill-jax "${arguments[@]}" \
+  env ${variables[@]+"${variables[@]}"} "${program[@]}" "${arguments[@]}" \
   >>"$run/log" 2>&1 </dev/null &
 echo "distill-jax run: started"

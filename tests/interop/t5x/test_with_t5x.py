@@ -1,7 +1,5 @@
 """`SenTModel` in t5x, with t5x's own T5; where t5x does not import, this is skipped."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,54 +9,17 @@ from distill_jax.data.seqio_sent import seqio_vocabulary
 from distill_jax.errors import UserError
 from distill_jax.inference.sent import SentPredictor
 from distill_jax.models.t5 import T5
-from distill_jax.models.t5_config import T5Config
 from distill_jax.sent.format import SenTFormat
 from distill_jax.tagging import LabelSet
 from distill_jax.vocab import ByteVocabulary
+from tests.in_t5x import module_of, needs_t5x, sent_model
 from tests.tiny import SENTENCES, t5_params
 from tests.tiny_t5x import CONFIGS, target_of
 
-pytest.importorskip("t5x.models", reason="needs t5x, which is not on PyPI (docs/t5x.md)")
+needs_t5x()
 
 LABELS = LabelSet(("city", "date_time"), ("c", "dt"))
 FORMAT = SenTFormat(ByteVocabulary(), LABELS)
-
-
-def module_of(config: T5Config) -> Any:
-    """t5x's module for a configuration."""
-    from t5x.examples.scalable_t5 import network as scalable
-    from t5x.examples.t5 import network
-
-    used = scalable if config.relative_bias_per_layer else network
-    activations = (config.activation, "linear") if config.gated else (config.activation,)
-    return used.Transformer(
-        used.T5Config(
-            vocab_size=config.vocab_size,
-            emb_dim=config.d_model,
-            num_heads=config.num_heads,
-            num_encoder_layers=config.num_encoder_layers,
-            num_decoder_layers=config.num_decoder_layers,
-            head_dim=config.d_kv,
-            mlp_dim=config.d_ff,
-            mlp_activations=activations,
-            dropout_rate=0.0,
-            logits_via_embedding=config.tied_embedding,
-        )
-    )
-
-
-def model_of(config: T5Config, **settings: Any) -> Any:
-    from t5x import adafactor
-
-    from distill_jax.interop.t5x.model import SenTModel
-
-    vocabulary = seqio_vocabulary("byte")
-    return SenTModel(
-        labels=LABELS,
-        module=module_of(config),
-        optimizer_def=adafactor.Adafactor(0.1),
-        **{"input_vocabulary": vocabulary, "output_vocabulary": vocabulary, **settings},
-    )
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -73,7 +34,8 @@ def test_predictions_are_ours(kind: str) -> None:
         "decoder_input_tokens": jnp.zeros((len(SENTENCES), 36), jnp.int32),
     }
     target = jax.tree.map(jnp.asarray, target_of(config))
-    ids, aux = jax.jit(model_of(config).predict_batch_with_aux)(target, batch)
+    tagging = sent_model(config, LABELS, seqio_vocabulary("byte"))
+    ids, aux = jax.jit(tagging.predict_batch_with_aux)(target, batch)
     expected = SentPredictor(T5(config), FORMAT).predict(params, SENTENCES)
     for row, prediction in enumerate(expected):
         length = len(prediction.tag_ids)
@@ -109,4 +71,4 @@ def test_another_vocabulary_is_refused() -> None:
     import seqio
 
     with pytest.raises(UserError, match="the vocabulary is a ByteVocabulary"):
-        model_of(CONFIGS["v1.1"], output_vocabulary=seqio.ByteVocabulary())
+        sent_model(CONFIGS["v1.1"], LABELS, seqio.ByteVocabulary())
