@@ -1,8 +1,8 @@
 """Lets the C library ask for huge pages, which it decides before Python starts: the process replaces itself.
 
-A step allocates and frees buffers of megabytes, and each of their pages of 4 KiB costs a fault: on a CPU a
-fifth to a quarter of a T5's step. With the tunable `glibc.malloc.hugetlb=1` (glibc 2.35) such memory is marked
-for transparent huge pages, as Linux gives them in its usual mode `madvise`, and nothing else changes.
+A step allocates and frees buffers of megabytes, and each of their pages of 4 KiB costs a fault: on a CPU
+a fifth to a quarter of a T5's step. With the tunable `glibc.malloc.hugetlb=1` (glibc 2.35) such memory is
+marked for transparent huge pages, as Linux gives them in its usual mode `madvise`, and nothing else changes.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ def start_with_huge_pages(program: str) -> None:
     """Replaces this process by itself with the tunable in force, once; returns where that is not to be.
 
     It is for the console script and `python -m distill_jax` alone (`program` is that module's file): whoever
-    else calls has a program of his own, which must not begin again. The process keeps its number, its open files
-    and the signals that it ignores.
+    else calls has a program of his own, which must not begin again. The process keeps its number, its open
+    files and the signals that it ignores.
     """
     if sys.argv[0] != program and Path(sys.argv[0]).name != "distill-jax":
         return
