@@ -11,6 +11,7 @@ from distill_jax.cli.input_options import add_input_options, as_model_reads, rea
 from distill_jax.cli.output import check_local_options
 from distill_jax.data.locations import check_local
 from distill_jax.errors import UserError
+from distill_jax.model_dir.looks import check_model_directory
 from distill_jax.modules import check_installed
 
 _OF_T5X = ("step", "activation", "dropout")
@@ -122,6 +123,7 @@ def _export(options: argparse.Namespace) -> None:
         raise UserError("--step is for --to t5x; leave it out")
     if options.batch_size is not None and options.to != "stablehlo":
         raise UserError("--batch_size is for --to stablehlo; an ONNX graph takes any batch")
+    check_model_directory(Path(options.src))
     {"onnx": _export_onnx, "stablehlo": _export_stablehlo, "t5x": _export_t5x}[options.to](options)
     print(f"{options.dst}: written")
 
