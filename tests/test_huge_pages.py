@@ -83,14 +83,17 @@ def test_process_input_signals_and_exit_code_are_the_same(tmp_path: Path) -> Non
         for name, value in os.environ.items()
         if name not in ("GLIBC_TUNABLES", "DISTILL_JAX_HUGE_PAGES")
     }
-    process = subprocess.Popen(
-        [sys.executable, "-X", "utf8", str(script), "label", "a b"],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
-    )
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which a process inherits
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-X", "utf8", str(script), "label", "a b"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGTERM, before)
     output, _ = process.communicate("what was given\n", timeout=60)
     assert output == f"{process.pid} glibc.malloc.hugetlb=1 True\nwhat was given\n"
     assert process.returncode == 7
