@@ -119,6 +119,8 @@ def fit(
         opening = _opening_line(state.params, first, schedule, stopped, directory)
         for line in joined([origin.about, opening]):
             log.say(line)
+        if selection.best_step:
+            log.best(selection.best_step, selection.best)
         if not stopped and first < schedule.train_steps:
             log.working("compiling", "compiling")
         feed = stack.enter_context(

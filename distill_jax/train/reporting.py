@@ -97,8 +97,12 @@ class RunLog:
         """Dev scores at a step."""
         self.write(step, "dev", scores)
         if better:
-            self._best = f"  best dev {scores['selection']:.4f} (step {step})"
+            self.best(step, scores["selection"])
         self.working(dev_line(step, scores, better=better), f"step {step} evaluated")
+
+    def best(self, step: int, score: float) -> None:
+        """The best dev score so far, which is shown beside what is going on."""
+        self._best = f"  best dev {score:.4f} (step {step})"
 
     def _timed(self, text: str) -> str:
         return f"[{time.monotonic() - self._start:7.1f}s] {text}"
