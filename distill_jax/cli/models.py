@@ -86,13 +86,16 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _import_hf(options: argparse.Namespace) -> Any:
-    from distill_jax.model_dir.import_hf import import_hf
+    from distill_jax.interop.hf.foreign import check_is_checkpoint
     from distill_jax.tagging import LabelSet
 
     for name in _OF_T5X:
         if getattr(options, name) is not None:
             raise UserError(f"--{name} is for --from t5x: a Hugging Face config.json says it")
     labels = LabelSet.load(options.labels)
+    check_is_checkpoint(Path(options.src), "config.json")
+    from distill_jax.model_dir.import_hf import import_hf
+
     return import_hf(options.src, options.dst, labels, vocabulary=options.vocabulary)
 
 

@@ -71,11 +71,14 @@ SAID = {
     "evaluate --model A_MODEL --task snipz": "'snipz'",
     "generate --model x --gold gone --number 1 --output x": "gone: cannot be read",
     "export --to stablehlo nowhere x": "nowhere: not a model directory",
+    "import --from hf --labels gone nowhere x": "gone: cannot read the label file",
+    "import --from hf --labels A_MODEL/labels.txt nowhere x": "nowhere: no such directory",
 }
 
 
 def test_jax_and_seqio_are_not_imported_for_it(tmp_path: Path) -> None:
     (tmp_path / "tagger.json").write_text("{}")  # all that is looked at before
+    (tmp_path / "labels.txt").write_text("city\n")
     commands = [command.replace("A_MODEL", str(tmp_path)).split() for command in SAID]
     code = (
         "import sys; from distill_jax.cli import main; "
