@@ -61,6 +61,9 @@ def _run(options: argparse.Namespace) -> None:
     if not options.gin_file:
         raise UserError("compile needs --gin_file; see gin/runs/pod_*.gin")
     check_output_options(options, "json")
+    from distill_jax.jobs.early import check_files
+
+    check_files(options.gin_file, options.gin_bindings)
     import jax
 
     # Before any device is looked for: with libtpu installed JAX would try to open a TPU here.

@@ -98,6 +98,15 @@ def positive(text: str) -> int:
     return value
 
 
+def decoder_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What a command line says of the decoder; what is wrong with that is said before what is not there."""
+    return {
+        name: getattr(options, name)
+        for name in ("decoder", "beam", "normaliser", "epsilon")
+        if getattr(options, name) is not None
+    }
+
+
 def load_tagger(options: argparse.Namespace, *, posteriors_for: str | None = None) -> Any:
     """The `Tagger` of `--model` under the decoder asked for.
 
@@ -113,11 +122,7 @@ def load_tagger(options: argparse.Namespace, *, posteriors_for: str | None = Non
             of a decoder that computes none, a decoder asked of a word tagger, no model, no such
             module of `--kind_modules`.
     """
-    given = {
-        name: getattr(options, name)
-        for name in ("decoder", "beam", "normaliser", "epsilon")
-        if getattr(options, name) is not None
-    }
+    given = decoder_of(options)
     if not given:  # before JAX is imported; what is wrong with a decoder's options comes first
         check_model_directory(Path(options.model))
     from distill_jax.kinds.word_tagger import NO_DECODER

@@ -12,10 +12,12 @@ from typing import Any
 from distill_jax.cli.decoder_options import (
     add_model_options,
     add_warmup_option,
+    decoder_of,
     load_any,
     positive,
     warm_up,
 )
+from distill_jax.cli.given import check_inputs, check_tasks
 from distill_jax.cli.gold_data import Part, figures_of_parts, gold_parts
 from distill_jax.cli.input_options import add_input_options, as_model_reads, read_options
 from distill_jax.cli.output import check_file, check_local_options, check_output_options, progress
@@ -96,6 +98,9 @@ def _evaluate(options: argparse.Namespace) -> None:
         _check_fit(options)
     if options.against and not options.html:
         raise UserError("--against is shown on the page of --html alone; add --html FILE")
+    if not decoder_of(options):
+        check_inputs(options.data or ())
+        check_tasks(options.task or (), options.data_dir)
     reading = read_options(options)
     tagger = load_any(options, posteriors_for=_needs_posteriors(options))
     parts = gold_parts(options, as_model_reads(reading, tagger.settings))

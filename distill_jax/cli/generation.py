@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from distill_jax.cli.decoder_options import positive
+from distill_jax.cli.given import check_inputs
 from distill_jax.cli.input_options import add_input_options, read_options
 from distill_jax.cli.output import check_local_options, progress
 from distill_jax.errors import UserError
@@ -150,12 +151,13 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _generate(options: argparse.Namespace) -> None:
+    if options.output is None or options.gold is None:
+        raise UserError("generate needs --gold FILE and --output DIR (or --verify DIR alone)")
+    check_inputs([options.gold, options.sentences, *options.held_out])
     from distill_jax.data.readers import read_sentences
     from distill_jax.generate.pool import PoolLayout
     from distill_jax.jobs.generation import Material, generate
 
-    if options.output is None or options.gold is None:
-        raise UserError("generate needs --gold FILE and --output DIR (or --verify DIR alone)")
     reading = read_options(options)
     origin = _origin(options, reading)
     gold = list(read_sentences(options.gold, options=reading))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_jax.cli.decoder_options import positive
+from distill_jax.cli.given import check_tasks
 from distill_jax.cli.input_options import add_input_options, read_options
 from distill_jax.cli.output import check_local_options, check_output_options
 from distill_jax.errors import UserError
@@ -90,6 +91,7 @@ def _sources(name: str, options: argparse.Namespace, reading: Any) -> list[Any]:
 
     from distill_jax.data.prepare import TASK_MODULES, load_task_modules
 
+    check_tasks([name], options.data_dir, options.task_modules)
     load_task_modules(options.task_modules or TASK_MODULES)
     if options.data_dir is not None:
         set_data_dir(options.data_dir)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distill_jax.cli.decoder_options import add_model_options, load_any, positive
+from distill_jax.cli.decoder_options import add_model_options, decoder_of, load_any, positive
+from distill_jax.cli.given import check_inputs, check_tasks
 from distill_jax.cli.input_options import (
     add_input_options,
     add_strict_option,
@@ -16,6 +17,7 @@ from distill_jax.cli.input_options import (
 )
 from distill_jax.cli.output import check_local_options, progress
 from distill_jax.errors import UserError
+from distill_jax.model_dir.looks import check_model_directory
 
 
 def add_commands(commands: Any) -> None:
@@ -144,12 +146,12 @@ def _take(options: argparse.Namespace) -> None:
 
 
 def _states(options: argparse.Namespace) -> None:
+    _check(options)
     from distill_jax.jobs.pool import open_pool
     from distill_jax.jobs.stored_states import keep_states
     from distill_jax.labels.store import StoreOptions
     from distill_jax.model_dir.settings import read_tagger_file
 
-    _check(options)
     if options.top_k is not None or options.decoder is not None or options.strict:
         raise UserError(
             "--top_k, --decoder and --strict are of labels; leave them out with --states"
@@ -191,6 +193,10 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("label needs either --input FILE… or --task NAME")
     if options.shard_size < 1:
         raise UserError("--shard_size must be at least 1")
+    if not decoder_of(options):
+        check_model_directory(Path(options.model))
+        check_inputs(options.input or ())
+        check_tasks([options.task] if options.task else (), options.data_dir, options.task_modules)
 
 
 def _task(options: argparse.Namespace, reading: Any) -> Any:
@@ -204,12 +210,12 @@ def _task(options: argparse.Namespace, reading: Any) -> Any:
 
 
 def _label(options: argparse.Namespace) -> None:
+    _check(options)
     from distill_jax.jobs.labelling import label
     from distill_jax.jobs.pool import open_pool
     from distill_jax.labels.store import StoreOptions
     from distill_jax.sent.truncation import TruncatedWords
 
-    _check(options)
     tagger = load_any(options, posteriors_for="a teacher-label store")
     layout = StoreOptions(
         options.shard_size, options.top_k, (options.process_index, options.process_count)

@@ -11,6 +11,7 @@ from distill_jax.cli.input_options import add_input_options, as_model_reads, rea
 from distill_jax.cli.output import check_local_options
 from distill_jax.data.locations import check_local
 from distill_jax.errors import UserError
+from distill_jax.model_dir.looks import check_model_directory
 from distill_jax.modules import check_installed
 
 _OF_T5X = ("step", "activation", "dropout")
@@ -85,13 +86,16 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _import_hf(options: argparse.Namespace) -> Any:
-    from distill_jax.model_dir.import_hf import import_hf
+    from distill_jax.interop.hf.foreign import check_is_checkpoint
     from distill_jax.tagging import LabelSet
 
     for name in _OF_T5X:
         if getattr(options, name) is not None:
             raise UserError(f"--{name} is for --from t5x: a Hugging Face config.json says it")
     labels = LabelSet.load(options.labels)
+    check_is_checkpoint(Path(options.src), "config.json")
+    from distill_jax.model_dir.import_hf import import_hf
+
     return import_hf(options.src, options.dst, labels, vocabulary=options.vocabulary)
 
 
@@ -122,6 +126,7 @@ def _export(options: argparse.Namespace) -> None:
         raise UserError("--step is for --to t5x; leave it out")
     if options.batch_size is not None and options.to != "stablehlo":
         raise UserError("--batch_size is for --to stablehlo; an ONNX graph takes any batch")
+    check_model_directory(Path(options.src))
     export = {
         "onnx": _export_onnx,
         "stablehlo": _export_stablehlo,

@@ -59,17 +59,22 @@ def text_output(path: str) -> Iterator[TextIO]:
 
 @contextlib.contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Any]:
-    """A bar on standard error where that is a terminal; a function that advances it."""
+    """A bar on standard error where that is a terminal, a count without a total; yields what advances it."""
     if not sys.stderr.isatty():  # rich takes a tenth of the time in which one sentence is tagged
         yield lambda count: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    # How many lines a file or a pipe will have, nobody knows before they are read.
+    counted = (
+        [TextColumn("{task.completed:,} sentences")]
+        if total is None
+        else [BarColumn(), MofNCompleteColumn()]
+    )
     with Progress(
         "{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
+        *counted,
         TimeElapsedColumn(),
         console=Console(stderr=True),
     ) as bar:

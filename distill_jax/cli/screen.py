@@ -3,14 +3,13 @@
 import contextlib
 import io
 import os
-import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-WIDTH = 100
+from distill_jax.terminal import WIDTH, clear_line, rewrite_line
 
 
 class Screen:
@@ -81,10 +80,8 @@ class _LastLine(io.TextIOBase):
     def clear(self) -> None:
         """Leaves an empty line on the terminal."""
         if self._terminal is not None:
-            print("\r\x1b[K", end="", file=self._terminal, flush=True)
+            clear_line(self._terminal)
 
     def _show(self, line: str) -> None:
         if self._terminal is not None:
-            width = min(shutil.get_terminal_size().columns - 1, WIDTH)
-            text = f"{self._what}  {line}"[:width]
-            print(f"\r\x1b[K{text}", end="", file=self._terminal, flush=True)
+            rewrite_line(self._terminal, f"{self._what}  {line}")

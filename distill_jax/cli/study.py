@@ -5,6 +5,7 @@ import contextlib
 import os
 from typing import Any
 
+from distill_jax.cli.training import add_verbose_option, with_verbose
 from distill_jax.errors import UserError
 
 
@@ -24,15 +25,19 @@ def add_commands(commands: Any) -> None:
         metavar="FILE",
         help="gin/runs/fewshot_study.gin; may be given several times",
     )
+    add_verbose_option(study)
     study.set_defaults(run=_study)
 
 
 def _study(options: argparse.Namespace) -> None:
+    from distill_jax.jobs.early import check_study
+
+    check_study(options.gin_file, options.gin_bindings)
     _use_all_cores()
     from distill_jax.jobs.building import build_run
     from distill_jax.study.run import StudyRun
 
-    run = build_run(options.gin_file, options.gin_bindings, (StudyRun,))
+    run = build_run(options.gin_file, with_verbose(options), (StudyRun,))
     if not isinstance(run, StudyRun):
         raise UserError(f"{options.gin_file[-1]} is no study; run it with distill-jax train")
     run.run()

@@ -9,10 +9,12 @@ from typing import Any
 from distill_jax.cli.decoder_options import (
     add_model_options,
     add_warmup_option,
+    decoder_of,
     load_exported,
     load_tagger,
     warm_up,
 )
+from distill_jax.cli.given import check_inputs
 from distill_jax.cli.input_options import (
     add_input_options,
     add_strict_option,
@@ -51,7 +53,8 @@ def add_commands(commands: Any) -> None:
         "--top_k",
         type=int,
         metavar="K",
-        help="write every word's K most probable tags too, and the mass of the others",
+        help="write every word's K most probable tags too, and the mass of the others; a label's name stands "
+        "for the word that begins its span, I for one that goes on with the span before it",
     )
     add_strict_option(predict)
     add_input_options(predict)
@@ -68,6 +71,8 @@ def _predict(options: argparse.Namespace) -> None:
         raise UserError(f"--top_k is {options.top_k}; ask for at least 1 tag")
     wanted = [f"--{name}" for name in ("posteriors", "top_k") if getattr(options, name)]
     check_output_options(options, "output", inputs=["input"])
+    if not decoder_of(options):
+        check_inputs([options.input])
     reading = read_options(options)
     if is_exported(options.model):
         tagger = load_exported(options)
@@ -83,11 +88,14 @@ def _predict(options: argparse.Namespace) -> None:
     truncated, empty = TruncatedWords(tagger.truncated_words, strict=options.strict), 0
     with text_output(options.output) as file, progress("predict") as advance:
         for part in parts:
-            for line, sentence in part:
+            for line, sentence, _ in part:
                 truncated.add(sentence.words, f"{name}:{line}")
                 empty += not sentence.words
-            for tagged in tagger.predict([one.sentence for one in part], advance):
+            answers = tagger.predict([one.sentence for one in part], advance)
+            for one, tagged in zip(part, answers, strict=True):
                 record = tagged.to_json(posteriors=options.posteriors, top_k=options.top_k)
+                if one.identity is not None:
+                    record = {"id": one.identity, **record}
                 file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
             file.flush()  # somebody may wait for the answer before the next line is written
     said = truncated.lines()

@@ -26,6 +26,12 @@ def add_commands(commands: Any) -> None:
         "demo", help="the main job on the embedded data: teacher, students, evaluation"
     )
     demo.add_argument("--out", default="runs/demo", metavar="DIR", help="default: %(default)s")
+    demo.add_argument(
+        "--full",
+        action="store_true",
+        help="a student of pseudo-labels and a smaller T5 as well, which take about as long again",
+    )
+    add_verbose_option(demo)
     demo.set_defaults(run=_demo)
 
     train = commands.add_parser(
@@ -44,6 +50,7 @@ def add_commands(commands: Any) -> None:
         metavar="A:B",
         help="write a profiler trace of the steps A to B, counted from 1, to MODEL_DIR/profile",
     )
+    add_verbose_option(train)
     job = train.add_argument_group(
         "several processes",
         "One process a host, all with the same command and a MODEL_DIR that all see. On a TPU\n"
@@ -54,6 +61,20 @@ def add_commands(commands: Any) -> None:
     job.add_argument("--num_processes", type=int, metavar="N")
     job.add_argument("--process_id", type=int, metavar="I", help="0 to N - 1")
     train.set_defaults(run=_train)
+
+
+def add_verbose_option(command: argparse.ArgumentParser) -> None:
+    """Adds `--verbose` of commands that train."""
+    command.add_argument(
+        "--verbose",
+        action="store_true",
+        help="a line for every evaluation and every 50 steps (LOG_PERIOD), in place of one line of progress",
+    )
+
+
+def with_verbose(options: argparse.Namespace) -> list[str]:
+    """The bindings of Gin that a command line gives, those of `--verbose` among them."""
+    return [*options.gin_bindings, *(["VERBOSE=True"] if options.verbose else [])]
 
 
 def split_gin_bindings(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -71,7 +92,7 @@ def _demo(options: argparse.Namespace) -> None:
     check_local_options(options, "out")
     from distill_jax.jobs.demo import demo
 
-    demo(options.out)
+    demo(options.out, full=options.full, bindings=with_verbose(options))
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -89,7 +110,7 @@ def _train(options: argparse.Namespace) -> None:
     with processes.ends_together():
         from distill_jax.jobs.launch import configured
 
-        configured(options.gin_file, options.gin_bindings, profile_steps=steps).run()
+        configured(options.gin_file, with_verbose(options), profile_steps=steps).run()
 
 
 def _profile(steps: str | None) -> tuple[int, int] | None:

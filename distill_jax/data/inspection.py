@@ -312,7 +312,7 @@ class _Lengths:
 def _inspect(source: DataSource, lengths: _Lengths | None) -> SourceInspection:
     result = SourceInspection(source.name, fit=None if lengths is None else Fit())
     with collected_reports() as reports:
-        for line, sentence in source.sentences():
+        for line, sentence, _ in source.sentences():
             words = sentence.words
             result.sentences += 1
             result.words += len(words)

@@ -1,11 +1,12 @@
 """The main job on the embedded data set: teacher, labels, students, evaluation, report.
 
 Each step is a run that a Gin file configures, just as a user would run it; only the data need no
-SeqIO, for they are generated.
+SeqIO, for they are generated. What the story does not need takes as long again, and is done if asked for.
 """
 
 import dataclasses
 import json
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from distill_jax.files import atomic_write, write_text
 from distill_jax.inference import evaluate, scalars
 from distill_jax.jobs.labelling import label
 from distill_jax.jobs.launch import configured
-from distill_jax.report.summary import print_summary
+from distill_jax.report.summary import print_f1, print_summary
 from distill_jax.tagger import Tagger
 from distill_jax.tagging import Sentence
 from distill_jax.train.selection import Outcome
@@ -40,12 +41,18 @@ class Sizes:
 
 
 def demo(
-    out: str | Path, *, seed: int = 0, sizes: Sizes | None = None, bindings: Sequence[str] = ()
+    out: str | Path,
+    *,
+    full: bool = False,
+    seed: int = 0,
+    sizes: Sizes | None = None,
+    bindings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Runs the demo and leaves models, labels, `summary.json` and `summary.txt` below `out`.
 
-    `bindings` are Gin bindings for every run, `TRAIN_STEPS=10` say. Returns the summary. A directory
-    of an earlier demo is continued where it stopped.
+    Students are a BiLSTM of gold sentences alone and one by distillation; if `full`, one of pseudo-labels
+    and a smaller T5 as well. `bindings` are Gin bindings for every run, `TRAIN_STEPS=10` say. Returns the
+    summary. A directory of an earlier demo is continued where it stopped.
     """
     out, sizes = Path(out), sizes or Sizes()
     start = time.monotonic()
@@ -64,18 +71,19 @@ def demo(
         "pseudo": f"on those and the teacher's tags for {sizes.silver} more",
         "kd": "on those, the tags and the teacher's posteriors",
     }
-    for recipe, extra in (
-        ("gold", ["TEACHER_LABELS=None"]),
-        ("pseudo", [labels, "KL_WEIGHT=0.0"]),
-        ("kd", [labels]),
-    ):
+    recipes = {"gold": ["TEACHER_LABELS=None"], "pseudo": [labels, "KL_WEIGHT=0.0"], "kd": [labels]}
+    for recipe, extra in recipes.items():
+        if recipe == "pseudo" and not full:
+            continue
         _say(f"student: a BiLSTM, {descriptions[recipe]}")
         models.append(
             _student(out, f"bilstm-{recipe}", recipe, "bilstm", [*student_bindings, *extra], test)
         )
-    vocabulary = _bound("VOCABULARY", out / "teacher" / "vocabulary")
-    _say(f"student: a smaller T5, {descriptions['kd']}")
-    models.append(_student(out, "t5-kd", "kd", "t5", [*student_bindings, labels, vocabulary], test))
+    if full:
+        vocabulary = _bound("VOCABULARY", out / "teacher" / "vocabulary")
+        _say(f"student: a smaller T5, {descriptions['kd']}")
+        student = [*student_bindings, labels, vocabulary]
+        models.append(_student(out, "t5-kd", "kd", "t5", student, test))
     summary = {
         "dataset": "demo",
         "sentences": dataclasses.asdict(sizes),
@@ -84,14 +92,22 @@ def demo(
     }
     write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     with atomic_write(out / "summary.txt") as temporary, temporary.open("w") as file:
-        print_summary(models, Console(file=file, width=120))
+        console = Console(file=file, width=120)
+        print_summary(models, console)
+        print_f1(models, console)
     print_summary(models)
-    print(f"{out / 'summary.json'} holds these figures; the models are {out}/*/model:")
-    print(
-        f"  echo 'play wow by jon theodore' | distill-jax predict --model {out}/bilstm-kd/model \\"
-    )
-    print("    --input - --output -")
+    print_f1(models)
+    _say_how_to_use(out)
     return summary
+
+
+def _say_how_to_use(out: Path) -> None:
+    model = shlex.quote(f"{out}/bilstm-kd/model")
+    print(f"{out / 'summary.json'} holds these figures; the models are {out}/*/model:")
+    print(f"  echo 'play wow by jon theodore' | distill-jax predict --model {model} \\")
+    print("    --input - --output -")
+    print("or, with a page to try it on (pip install '.[serve]'):")
+    print(f"  distill-jax serve --model {model}")
 
 
 def _bound(name: str, value: str | Path) -> str:

@@ -4,7 +4,7 @@ Only what is certain is said here; whoever builds and reads checks everything.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,11 @@ _CONFIG, _STORE = "config.json", "store.json"
 class _AnyClasses:
     """In place of the dataclasses that files may name, which would import JAX: all there could be."""
 
+    def __init__(self, but: str = "") -> None:
+        self._but = but
+
     def __contains__(self, name: str) -> bool:
-        return name != "StudyRun"
+        return name != self._but
 
     def has_field(self, name: str, field: str) -> bool:
         """Every one."""
@@ -43,7 +46,7 @@ def check_early(gin_files: Sequence[str], bindings: Sequence[str]) -> None:
     Raises:
         UserError: as `gin_files.read_gin`; a required macro is not given; no such task, file or folder.
     """
-    config = read_gin(gin_files, bindings, _AnyClasses())
+    config = read_gin(gin_files, bindings, _AnyClasses(but="StudyRun"))
     _check_required(config, gin_files[-1])
     for name in (*_CHECKPOINTS, *_PATHS):
         path = _value(config, name)
@@ -64,16 +67,35 @@ def check_early(gin_files: Sequence[str], bindings: Sequence[str]) -> None:
                 raise UserError(
                     f"{name} {path}: cannot be read (there is no such file or folder); correct it"
                 )
-    task, modules = (
-        _value(config, "MIXTURE_OR_TASK_NAME"),
-        _value(config, "MIXTURE_OR_TASK_MODULES"),
-    )
-    if isinstance(task, str) and modules is None and not config.imports_modules:
-        data_dir = _value(config, "DATA_DIR")
-        prepared = _value(config, "PREPARED_DATA_DIR") or Path(
-            str(_value(config, "MODEL_DIR")), "prepared"
-        )
-        check_task_name(task, data_dir if isinstance(data_dir, str) else None, Path(prepared))
+    _check_tasks(config, [_value(config, "MIXTURE_OR_TASK_NAME")], "MODEL_DIR")
+
+
+def check_study(gin_files: Sequence[str], bindings: Sequence[str]) -> None:
+    """As `check_early`, of a study: its macros and data sets.
+
+    Raises:
+        UserError: as `gin_files.read_gin`; a required macro is not given; no such task or DATA_DIR.
+    """
+    config = read_gin(gin_files, bindings, _AnyClasses())
+    _check_required(config, gin_files[-1])
+    names = _value(config, "DATASETS")
+    _check_tasks(config, names if isinstance(names, tuple | list) else [], "STUDY_DIR")
+
+
+def check_files(gin_files: Sequence[str], bindings: Sequence[str]) -> None:
+    """Reads the files alone. Raises `UserError` as `gin_files.read_gin`."""
+    read_gin(gin_files, bindings, _AnyClasses())
+
+
+def _check_tasks(config: GinConfig, tasks: Iterable[Any], folder: str) -> None:
+    """Refuses a name that no task has; modules of a user's may register any. `folder` names the run's."""
+    if _value(config, "MIXTURE_OR_TASK_MODULES") is not None or config.imports_modules:
+        return
+    data_dir = _value(config, "DATA_DIR")
+    prepared = _value(config, "PREPARED_DATA_DIR") or Path(str(_value(config, folder)), "prepared")
+    for task in tasks:
+        if isinstance(task, str):
+            check_task_name(task, data_dir if isinstance(data_dir, str) else None, Path(prepared))
 
 
 def _check_required(config: GinConfig, file: str) -> None:

@@ -1,5 +1,6 @@
 """How runs score a model on sentences with tags."""
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,16 +11,20 @@ import jax
 from distill_jax.errors import UserError
 from distill_jax.inference import Predictor, evaluate, scalars
 from distill_jax.inference.evaluation import check_labels
+from distill_jax.parallel.processes import is_first
 from distill_jax.sent.truncation import log_truncated
 from distill_jax.tagging import Sentence
 from distill_jax.train.selection import Evaluate, Outcome
 
 
-def left_behind(directory: Path, outcome: Outcome) -> str:
-    """What a run has left, for the person who watches."""
-    f1 = outcome.metrics.get("f1")
-    dev = "" if f1 is None else f", dev F1 {f1:.4f}"
-    return f"{directory}: the model of step {outcome.best_step}{dev}"
+def say_left_behind(model_dir: str, outcome: Outcome) -> None:
+    """Tells the person who watches what a run has left; of several processes the first does."""
+    f1, loss = (outcome.metrics.get(name) for name in ("f1", "loss"))
+    dev = "" if loss is None else f", dev loss {loss:.4f}"
+    dev = dev if f1 is None else f", dev F1 {f1:.4f}"
+    if is_first():
+        line = f"{Path(model_dir) / 'model'}: the model of step {outcome.best_step}{dev}"
+        print(line, file=sys.stderr, flush=True)
 
 
 def dev_evaluation(predictor: Predictor, dev: Sequence[Sentence]) -> Evaluate:

@@ -89,7 +89,8 @@ def write_jsonl(path: Path, sentences: Sequence[Sentence]) -> None:
 
 def train(gin_file: Path) -> Outcome:
     """Trains what a Gin file describes, to its end; one that was stopped goes on."""
-    outcome: Outcome = configured([str(gin_file)]).run()
+    # All of it goes to a file, and the last line to the screen.
+    outcome: Outcome = configured([str(gin_file)], ["VERBOSE=True"]).run()
     return outcome
 
 

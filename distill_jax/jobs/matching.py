@@ -21,6 +21,7 @@ from distill_jax.distill.states import PROJECTIONS, STUDENT, StateDistillation, 
 from distill_jax.distill.text_states import INPUTS, STATES, SentWordStates, TextWithStates
 from distill_jax.errors import UserError
 from distill_jax.integers import ceil_divide
+from distill_jax.jobs.evaluation import say_left_behind
 from distill_jax.jobs.resources import RunResources
 from distill_jax.jobs.sources import content_hashes
 from distill_jax.jobs.stage_plan import held_out_loss
@@ -137,9 +138,11 @@ def match_states(run: MatchStatesRun) -> Outcome:
                 **content_hashes(*(dataset for dataset, _ in [*text, *dev])),
                 "teacher": model_hash(run.source.path),
             },
+            material.said,
         ),
     )
     write_start(training, learner, learner.final(outcome.params[STUDENT]))
+    say_left_behind(training.model_dir, outcome)
     return outcome
 
 

@@ -70,7 +70,7 @@ def open_pool(
 
 def _of_file(path: str | os.PathLike[str], options: ReadOptions, spool: Path) -> Source:
     def read() -> Iterator[PlacedSentence]:
-        for line, sentence in read_located(path, options=options):
+        for line, sentence, _ in read_located(path, options=options):
             yield PlacedSentence(sentence.words, None, f"{name}:{line}")
 
     if (Path(path) / POOL).is_file():

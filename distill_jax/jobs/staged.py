@@ -22,6 +22,7 @@ from distill_jax.configuration import setting, to_json
 from distill_jax.distill.stored_states import StoredStepTeacher
 from distill_jax.distill.tags import DistillationWeights, TaggerDistillation
 from distill_jax.errors import UserError
+from distill_jax.jobs.evaluation import say_left_behind
 from distill_jax.jobs.resources import RunResources
 from distill_jax.jobs.sources import settings_with
 from distill_jax.jobs.stage_plan import StagePlan, plan_stages
@@ -107,6 +108,7 @@ def train_in_stages(run: StagedRun) -> Outcome:
     if material.teacher is not None and any(plan.needs_teacher for plan in plans):
         teacher = material.teacher.params()
     progress = Progress(_start(learner, first.seed))
+    _say(material.said)
     for number, plan in enumerate(plans, 1):
         params = plan.begin(progress.params)
         for phase in plan.phases:
@@ -151,9 +153,11 @@ def train_in_stages(run: StagedRun) -> Outcome:
         },
     )
     save_model(Path(run.model_dir) / "model", model)
-    return Outcome(
+    outcome = Outcome(
         progress.params, progress.metrics, progress.steps, progress.steps, progress.seconds
     )
+    say_left_behind(run.model_dir, outcome)
+    return outcome
 
 
 @dataclasses.dataclass

@@ -11,7 +11,7 @@ from distill_jax.data.distillation import Target
 from distill_jax.distill.stored_states import StoredStepTeacher
 from distill_jax.distill.tags import DistillationWeights, TagLoss
 from distill_jax.errors import UserError
-from distill_jax.jobs.evaluation import dev_evaluation, left_behind
+from distill_jax.jobs.evaluation import dev_evaluation, say_left_behind
 from distill_jax.jobs.resources import RunResources
 from distill_jax.jobs.sources import Sources, content_hashes, settings_with
 from distill_jax.jobs.targets import student_targets, untagged_targets
@@ -120,6 +120,12 @@ class Material:
     inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     text_words: TextWords = "blanks"
 
+    @property
+    def said(self) -> str:
+        """How many sentences there are, for the person who watches."""
+        gold, silver = len(self.gold), len(self.targets) - len(self.gold)
+        return f"sentences: {gold:,} gold, {silver:,} silver, {len(self.dev):,} dev"
+
 
 def train_student(
     data: StudentData, student: Student, loss: TagLoss, training: Training
@@ -138,8 +144,6 @@ def train_student(
     assert learner.predictor is not None, "a student tags"
     if learner.coverage is not None and is_first():
         _say(learner.coverage(material.dev))
-    gold, silver = len(material.gold), len(material.targets) - len(material.gold)
-    about = f"sentences: {gold:,} gold, {silver:,} silver, {len(material.dev):,} dev"
     outcome = fit(
         learner.objective,
         learner.batches,
@@ -147,7 +151,7 @@ def train_student(
         training,
         initial_params=learner.initial_params,
         frozen=None if material.teacher is None else material.teacher.params(),
-        origin=Origin(run, {**material.inputs, **learner.inputs}, about),
+        origin=Origin(run, {**material.inputs, **learner.inputs}, material.said),
     )
     if is_first():
         model = Model(
@@ -163,7 +167,7 @@ def train_student(
             },
         )
         save_model(Path(training.model_dir) / "model", model)
-        _say(left_behind(Path(training.model_dir) / "model", outcome))
+    say_left_behind(training.model_dir, outcome)
     return outcome
 
 

@@ -5,7 +5,6 @@ plain text by span corruption.
 """
 
 import dataclasses
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from distill_jax.data.prepared import PreparedDataset
 from distill_jax.distill.language_model import LanguageModelLoss
 from distill_jax.errors import UserError
 from distill_jax.interop.hf.checkpoint import write_hf
-from distill_jax.jobs.evaluation import dev_evaluation, left_behind
+from distill_jax.jobs.evaluation import dev_evaluation, say_left_behind
 from distill_jax.jobs.resources import RunResources
 from distill_jax.jobs.sources import Part, Sources, content_hashes, settings_with
 from distill_jax.kinds.base import Learner, Model, Resources, TaskNames
@@ -108,6 +107,12 @@ class TextMaterial:
     labels: LabelSet | None
     inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def said(self) -> str:
+        """How many sentences there are, for the person who watches."""
+        train, dev = (sum(len(part.sentences) for part in of) for of in (self.parts, self.held_out))
+        return f"sentences: {train:,}, and {dev:,} dev"
+
 
 def train_teacher(
     data: TextData, teacher: T5Teacher, loss: LanguageModelLoss, training: Training
@@ -157,7 +162,7 @@ def train_teacher(
             {"role": "teacher", "metrics": outcome.metrics, "training": about},
         )
         save_model(Path(training.model_dir) / "model", model)
-        print(left_behind(Path(training.model_dir) / "model", outcome), file=sys.stderr, flush=True)
+    say_left_behind(training.model_dir, outcome)
     return outcome
 
 
@@ -189,9 +194,10 @@ def fit_by_loss(
         learner.held_out(),
         run.training,
         initial_params=learner.initial_params,
-        origin=Origin(run, material.inputs),
+        origin=Origin(run, material.inputs, material.said),
     )
     write_start(run.training, learner, learner.final(outcome.params), beside)
+    say_left_behind(run.training.model_dir, outcome)
     return outcome
 
 

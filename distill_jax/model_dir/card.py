@@ -21,8 +21,8 @@ def model_card(
         architecture: in a few words.
         parameters: how many, without
         frozen_parameters: those that were never trained.
-        metadata: `name`, `role`, `metrics` (names to numbers) and `training` (anything), where
-            there are any.
+        metadata: `name`, `role`, `metrics` (names to numbers, of the dev split) and `training` (anything),
+            where there are any.
     """
     name = str(metadata.get("name") or "sequence tagger")
     lines = [f"# {name}", ""]
@@ -40,9 +40,14 @@ def model_card(
     ]
     lines.append("")
     if metadata.get("metrics"):
-        lines += ["## Scores", "", "| metric | value |", "|---|---|"]
+        lines += ["## Scores on the dev split", "", "| metric | value |", "|---|---|"]
         lines += [f"| {_cell(k)} | {_cell(_number(v))} |" for k, v in metadata["metrics"].items()]
-        lines.append("")
+        lines += [
+            "",
+            "The step of training whose model this is was chosen by them, so they are a little too good; "
+            "`distill-jax evaluate --model this/directory --data test.conll` scores it on other sentences.",
+            "",
+        ]
     if metadata.get("training"):
         lines += ["## Training", ""]
         lines += [f"- {key}: {value}" for key, value in _items(metadata["training"])]

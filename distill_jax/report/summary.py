@@ -83,3 +83,17 @@ def print_summary(models: Sequence[Mapping[str, Any]], console: Console | None =
             f"{model['seconds_to_train']:.0f}",
         )
     (console or Console()).print(table)
+
+
+def print_f1(
+    models: Sequence[Mapping[str, Any]], console: Console | None = None, width: int = 40
+) -> None:
+    """A bar a model, as long as its F1 of the `width` that 1 has."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("F1", no_wrap=True)
+    table.add_column(f"0{'1':>{width - 1}}", no_wrap=True)
+    for model in models:
+        bar = "█" * round(width * model["f1"])
+        table.add_row(model["name"], f"{bar:·<{width}} {model['f1']:.3f}")
+    (console or Console()).print(table)
+    (console or Console()).print()

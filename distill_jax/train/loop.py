@@ -22,8 +22,15 @@ from distill_jax.train.feed import Batches, Feed
 from distill_jax.train.objective import Objective
 from distill_jax.train.preemption import EXIT_PREEMPTED, Interrupted, Preempted, PreemptionWatch
 from distill_jax.train.profiling import StepProfile
-from distill_jax.train.reporting import RunLog, dev_line
-from distill_jax.train.same_run import NO_ORIGIN, Origin, alone_in, version_notes, versions
+from distill_jax.train.reporting import RunLog, joined
+from distill_jax.train.same_run import (
+    NO_ORIGIN,
+    Origin,
+    alone_in,
+    steps_notes,
+    version_notes,
+    versions,
+)
 from distill_jax.train.selection import Evaluate, Outcome, Selection
 from distill_jax.train.state import abstract_frozen, abstract_state, create_state, shardings_of
 from distill_jax.train.step import compile_step
@@ -94,6 +101,7 @@ def fit(
             window_before = run.get("window")
             evaluated = run.get("evaluated", int(state.step))
             notes = checkpoints.notes + version_notes(run.get("versions", {}))
+            notes += steps_notes(run.get("train_steps"), schedule.train_steps, int(state.step))
         done = first = int(state.step)
         stopped = selection.stop(schedule.patience)
 
@@ -103,13 +111,18 @@ def fit(
                 first_step=first,
                 evaluated=evaluated,
                 writes=processes.is_first(),
+                verbose=schedule.verbose,
             )
         )
         for note in notes:
             log.say(note)
-        if origin.about:
-            log.say(origin.about)
-        log.say(_opening_line(state.params, first, schedule, stopped, directory))
+        opening = _opening_line(state.params, first, schedule, stopped, directory)
+        for line in joined([origin.about, opening]):
+            log.say(line)
+        if selection.best_step:
+            log.best(selection.best_step, selection.best)
+        if not stopped and first < schedule.train_steps:
+            log.working("compiling", "compiling")
         feed = stack.enter_context(
             contextlib.closing(
                 Feed(batches, first, schedule.train_steps, batch_sharding(mesh, place.rules))
@@ -141,6 +154,7 @@ def fit(
                     "window": window.as_json(),
                     "seconds": seconds_before + time.monotonic() - start,
                     "evaluated": evaluated,
+                    "train_steps": schedule.train_steps,
                     "origin": origin.to_json(),
                     "versions": versions(),
                 },
@@ -172,9 +186,8 @@ def fit(
                 except Interrupted:
                     preempted()
                 evaluated = done
-                log.write(done, "dev", scores)
                 better = selection.update(done, scores)
-                log.say(dev_line(done, scores, better=better))
+                log.evaluated(done, scores, better=better)
                 if better:
                     checkpoints.save_best(done, state.params, {"metrics": scores, "step": done})
                 stopped = selection.stop(schedule.patience)

@@ -4,12 +4,16 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
 from distill_jax.files import write_text
+from distill_jax.terminal import WIDTH, clear_line, rewrite_line
+
+EVERY = 30.0
+"""Seconds between lines of progress where there is no terminal."""
 
 
 class RunLog:
@@ -17,7 +21,9 @@ class RunLog:
 
     On resume, lines of steps after `first_step` are dropped from the JSONL file, and those of dev scores
     after step `evaluated` (None: `first_step`), so that it reads as if the run had never stopped.
-    `terminal` None is standard error. Of several processes only the first writes; in the others
+    What is going on is one line that a terminal shows in place of the one before, and that comes every 30
+    seconds where there is none; if `verbose`, every step that is logged and every evaluation is a line of its
+    own. `terminal` None is standard error. Of several processes only the first writes; in the others
     (`writes` False) nothing happens.
     """
 
@@ -29,8 +35,10 @@ class RunLog:
         evaluated: int | None = None,
         terminal: TextIO | None = None,
         writes: bool = True,
+        verbose: bool = False,
     ) -> None:
-        self._start = time.monotonic()
+        self._start = self._last = time.monotonic()
+        self._verbose, self._best = verbose, ""
         self._writes = writes
         if not writes:
             return
@@ -70,8 +78,38 @@ class RunLog:
         """One line for the person who watches, with the time since the start."""
         if not self._writes:
             return
-        elapsed = time.monotonic() - self._start
-        print(f"[{elapsed:7.1f}s] {text}", file=self._terminal, flush=True)
+        self._clear()
+        print(self._timed(text), file=self._terminal, flush=True)
+
+    def working(self, text: str, brief: str) -> None:
+        """What is going on: `text` where every step is to be seen, else `brief` and the best dev score."""
+        if not self._writes:
+            return
+        if self._verbose:
+            self.say(text)
+        elif self._terminal.isatty():
+            rewrite_line(self._terminal, self._timed(brief + self._best))
+        elif time.monotonic() - self._last >= EVERY:
+            self._last = time.monotonic()
+            self.say(brief + self._best)
+
+    def evaluated(self, step: int, scores: Mapping[str, float], *, better: bool) -> None:
+        """Dev scores at a step."""
+        self.write(step, "dev", scores)
+        if better:
+            self.best(step, scores["selection"])
+        self.working(dev_line(step, scores, better=better), f"step {step} evaluated")
+
+    def best(self, step: int, score: float) -> None:
+        """The best dev score so far, which is shown beside what is going on."""
+        self._best = f"  best dev {score:.4f} (step {step})"
+
+    def _timed(self, text: str) -> str:
+        return f"[{time.monotonic() - self._start:7.1f}s] {text}"
+
+    def _clear(self) -> None:
+        if not self._verbose and self._terminal.isatty():
+            clear_line(self._terminal)
 
     def __enter__(self) -> "RunLog":
         return self
@@ -83,11 +121,12 @@ class RunLog:
         trace: TracebackType | None,
     ) -> None:
         if self._writes:
+            self._clear()
             self._file.close()
             self._events.close()
 
 
-_WIDTH = 100 - len("[12345.6s] ")
+_WIDTH = WIDTH - len("[12345.6s] ")
 
 
 def dev_line(step: int, scores: Mapping[str, float], *, better: bool) -> str:
@@ -95,17 +134,27 @@ def dev_line(step: int, scores: Mapping[str, float], *, better: bool) -> str:
 
     What models are selected by goes by its own name where it has another.
     """
-    best = "  (best)" if better else ""
-    line = f"step {step}  dev"
     names = list(scores)
     if any(scores[name] == scores["selection"] for name in names if name != "selection"):
         names.remove("selection")
-    for name in names:
-        part = f"  {name} {scores[name]:.4f}"
-        if len(line + part + best) > _WIDTH:
+    shown = [f"{name} {scores[name]:.4f}" for name in names]
+    return fitted(f"step {step}  dev", shown, "  (best)" if better else "")
+
+
+def fitted(line: str, parts: Iterable[str], end: str = "") -> str:
+    """A line with as many of the parts as there is room for, from the first."""
+    for part in parts:
+        if len(f"{line}  {part}{end}") > _WIDTH:
             break
-        line += part
-    return line + best
+        line += f"  {part}"
+    return line + end
+
+
+def joined(texts: Iterable[str]) -> list[str]:
+    """Texts that are said at once, in one line if they fit into it."""
+    some = [text for text in texts if text]
+    line = "; ".join(some)
+    return [line] if len(line) <= _WIDTH else some
 
 
 def _lines_until(path: Path, last_step: int, last_of_kind: Mapping[str, int]) -> Iterator[str]:

@@ -112,3 +112,13 @@ def version_notes(saved: Mapping[str, str]) -> list[str]:
     if not other:
         return []
     return [f"the checkpoint is of {'; '.join(other)}: going on may differ in the last bits"]
+
+
+def steps_notes(planned: int | None, now: int, done: int) -> list[str]:
+    """A line if a run that goes on is to be of another length than when it was saved."""
+    if planned is None or planned == now or done >= now:
+        return []
+    return [
+        f"planned for {planned:,} steps and now for {now:,}: from step {done:,} on a learning rate that "
+        "falls over the run falls as in one of the new length"
+    ]

@@ -15,8 +15,9 @@ class Schedule:
     `patience` counts evaluations without a better dev score; None trains to the end. Periods are
     in steps (`checkpoint_period` None: that of evaluations); there is an evaluation and a
     checkpoint after the last step in any case. `profile_steps` (A, B) writes a profiler trace of
-    the steps A to B, counted from 1, to `MODEL_DIR/profile`. Raises `UserError` if a number is too
-    small, or those steps are not all within the run.
+    the steps A to B, counted from 1, to `MODEL_DIR/profile`. `verbose` prints a line every `log_period` steps
+    and for every evaluation, in place of one line of progress (`train.reporting`). Raises `UserError` if a
+    number is too small, or those steps are not all within the run.
     """
 
     train_steps: int = setting(macro="TRAIN_STEPS", free=True, extent=True)
@@ -25,6 +26,7 @@ class Schedule:
     log_period: int = setting(50, macro="LOG_PERIOD", free=True)
     patience: int | None = setting(None, macro="PATIENCE", free=True, extent=True)
     profile_steps: tuple[int, int] | None = setting(None, macro="PROFILE_STEPS", free=True)
+    verbose: bool = setting(False, macro="VERBOSE", free=True)
 
     @property
     def saves_every(self) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import datetime
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from jax.sharding import Mesh
 
 from distill_jax.errors import UserError
 from distill_jax.train.feed import Feed
-from distill_jax.train.reporting import RunLog
+from distill_jax.train.reporting import RunLog, fitted
 from distill_jax.train.throughput import memory_in_use, peak_flops
 from distill_jax.train.timed_step import TimedStep
 from distill_jax.train.training import Training
@@ -132,7 +133,10 @@ class MetricsWindow:
             rates["mfu"] = self._work.flops / seconds / peak
         rates["steps_per_second"] = self._steps / seconds
         self._log.write(step, "train", means | rates)
-        self._log.say(train_line(step, self._schedule.train_steps, means, rates))
+        steps = self._schedule.train_steps
+        self._log.working(
+            train_line(step, steps, means, rates), brief_line(step, steps, means, rates)
+        )
         self._begin()
 
 
@@ -155,24 +159,26 @@ class Work:
 def train_line(
     step: int, steps: int, means: Mapping[str, float], rates: Mapping[str, float]
 ) -> str:
-    """What the person who watches needs; the files have everything."""
-    shown = [
-        f"step {step}/{steps}",
-        f"loss {means['loss']:.4f}",
-        f"grad {means['grad_norm']:.3g}",
-    ]
-    shown += [
-        f"lr {means['learning_rate']:.3g}",
-        f"{rates['steps_per_second']:.1f} steps/s",
-        f"{rates['examples_per_second']:.0f} examples/s",
-    ]
-    if "target_tokens_per_second" in rates:
-        shown.append(f"{rates['target_tokens_per_second']:.0f} tokens/s")
+    """What the person needs who watches every step, as much as fits a line; the files have everything."""
+    shown = [f"loss {means['loss']:.4f}", f"{rates['steps_per_second']:.1f} steps/s"]
+    if rates["compile_seconds"] >= 0.05:
+        shown.append(f"compiled {rates['compile_seconds']:.1f} s")
     if "mfu" in rates:
         shown.append(f"MFU {rates['mfu']:.1%}")
+    shown += [
+        f"grad {means['grad_norm']:.3g}",
+        f"lr {means['learning_rate']:.3g}",
+        f"input {rates['input_wait_seconds'] / rates['step_seconds']:.0%}",
+    ]
     if "memory_bytes" in rates:
         shown.append(f"memory {rates['memory_bytes'] / 2**30:.1f} GiB")
-    shown.append(f"input {rates['input_wait_seconds'] / rates['step_seconds']:.0%}")
-    if rates["compile_seconds"] >= 0.05:
-        shown.append(f"compiled {rates['compile_seconds']:.1f}s")
-    return "  ".join(shown)
+    shown.append(f"{rates['examples_per_second']:.0f} examples/s")
+    return fitted(f"step {step}/{steps}", shown)
+
+
+def brief_line(
+    step: int, steps: int, means: Mapping[str, float], rates: Mapping[str, float]
+) -> str:
+    """How far a run is, and how long it will take at this rate (evaluations aside)."""
+    left = datetime.timedelta(seconds=round((steps - step) / rates["steps_per_second"]))
+    return f"step {step}/{steps}  loss {means['loss']:.4f}  {left} left"

@@ -135,6 +135,23 @@ def test_predict_from_any_format(
     assert [path.name for path in output.parent.iterdir()] == ["out.jsonl"]
 
 
+def test_a_record_keeps_its_name(models: dict[str, Path], tmp_path: Path) -> None:
+    named: list[dict[str, Any]] = [{"id": "a-1", "text": "to berlin"}, {"text": "may"}]
+    for place, records in (
+        ("in.jsonl", [*named, {"id": 7, "tokens": ["may"]}, {"id": [7], "text": "x"}]),
+        ("in.json", named),
+    ):
+        separated = [json.dumps(record) for record in records]
+        text = f"[{', '.join(separated)}]" if place == "in.json" else "\n".join(separated)
+        (tmp_path / place).write_text(text)
+        output = tmp_path / "out.jsonl"
+        command = ["predict", "--model", str(models["bilstm"]), "--input", str(tmp_path / place)]
+        assert main([*command, "--output", str(output)]) == 0
+        found = lines(output.read_text())
+        assert [record.get("id") for record in found] == ["a-1", None, 7, None][: len(records)]
+        assert next(iter(found[0])) == "id" and "id" not in found[1]
+
+
 def test_predict_stdin_to_stdout_stays_aligned_with_lines(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,11 +2,13 @@
 
 import os
 import pty
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from distill_jax.cli.output import progress
 from distill_jax.cli.screen import Screen
 
 
@@ -43,3 +45,18 @@ def test_a_terminal_shows_the_last_line(tmp_path: Path) -> None:
     while not shown.endswith(b"\r\x1b[K"):
         shown += os.read(ours, 4096)
     assert b"step  xxx" in shown and b"x" * 101 not in shown
+
+
+@pytest.mark.parametrize(("total", "wanted"), [(None, "1,234 sentences"), (2000, "1234/2000")])
+def test_what_is_done_is_counted_and_no_total_is_made_up(
+    total: int | None,
+    wanted: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    with progress("predict", total) as advance:
+        advance(1234)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
+    assert wanted in shown and "?" not in shown

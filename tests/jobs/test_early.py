@@ -54,14 +54,38 @@ def test_every_task_of_the_package_is_known(tmp_path: Path) -> None:
         check_task_name(name, None, tmp_path)
 
 
-def test_jax_is_not_imported_for_it() -> None:
+STUDY = "study --gin_file=gin/runs/fewshot_study.gin"
+SAID = {
+    "train --gin_file=gin/runs/distil_gold.gin --gin.MODEL_DIR=x --gin.MIXTURE_OR_TASK_NAME=snipz": "'snipz'",
+    STUDY: "STUDY_DIR is required",
+    f"{STUDY} --gin.STUDY_DIR=x --gin.INITIAL_CHECKPOINT_PATH=None --gin.DATASETS=('snipz',)": "'snipz'",
+    "compile --topology cpu --gin_file=gone.gin": "gone.gin: there is no such Gin file",
+    "fit nowhere --out x": "nowhere: no such file",
+    "inspect snipz": "'snipz'",
+    "predict --model gin --input - --output -": "gin: not a model directory",
+    "predict --model A_MODEL --input gone --output -": "gone: cannot be read",
+    "label --model nowhere --input setup.py --output x": "nowhere: not a model directory",
+    "label --model A_MODEL --input setup.py gone --output x": "gone: cannot be read",
+    "label --model A_MODEL --task snipz --output x": "'snipz'",
+    "evaluate --model A_MODEL --data gone": "gone: cannot be read",
+    "evaluate --model A_MODEL --task snipz": "'snipz'",
+    "generate --model x --gold gone --number 1 --output x": "gone: cannot be read",
+    "export --to stablehlo nowhere x": "nowhere: not a model directory",
+    "import --from hf --labels gone nowhere x": "gone: cannot read the label file",
+    "import --from hf --labels A_MODEL/labels.txt nowhere x": "nowhere: no such directory",
+}
+
+
+def test_jax_and_seqio_are_not_imported_for_it(tmp_path: Path) -> None:
+    (tmp_path / "tagger.json").write_text("{}")  # all that is looked at before
+    (tmp_path / "labels.txt").write_text("city\n")
+    commands = [command.replace("A_MODEL", str(tmp_path)).split() for command in SAID]
     code = (
         "import sys; from distill_jax.cli import main; "
-        "code = main(['train', '--gin_file=gin/runs/distil_gold.gin', '--gin.MODEL_DIR=x', "
-        "'--gin.MIXTURE_OR_TASK_NAME=snipz']); "
-        "code += main(['fit', 'nowhere', '--out', 'x']); "
-        "code += main(['predict', '--model', 'gin', '--input', '-', '--output', '-']); "
-        "print(code, 'jax' in sys.modules)"
+        f"print([main(one) for one in {commands}], "
+        "[name for name in ('jax', 'tensorflow', 'seqio') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["6", "False"], done.stderr
+    assert done.stdout == f"{[2] * len(commands)} []\n", done.stderr
+    for line, wanted in zip(done.stderr.splitlines(), SAID.values(), strict=True):
+        assert wanted in line

@@ -4,6 +4,7 @@ One step each and sentences of similar length: nearly all of the time is compila
 """
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -197,11 +198,19 @@ def test_a_finished_run_is_not_run_again(
 
 
 @pytest.mark.slow  # trains a teacher and its students
-def test_the_demo(tmp_path: Path) -> None:
+def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "it's a demo"  # a quote in a path must not end a Gin string
     sizes = Sizes(train=24, valid=2, test=3, gold=8, dev=2, silver=8)
     small = {**SHORT, "NewVocabulary.size": 120, **TINY_T5, **TINY_BILSTM}
     summary = demo(out, sizes=sizes, bindings=bindings(small))
+    names = ["teacher", "bilstm-gold", "bilstm-kd"]
+    assert [model["name"] for model in summary["models"]] == names
+    said = capsys.readouterr().out
+    assert (
+        said.splitlines()[-1]
+        == f"  distill-jax serve --model {shlex.quote(f'{out}/bilstm-kd/model')}"
+    )
+    summary = demo(out, full=True, sizes=sizes, bindings=bindings(small))  # what is done stays
     assert summary == json.loads((out / "summary.json").read_text())
     assert summary["dataset"] == "demo"
     assert [(m["name"], m["role"], m["recipe"]) for m in summary["models"]] == [

@@ -101,7 +101,14 @@ def test_a_t5_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
     }
     assert_same_params(loaded, t5_params(T5))
     card = (tmp_path / "model" / "README.md").read_text()
-    for text in ("# tiny", "teacher", "| date_time | date and time |", "0.9123", "Tagger.load"):
+    for text in (
+        "# tiny",
+        "teacher",
+        "| date_time | date and time |",
+        "0.9123",
+        "dev split",
+        "Tagger.load",
+    ):
         assert text in card
     # As a Hugging Face checkpoint it is the same model.
     assert read_hf(tmp_path / "model")[0] == T5

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from distill_jax.errors import UserError
 from distill_jax.report import plots
-from distill_jax.report.summary import print_evaluation
+from distill_jax.report.summary import print_evaluation, print_f1
 from distill_jax.tagging import CalibrationCounts
 
 
@@ -44,6 +44,19 @@ def shown(result: dict[str, Any]) -> str:
     text = io.StringIO()
     print_evaluation(result, Console(file=text, width=100))
     return text.getvalue()
+
+
+def test_bars_are_as_long_as_f1() -> None:
+    text = io.StringIO()
+    models = [{"name": name, "f1": f1} for name, f1 in (("a", 1.0), ("longer", 0.25), ("c", 0.0))]
+    print_f1(models, Console(file=text, width=80), width=20)
+    head, *bars = [line.rstrip() for line in text.getvalue().splitlines()][:4]
+    assert head == f"F1      0{'1':>19}"
+    assert [line[8:] for line in bars] == [
+        f"{'█' * 20} 1.000",
+        f"{'█' * 5}{'·' * 15} 0.250",
+        f"{'·' * 20} 0.000",
+    ]
 
 
 def test_only_figures_that_there_are_are_shown() -> None:

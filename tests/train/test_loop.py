@@ -1,5 +1,6 @@
 """Training stops, goes on, selects and reports as promised."""
 
+import dataclasses
 import functools
 import os
 import shutil
@@ -388,10 +389,10 @@ def test_no_threads_are_left_behind(fails: bool, tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
-def test_the_terminal_shows_progress_and_nothing_else(
+def test_every_step_is_shown_where_it_is_wanted_and_nothing_else(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run(tmp_path)
+    run(tmp_path, schedule=dataclasses.replace(toy.SCHEDULE, verbose=True))
     run(tmp_path)
     output = capfd.readouterr()
     assert output.out == ""

@@ -6,9 +6,12 @@ import math
 import struct
 from pathlib import Path
 
+import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from distill_jax.train.reporting import RunLog, dev_line
+from distill_jax.train import reporting
+from distill_jax.train.reporting import RunLog, dev_line, joined
+from distill_jax.train.window import brief_line, train_line
 
 
 def scalars(directory: Path) -> list[tuple[str, int, float]]:
@@ -90,3 +93,78 @@ def test_a_line_of_dev_scores_fits_a_screen() -> None:
     assert dev_line(1, {"selection": -2.0, "loss": 2.0}, better=False) == (
         "step 1  dev  selection -2.0000  loss 2.0000"
     )
+
+
+class Terminal(io.StringIO):
+    """What is shown on one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def work(log: RunLog) -> None:
+    log.say("steps 0 to 4")
+    log.working("step 2/4  loss 2.0000  grad 1", "step 2/4  loss 2.0000")
+    log.evaluated(2, {"selection": 0.5, "f1": 0.5, "ece": 0.1}, better=True)
+    log.working("step 4/4  loss 1.0000  grad 1", "step 4/4  loss 1.0000")
+
+
+def test_a_terminal_shows_one_line_of_progress_which_goes_again(tmp_path: Path) -> None:
+    terminal = Terminal()
+    with RunLog(tmp_path, first_step=0, terminal=terminal) as log:
+        work(log)
+    stayed, shown = terminal.getvalue().split("\n")
+    assert stayed.endswith("s] steps 0 to 4")
+    parts = [part.partition("] ")[2] for part in shown.split("\r\x1b[K")]
+    assert parts == [
+        "",
+        "step 2/4  loss 2.0000",
+        "step 2 evaluated  best dev 0.5000 (step 2)",
+        "step 4/4  loss 1.0000  best dev 0.5000 (step 2)",
+        "",
+    ]
+    assert [line["kind"] for line in lines(tmp_path)] == ["dev"]
+
+
+def test_elsewhere_a_line_comes_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(reporting.time, "monotonic", lambda: now)
+    terminal = io.StringIO()
+    with RunLog(tmp_path, first_step=0, terminal=terminal) as log:
+        for now in (1001.0, 1031.0, 1040.0, 1060.9, 1061.0):
+            log.working("", f"at {now:.0f}")
+    assert terminal.getvalue() == "[   31.0s] at 1031\n[   61.0s] at 1061\n"
+
+
+def test_every_line_stays_where_that_is_wanted(tmp_path: Path) -> None:
+    terminal = Terminal()
+    with RunLog(tmp_path, first_step=0, terminal=terminal, verbose=True) as log:
+        work(log)
+    assert [line.partition("] ")[2] for line in terminal.getvalue().splitlines()] == [
+        "steps 0 to 4",
+        "step 2/4  loss 2.0000  grad 1",
+        "step 2  dev  f1 0.5000  ece 0.1000  (best)",
+        "step 4/4  loss 1.0000  grad 1",
+    ]
+
+
+def test_lines_of_steps_fit_a_screen() -> None:
+    means = {"loss": 1234.5, "grad_norm": 123.4, "learning_rate": 1.23e-5}
+    rates = dict.fromkeys(
+        ("steps_per_second", "examples_per_second", "target_tokens_per_second", "memory_bytes"), 1e5
+    ) | {"mfu": 0.5, "input_wait_seconds": 1.0, "step_seconds": 2.0, "compile_seconds": 100.0}
+    best = "  best dev 0.5000 (step 100000)"
+    for line in (
+        train_line(100_000, 200_000, means, rates),
+        brief_line(100_000, 200_000, means, rates) + best,
+    ):
+        assert len("[12345.6s] " + line) <= 100
+    slow = brief_line(300, 1200, means, {"steps_per_second": 6.0})
+    assert slow == "step 300/1200  loss 1234.5000  0:02:30 left"
+
+
+def test_what_is_said_at_once_is_one_line_if_it_fits() -> None:
+    assert joined(["a", "", "b"]) == ["a; b"]
+    assert joined(["a" * 60, "b" * 60]) == ["a" * 60, "b" * 60]

@@ -17,7 +17,14 @@ from distill_jax.parallel.mesh import Placement
 from distill_jax.parallel.processes import _Job
 from distill_jax.train.checkpoints import RunCheckpoints
 from distill_jax.train.optimizers import Adafactor, AdamW, Constant, WarmupCosine
-from distill_jax.train.same_run import NO_ORIGIN, Origin, alone_in, version_notes, versions
+from distill_jax.train.same_run import (
+    NO_ORIGIN,
+    Origin,
+    alone_in,
+    steps_notes,
+    version_notes,
+    versions,
+)
 from distill_jax.train.training import Schedule, Training
 from tests.train import toy
 from tests.train.processes import ended, start, wait_for_line
@@ -201,6 +208,15 @@ def test_a_run_whose_data_changed_is_refused_and_nothing_is_overwritten(tmp_path
             run(tmp_path, origin=Origin({}, changed), schedule=Schedule(24))
     assert before == files(tmp_path)
     assert run(tmp_path, origin=Origin({}, INPUTS), schedule=Schedule(14)).steps == 14
+
+
+def test_another_length_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path)
+    capfd.readouterr()
+    run(tmp_path, schedule=dataclasses.replace(SCHEDULE, train_steps=14))
+    said = capfd.readouterr().err
+    assert "planned for 12 steps and now for 14: from step 12 on a learning rate" in said
+    assert steps_notes(12, 12, 6) == steps_notes(None, 14, 6) == steps_notes(14, 12, 12) == []
 
 
 def test_other_versions_are_said() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from json.decoder import JSONDecodeError
 from typing import Any, NoReturn
 
-from distill_jax.data.readers.records import RecordReader
+from distill_jax.data.readers.records import RecordReader, identity
 from distill_jax.data.readers.source import Line, Located, Source, is_blank
 from distill_jax.tagging.sentence import Sentence
 
@@ -67,7 +67,7 @@ def read_json_lines(lines: Iterator[Line], source: Source) -> Iterator[Located]:
         sentence = reader.read(record, number)
         if sentence is not None:
             is_tagged = sentence.tags is not None
-            yield Located(number, sentence)
+            yield Located(number, sentence, identity(record))
     reader.finish()
 
 
@@ -86,7 +86,7 @@ def read_json_document(lines: Iterator[Line], source: Source) -> Iterator[Locate
         number = text.count("\n", 0, position) + first
         sentence = reader.read(record, number)
         if sentence is not None:
-            yield Located(number, sentence)
+            yield Located(number, sentence, identity(record))
     reader.finish()
 
 

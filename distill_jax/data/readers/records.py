@@ -51,7 +51,14 @@ TAG_FIELDS = (
     "slots",
 )
 SPAN_FIELDS = ("entities", "spans", "label", "labels", "ents", "ner", "annotation")
+_IDENTITY = "id"
 _ALWAYS_TAGS = ("tags", "ner_tags")  # whatever they hold
+
+
+def identity(record: Any) -> str | int | None:
+    """What a record calls itself, for those who write something about it: a string or a whole number."""
+    value = record.get(_IDENTITY) if isinstance(record, dict) else None
+    return value if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
 class RecordReader:
@@ -73,7 +80,7 @@ class RecordReader:
         self._ends.finish(self._source)
         report = self._source.report
         layout = f"fields {', '.join(self._read)}" if self._read else ""
-        ignored = [name for name in self._seen if name not in self._read]
+        ignored = [name for name in self._seen if name not in (*self._read, _IDENTITY)]
         if ignored:
             layout += f"; not read: {', '.join(ignored[:8])}{', …' if len(ignored) > 8 else ''}"
         if "punctuation" in self._rules:

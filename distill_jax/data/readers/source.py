@@ -33,10 +33,14 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Located(NamedTuple):
-    """A sentence and the line it begins on; in a JSON document or a table its record, from 1."""
+    """A sentence and the line it begins on; in a JSON document or a table its record, from 1.
+
+    `identity` is what the record calls itself, its field `id`, where there is one.
+    """
 
     line: int
     sentence: Sentence
+    identity: str | int | None = None
 
 
 @dataclass(frozen=True)

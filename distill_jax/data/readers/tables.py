@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from distill_jax.data.readers.records import TAG_FIELDS, RecordReader
+from distill_jax.data.readers.records import TAG_FIELDS, RecordReader, identity
 from distill_jax.data.readers.source import Located, Source
 from distill_jax.errors import UserError
 
@@ -80,7 +80,7 @@ def read_table(path: str | os.PathLike[str], source: Source) -> Iterator[Located
             number += 1
             sentence = reader.read(row, number)
             if sentence is not None:
-                yield Located(number, sentence)
+                yield Located(number, sentence, identity(row))
     if reader is not None:
         reader.finish()
 
