@@ -10,7 +10,7 @@ from distill_jax.cli.output import check_local_options, progress
 from distill_jax.errors import UserError
 
 _FROM = ("infill", "swap", "lm")
-_REASONS = ("unfinished", "gold", "duplicate", "near_duplicate")
+_REASONS = ("unfinished", "malformed", "gold", "duplicate", "near_duplicate")
 
 
 def add_commands(commands: Any) -> None:
@@ -126,8 +126,8 @@ def _add_filter_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         choices=_REASONS,
-        help="filters to switch off: keep what was cut off, copies of gold, duplicates, or sentences of the "
-        "same words in another order",
+        help="filters to switch off: keep what was cut off, what has malformed tags (without these), copies "
+        "of gold, duplicates, or sentences of the same words in another order",
     )
 
 
