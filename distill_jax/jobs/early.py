@@ -12,7 +12,7 @@ from distill_jax.data.locations import check_local
 from distill_jax.data.task_names import check_task_name
 from distill_jax.errors import UserError
 from distill_jax.interop.hf.foreign import check_is_checkpoint
-from distill_jax.jobs.gin_files import REQUIRED, GinConfig, Macro, read_gin
+from distill_jax.jobs.gin_files import REQUIRED, STUDIES, GinConfig, Macro, read_gin
 
 _CHECKPOINTS = ("INITIAL_CHECKPOINT_PATH", "TEACHER_EMBEDDING", "TEACHER")
 _PATHS = ("EMBEDDING_FILE", "TEACHER_LABELS")
@@ -23,7 +23,7 @@ class _AnyClasses:
     """In place of the dataclasses that files may name, which would import JAX: all there could be."""
 
     def __contains__(self, name: str) -> bool:
-        return name != "StudyRun"
+        return name not in STUDIES
 
     def has_field(self, name: str, field: str) -> bool:
         """Every one."""

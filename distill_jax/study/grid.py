@@ -69,15 +69,38 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Taught:
-    """What a distilled student has of the teacher: a silver size, its sentences, and λ."""
+    """What a distilled student has of the teacher: a silver size, its sentences, and λ.
+
+    `generated` says where silver sentences come from that were made; None: they are real.
+    """
 
     silver: Silver
     sentences: int
     kl_weight: float
+    generated: "Generated | None" = None
 
     def name(self, kind: str) -> str:
         """Of the student and of its folder."""
-        return f"{kind}-silver{self.silver}-kl{self.kl_weight:g}"
+        source = "" if self.generated is None else f"{self.generated.name}-"
+        return f"{kind}-{source}silver{self.silver}-kl{self.kl_weight:g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Generated:
+    """A pool of a generation study: its generator, the set of filters, and whose tags it has.
+
+    `tags` are the `teacher`'s, or the pool's `own`.
+    """
+
+    generator: str
+    filters: str
+    tags: str = "teacher"
+
+    @property
+    def name(self) -> str:
+        """What students and lines are called by."""
+        own = "-own" if self.tags == "own" else ""
+        return f"{self.generator}-{self.filters}{own}"
 
 
 def cells_of(datasets: Sequence[str], sizes: Sequence[str], seeds: Sequence[int]) -> list[Cell]:

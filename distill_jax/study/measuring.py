@@ -36,6 +36,7 @@ class ModelFacts:
         """The columns about the teacher's part; none of them of a model that had none."""
         if self.taught is None or self.run is None:
             return {}
+        generated = self.taught.generated
         options = ("temperature", "both_sides", "square_scale")
         return {
             "silver": str(self.taught.silver),
@@ -43,6 +44,8 @@ class ModelFacts:
             "kl_weight": self.taught.kl_weight,
             **{name: getattr(self.run.loss, name, None) for name in options},
             "confidence_weighting": self.run.data.confidence_weighting,
+            "min_confidence": self.run.data.min_confidence,
+            **({} if generated is None else dataclasses.asdict(generated)),
         }
 
 
