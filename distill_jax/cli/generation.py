@@ -225,12 +225,12 @@ def _origin(options: argparse.Namespace, reading: Any) -> Any:
 
 
 def _filters(options: argparse.Namespace, gold: list[Any]) -> Any:
-    from distill_jax.generate.filters import FilterSettings
+    from distill_jax.generate.filters import FilterSettings, lengths_of
 
-    lengths = [len(sentence.words) for sentence in gold if sentence.words]
-    if not lengths:
+    words = [sentence.words for sentence in gold]
+    if not any(words):
         raise UserError(f"{options.gold}: holds no sentences; give the labelled ones there are")
-    length = tuple(options.length or (min(lengths), max(lengths)))
+    length = tuple(options.length or lengths_of(words))
     perplexity = None if options.perplexity is None else tuple(options.perplexity)
     switches = {name: name not in options.keep for name in _REASONS}
     return FilterSettings(

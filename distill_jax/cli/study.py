@@ -22,7 +22,7 @@ def add_commands(commands: Any) -> None:
         action="append",
         required=True,
         metavar="FILE",
-        help="gin/runs/fewshot_study.gin; may be given several times",
+        help="gin/runs/fewshot_study.gin or generation_study.gin; may be given several times",
     )
     study.set_defaults(run=_study)
 
@@ -30,10 +30,11 @@ def add_commands(commands: Any) -> None:
 def _study(options: argparse.Namespace) -> None:
     _use_all_cores()
     from distill_jax.jobs.building import build_run
-    from distill_jax.study.run import StudyRun
+    from distill_jax.study.generation.run import GenerationStudyRun
+    from distill_jax.study.run import Study, StudyRun
 
-    run = build_run(options.gin_file, options.gin_bindings, (StudyRun,))
-    if not isinstance(run, StudyRun):
+    run = build_run(options.gin_file, options.gin_bindings, (StudyRun, GenerationStudyRun))
+    if not isinstance(run, Study):
         raise UserError(f"{options.gin_file[-1]} is no study; run it with distill-jax train")
     run.run()
 

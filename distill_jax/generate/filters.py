@@ -123,6 +123,12 @@ class Filters:
                 reasons[index] = reason
 
 
+def lengths_of(sentences: Iterable[Sequence[str]]) -> tuple[int, int]:
+    """The words of the shortest and of the longest sentence that has any. ValueError if there is none."""
+    lengths = [len(words) for words in sentences if words]
+    return min(lengths), max(lengths)
+
+
 def perplexity(sample: Drawn) -> float | None:
     """Of a token under the generator; None where the source does not know."""
     if sample.log_probability is None or not sample.tokens:

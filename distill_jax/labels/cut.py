@@ -29,10 +29,10 @@ def sure_labels(
     kept, silver, sure = [], 0, 0
     for index, label in enumerate(labels):
         is_gold = label.words in gold
-        is_sure = confidence_weight(label.log_posteriors, "sequence") >= least
+        passes = is_sure(label, least)
         silver += not is_gold
-        sure += is_sure and not is_gold
-        if is_gold or is_sure:
+        sure += passes and not is_gold
+        if is_gold or passes:
             kept.append(index)
     if silver and not sure:
         raise UserError(
@@ -40,6 +40,11 @@ def sure_labels(
             f"{least:g}; lower it, or weight them (CONFIDENCE_WEIGHTING)"
         )
     return _Chosen(labels, kept)
+
+
+def is_sure(label: TeacherLabel, least: float) -> bool:
+    """Whether the teacher gives all tags together at least this probability."""
+    return confidence_weight(label.log_posteriors, "sequence") >= least
 
 
 class _Chosen:

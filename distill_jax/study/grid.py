@@ -109,7 +109,7 @@ def cells_of(datasets: Sequence[str], sizes: Sequence[str], seeds: Sequence[int]
     Raises `UserError` if a list is empty or names something twice, or a size or seed is none.
     """
     for name, values in (("DATASETS", datasets), ("SIZES", sizes), ("SEEDS", seeds)):
-        _check_list(name, values)
+        check_list(name, values)
     for seed in seeds:
         if seed < 0:
             raise UserError(f"SEEDS: {seed!r} is not a number from 0; write SEEDS=(0, 1, 2)")
@@ -119,7 +119,7 @@ def cells_of(datasets: Sequence[str], sizes: Sequence[str], seeds: Sequence[int]
 
 def check_silver(values: Sequence[Silver]) -> None:
     """Raises `UserError` if a silver size is neither a number from 0 nor `all`, or there is none."""
-    _check_list("SILVER", values)
+    check_list("SILVER", values)
     for value in values:
         number = isinstance(value, int) and value >= 0
         if not number and value != ALL:
@@ -128,7 +128,7 @@ def check_silver(values: Sequence[Silver]) -> None:
 
 def check_lambdas(values: Sequence[float]) -> None:
     """Raises `UserError` if a λ is not a number from 0, or there is none."""
-    _check_list("LAMBDAS", values)
+    check_list("LAMBDAS", values)
     for value in values:
         if not 0 <= value < math.inf:
             raise UserError(f"LAMBDAS: {value!r} is not a number from 0")
@@ -178,7 +178,8 @@ def crossed(counts: Mapping[Silver, int], lambdas: Sequence[float]) -> list[Taug
     ]
 
 
-def _check_list(name: str, values: Sequence[Any]) -> None:
+def check_list(name: str, values: Sequence[Any]) -> None:
+    """Raises `UserError` if there is no value, or one is there twice."""
     if not values:
         raise UserError(f"{name} is {values!r}; write a list with at least one value")
     if len(set(values)) != len(values):
