@@ -85,6 +85,12 @@ class Taught:
         return f"{kind}-{source}silver{self.silver}-kl{self.kl_weight:g}"
 
 
+NO_FILTERS, ALL_FILTERS, SURE = "none", "all", "sure"
+FILTER_SETS = (NO_FILTERS, ALL_FILTERS, SURE)
+"""What is left of a pool: everything that was drawn, each sentence once; what the filters accept; and of that
+what the teacher is sure of (`labels.cut`)."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Generated:
     """A pool of a generation study: its generator, the set of filters, and whose tags it has.

@@ -69,7 +69,9 @@ def loss_of(row: Row) -> str:
     scaled = ", KL times τ²" if row.square_scale else ""
     weighting = row.confidence_weighting
     weighed = "" if weighting == "none" else f", silver sentences weighted by `{weighting}`"
-    return f"τ = {row.temperature:g}, {divided}{scaled}{weighed}"
+    least = row.min_confidence
+    cut = f", those below a confidence of {least:g} left out" if least else ""
+    return f"τ = {row.temperature:g}, {divided}{scaled}{weighed}{cut}"
 
 
 def parts(rows: Sequence[Row]) -> list[Part]:

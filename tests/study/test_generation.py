@@ -187,7 +187,11 @@ def test_it_goes_on_and_takes_teachers(
 def test_generators_of_a_t5_from_a_hugging_face_directory(data: Path, tmp_path: Path) -> None:
     written = ("text", "infill", "labelled")
     folder = tmp_path / "study"
-    assert study(folder, data, GENERATORS=written, POOL_SIZES=(1,), FILTER_SETS=("all",)) == 0
+    changes = {"GENERATORS": written, "POOL_SIZES": (1,), "FILTER_SETS": ("all",)}
+    loss = {"student/StudentRun.loss": Reference("@SymmetricCrossEntropy()"), "CE_WEIGHT": 0.5}
+    assert study(folder, data, **changes, **loss) == 0
+    settings = json.loads((folder / "settings.json").read_text())
+    assert settings["students"]["loss"]["ce_weight"] == 0.5
     rows = results(folder)
     made = {row["generator"] for row in rows if row["generator"]}
     assert made == set(written) and rows[0]["name"] == "teacher"

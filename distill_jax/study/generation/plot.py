@@ -5,9 +5,8 @@ import os
 from collections.abc import Sequence
 
 from distill_jax.study.generation.pools import REAL
-from distill_jax.study.generation.silver import ALL
 from distill_jax.study.generation.tables import is_of_pool, pools_of, variants
-from distill_jax.study.grid import Generated
+from distill_jax.study.grid import ALL_FILTERS, Generated
 from distill_jax.study.groups import mean_std
 from distill_jax.study.paper import display_name
 from distill_jax.study.plots import (
@@ -73,6 +72,6 @@ def _shown(pools: Sequence[Generated]) -> list[Generated]:
     chosen: dict[tuple[str, str], Generated] = {}
     for pool in pools:
         key = pool.generator, pool.tags
-        if key not in chosen or pool.filters == ALL:
+        if key not in chosen or pool.filters == ALL_FILTERS:
             chosen[key] = pool
     return list(chosen.values())

@@ -25,15 +25,8 @@ from distill_jax.study.generation.pools import (
     swapped_pool,
     written_pool,
 )
-from distill_jax.study.generation.silver import (
-    ALL,
-    FILTER_SETS,
-    SURE,
-    Sets,
-    silver_sets,
-    to_label,
-)
-from distill_jax.study.grid import Cell, Taught, check_list
+from distill_jax.study.generation.silver import Sets, silver_sets, to_label
+from distill_jax.study.grid import ALL_FILTERS, FILTER_SETS, SURE, Cell, Taught, check_list
 from distill_jax.study.labelling import label_cell
 from distill_jax.study.recipe import Assignment, check_left_to_cells
 from distill_jax.study.results import BILSTM, Row
@@ -51,7 +44,7 @@ class GenerationStudyRun(Study):
         writers: a run for each generator that is tuned, whose task, splits, seed and folder are the cells'.
         generators: the pools: kinds of `writers`, `swap`, and `real`, the silver sentences that there are.
         multiples: sizes of the pools, as multiples of the gold sentences.
-        filter_sets: of `silver.FILTER_SETS`; `sure` cuts at the MIN_CONFIDENCE of the students.
+        filter_sets: of `grid.FILTER_SETS`; `sure` cuts at the MIN_CONFIDENCE of the students.
         drawing: how pools are drawn.
 
     Raises:
@@ -63,7 +56,7 @@ class GenerationStudyRun(Study):
         ("text", "infill", "labelled", SWAP, REAL), macro="GENERATORS"
     )
     multiples: Sequence[int] = setting((1, 10, 40), macro="POOL_SIZES")
-    filter_sets: Sequence[str] = setting((ALL,), macro="FILTER_SETS")
+    filter_sets: Sequence[str] = setting((ALL_FILTERS,), macro="FILTER_SETS")
     drawing: Drawing = setting(Drawing())
 
     def __post_init__(self) -> None:

@@ -9,13 +9,8 @@ from distill_jax.labels.cut import is_sure
 from distill_jax.labels.record import TeacherLabel
 from distill_jax.study.cell_data import CellData, distinct
 from distill_jax.study.generation.pools import REAL, CellPool
-from distill_jax.study.grid import Generated, Taught
+from distill_jax.study.grid import NO_FILTERS, SURE, Generated, Taught
 from distill_jax.tagging import LabelSet, Sentence
-
-NONE, ALL, SURE = "none", "all", "sure"
-FILTER_SETS = (NONE, ALL, SURE)
-"""What is left of a pool: everything that was drawn, each sentence once; what the filters accept; and of that
-what the teacher is sure of (`labels.cut`)."""
 
 Words = tuple[str, ...]
 
@@ -33,7 +28,7 @@ def to_label(pools: Mapping[str, CellPool], filters: Sequence[str]) -> Iterator[
     """The sentences of pools that a set of filters asks for."""
     for name, pool in pools.items():
         for sample in pool.samples:
-            if sample.rejected is None or (NONE in filters and name != REAL):
+            if sample.rejected is None or (NO_FILTERS in filters and name != REAL):
                 yield Sentence(sample.sentence.words)
 
 
@@ -55,7 +50,7 @@ def silver_sets(
         labels: the teacher's, by words, of all that `to_label` gives.
     """
     for name, pool in pools.items():
-        for filters in (NONE,) if name == REAL else sets.filters:
+        for filters in (NO_FILTERS,) if name == REAL else sets.filters:
             sentences = _sentences(pool, filters, data.gold)
             taught = [labels[sentence.words] for sentence in sentences]
             if filters == SURE:
@@ -76,7 +71,7 @@ def own_label(sentence: Sentence, labels: LabelSet) -> TeacherLabel:
 
 
 def _sentences(pool: CellPool, filters: str, gold: Iterable[Sentence]) -> list[Sentence]:
-    chosen = (s.sentence for s in pool.samples) if filters == NONE else pool.accepted()
+    chosen = (s.sentence for s in pool.samples) if filters == NO_FILTERS else pool.accepted()
     return distinct(chosen, excluded=gold)
 
 
