@@ -11,7 +11,7 @@ from distill_jax.cli.output import check_local_options, progress
 from distill_jax.errors import UserError
 
 _FROM = ("infill", "swap", "lm")
-_REASONS = ("unfinished", "gold", "duplicate", "near_duplicate")
+_REASONS = ("unfinished", "malformed", "gold", "duplicate", "near_duplicate")
 
 
 def add_commands(commands: Any) -> None:
@@ -127,8 +127,8 @@ def _add_filter_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         choices=_REASONS,
-        help="filters to switch off: keep what was cut off, copies of gold, duplicates, or sentences of the "
-        "same words in another order",
+        help="filters to switch off: keep what was cut off, what has malformed tags (without these), copies "
+        "of gold, duplicates, or sentences of the same words in another order",
     )
 
 
@@ -227,12 +227,12 @@ def _origin(options: argparse.Namespace, reading: Any) -> Any:
 
 
 def _filters(options: argparse.Namespace, gold: list[Any]) -> Any:
-    from distill_jax.generate.filters import FilterSettings
+    from distill_jax.generate.filters import FilterSettings, lengths_of
 
-    lengths = [len(sentence.words) for sentence in gold if sentence.words]
-    if not lengths:
+    words = [sentence.words for sentence in gold]
+    if not any(words):
         raise UserError(f"{options.gold}: holds no sentences; give the labelled ones there are")
-    length = tuple(options.length or (min(lengths), max(lengths)))
+    length = tuple(options.length or lengths_of(words))
     perplexity = None if options.perplexity is None else tuple(options.perplexity)
     switches = {name: name not in options.keep for name in _REASONS}
     return FilterSettings(

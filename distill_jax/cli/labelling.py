@@ -31,16 +31,17 @@ def add_commands(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="columns, JSON or text; - is standard input. Tags are ignored, and a sentence that occurs "
-        "again is left out: labels are looked up by words",
+        help="columns, JSON or text; - is standard input. Tags are ignored (but with --from tags), and a "
+        "sentence that occurs again is left out: labels are looked up by words",
     )
     label.add_argument(
         "--from",
         dest="source",
-        choices=("t5x_infer",),
-        help="make a store of what t5x.infer has labelled (--input, JSONL), without --model",
+        choices=("t5x_infer", "tags"),
+        help="make a store without --model: of what t5x.infer has labelled (--input, JSONL), or of the tags "
+        "that the sentences of --input have",
     )
-    label.add_argument("--labels", metavar="FILE", help="of the task, for --from t5x_infer")
+    label.add_argument("--labels", metavar="FILE", help="of the task, for --from")
     label.add_argument("--task", help="label a split of a SeqIO task instead of files")
     label.add_argument("--split", nargs="+", default=["silver"], help="default: silver")
     label.add_argument(
@@ -120,7 +121,8 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _take(options: argparse.Namespace) -> None:
-    from distill_jax.jobs.labelling import label_inferred
+    from distill_jax.jobs.labelling import label_inferred, label_tagged
+    from distill_jax.jobs.pool import tagged_pool
     from distill_jax.labels.store import StoreOptions
     from distill_jax.tagging import LabelSet
 
@@ -138,7 +140,11 @@ def _take(options: argparse.Namespace) -> None:
         options.shard_size, options.top_k, (options.process_index, options.process_count)
     )
     labels = LabelSet.load(options.labels)
-    store = label_inferred(options.input, labels, options.output, options=layout)
+    if options.source == "tags":
+        pool = tagged_pool(options.input, read_options(options))
+        store = label_tagged(pool, labels, options.output, options=layout)
+    else:
+        store = label_inferred(options.input, labels, options.output, options=layout)
     done = "this process's share is there; other processes are not done yet"
     if store is not None:
         done = f"{len(store)} sentences"
@@ -186,7 +192,7 @@ def _states(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     if options.labels is not None:
-        raise UserError("--labels is for --from t5x_infer: a model knows its labels")
+        raise UserError("--labels is for --from: a model knows its labels")
     if options.model is None or options.output is None:
         raise UserError("label needs --model DIR and --output DIR (or --verify DIR alone)")
     if bool(options.input) == bool(options.task):

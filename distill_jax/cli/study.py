@@ -23,7 +23,7 @@ def add_commands(commands: Any) -> None:
         action="append",
         required=True,
         metavar="FILE",
-        help="gin/runs/fewshot_study.gin; may be given several times",
+        help="gin/runs/fewshot_study.gin or generation_study.gin; may be given several times",
     )
     add_verbose_option(study)
     study.set_defaults(run=_study)
@@ -35,10 +35,11 @@ def _study(options: argparse.Namespace) -> None:
     check_study(options.gin_file, options.gin_bindings)
     _use_all_cores()
     from distill_jax.jobs.building import build_run
-    from distill_jax.study.run import StudyRun
+    from distill_jax.study.generation.run import GenerationStudyRun
+    from distill_jax.study.run import Study, StudyRun
 
-    run = build_run(options.gin_file, with_verbose(options), (StudyRun,))
-    if not isinstance(run, StudyRun):
+    run = build_run(options.gin_file, with_verbose(options), (StudyRun, GenerationStudyRun))
+    if not isinstance(run, Study):
         raise UserError(f"{options.gin_file[-1]} is no study; run it with distill-jax train")
     run.run()
 

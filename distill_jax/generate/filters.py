@@ -19,7 +19,9 @@ from distill_jax.errors import UserError
 from distill_jax.generate.sources import Drawn
 from distill_jax.labels.pool import SeenHashes
 
-Reason = Literal["unfinished", "length", "perplexity", "gold", "duplicate", "near_duplicate"]
+Reason = Literal[
+    "unfinished", "malformed", "length", "perplexity", "gold", "duplicate", "near_duplicate"
+]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 """In the order in which they are asked: the first that holds is the sample's."""
 
@@ -32,6 +34,7 @@ class FilterSettings:
 
     Attributes:
         unfinished: those that were cut off, or have no words.
+        malformed: those whose own tags are none: an unknown label, or one of no words.
         length: the least and the most words (None: any).
         perplexity: the least and the largest perplexity of a token under the generator, exp(-mean
             log-probability), where a source knows it (None: any).
@@ -44,6 +47,7 @@ class FilterSettings:
     """
 
     unfinished: bool = True
+    malformed: bool = True
     length: tuple[int, int] | None = None
     perplexity: tuple[float, float] | None = None
     gold: bool = True
@@ -92,6 +96,8 @@ class Filters:
         settings = self._settings
         if settings.unfinished and not (sample.ended and sample.words):
             return "unfinished"
+        if settings.malformed and not sample.well_formed:
+            return "malformed"
         if settings.length and not settings.length[0] <= len(sample.words) <= settings.length[1]:
             return "length"
         value = perplexity(sample)
@@ -115,6 +121,12 @@ class Filters:
         for index, is_new in zip(left, new, strict=True):
             if not is_new:
                 reasons[index] = reason
+
+
+def lengths_of(sentences: Iterable[Sequence[str]]) -> tuple[int, int]:
+    """The words of the shortest and of the longest sentence that has any. ValueError if there is none."""
+    lengths = [len(words) for words in sentences if words]
+    return min(lengths), max(lengths)
 
 
 def perplexity(sample: Drawn) -> float | None:

@@ -14,7 +14,7 @@ import numpy as np
 from distill_jax.configuration import setting
 from distill_jax.data.seq2seq import Pair
 from distill_jax.errors import UserError
-from distill_jax.generate.prompt import Prompt
+from distill_jax.generate.prompt import Prompt, Reader, read_words
 from distill_jax.tagging import Sentence
 from distill_jax.vocab import Vocabulary
 from distill_jax_runtime.spans import spans_from_iob2
@@ -78,6 +78,10 @@ class InfillWriter:
         if not masks:
             kept = ((), ())  # nothing to mask: all of it is
         return Prompt(_inputs(kept, vocabulary), max(1, len(masks)), kept)
+
+    def reader(self, gold: Sequence[Sentence], vocabulary: Vocabulary) -> Reader:
+        """See `Writer.reader`."""
+        return read_words(gold, vocabulary)
 
     def masks(self, sentence: Sentence, rng: np.random.Generator, vocabulary: Vocabulary) -> Masks:
         """Spans to mask, at least one where there is a candidate; those that touch are one."""

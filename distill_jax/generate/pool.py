@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from distill_jax.errors import UserError
 from distill_jax.files import read_json_object, sha256_json, write_json
 from distill_jax.generate.figures import MOST, diversity, overlap
-from distill_jax.generate.filters import REASONS, Filters
+from distill_jax.generate.filters import REASONS, Filters, Reason
 from distill_jax.generate.shard import AGAIN, PoolShard
 from distill_jax.generate.sources import Source
 from distill_jax.integers import ceil_divide
@@ -146,6 +146,15 @@ class GeneratedPool:
                 tags = record.get("tags")
                 sentence = Sentence(tuple(record["tokens"]), None if tags is None else tuple(tags))
                 yield f"{shard.accepted}:{line}", sentence
+
+    def samples(self) -> Iterator[tuple[Sentence, Reason | None]]:
+        """All that was drawn, in the order of numbers, each with the filter that rejected it."""
+        for shard in self._shards:
+            records = itertools.chain(shard.read(shard.accepted), shard.read(shard.rejected))
+            for record in sorted(records, key=lambda record: record["number"]):
+                tags = record.get("tags")
+                sentence = Sentence(tuple(record["tokens"]), None if tags is None else tuple(tags))
+                yield sentence, record.get("rejected")
 
     def verify(self) -> None:
         """Reads everything: checksums, and that files hold as many samples as counted, each in its place.

@@ -1,7 +1,7 @@
 """What a generator reads for a sample, and how its ids become words again."""
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -14,14 +14,29 @@ from distill_jax.vocab import Vocabulary
 class Prompt(NamedTuple):
     """What a sample is written from.
 
-    `spans` counts those to be written between sentinels, 0 is a whole text; `kept` are the words around
-    them, one run more than there are spans (a whole text has none).
+    `spans` counts those to be written between sentinels, 0 is a whole text, -1 (`sampler.TAGGED`) a sentence
+    with its tags; `kept` are the words around spans, one run more than there are of these (others have none).
     """
 
     inputs: np.ndarray
     """int32, the end of sequence included."""
     spans: int = 0
     kept: tuple[tuple[str, ...], ...] = ()
+
+
+class Reading(NamedTuple):
+    """What was written, as words; with `tags` (IOB2) where they were written too.
+
+    `well_formed` is False where tags were to be written and what is there is no tagged sentence.
+    """
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...] | None = None
+    well_formed: bool = True
+
+
+Reader = Callable[[Prompt, Sequence[int]], Reading]
+"""Makes words of the ids that were written for a prompt."""
 
 
 class Writer(Protocol):
@@ -36,6 +51,14 @@ class Writer(Protocol):
         self, gold: Sequence[Sentence], vocabulary: Vocabulary, number: int, seed: int
     ) -> Prompt:
         """What sample `number` of a seed is written from: a function of these alone."""
+
+    def reader(self, gold: Sequence[Sentence], vocabulary: Vocabulary) -> Reader:
+        """Reads samples that were written for prompts of these gold sentences."""
+
+
+def read_words(gold: Sequence[Sentence], vocabulary: Vocabulary) -> Reader:
+    """The `Writer.reader` of those that write words alone."""
+    return lambda prompt, tokens: Reading(words_of(prompt, tokens, vocabulary))
 
 
 def words_of(prompt: Prompt, tokens: Iterable[int], vocabulary: Vocabulary) -> tuple[str, ...]:

@@ -4,7 +4,9 @@ What is drawn for a sample depends on the seed, the sample's number and the plac
 it is the same in whatever batch, and on however many devices, a sample is drawn. (Logits may differ in
 their last bits between batch shapes, as all sums of floats do; a draw differs where a uniform number falls
 within that.) A target is text up to the end of sequence, or spans between sentinels, as span corruption
-has it: then only the next sentinel is allowed and what is written is well formed.
+has it: then only the next sentinel is allowed and what is written is well formed. Or it is a tagged sentence
+(`labelled`), which is spans as well, as many as the model likes, but for its end: `s_0 context s_1 label s_2
+mention s_3 context …` and the end of sequence, which only a context may stand before.
 
 Shape suffixes: B batch, T target, V vocabulary rows.
 """
@@ -28,6 +30,10 @@ from distill_jax.models.t5_stacks import Cache
 from distill_jax.sent.format import check_vocabulary_fits
 from distill_jax.vocab import Vocabulary
 
+TAGGED = -1
+"""In place of the number of spans: a tagged sentence."""
+PERIOD = 3
+"""Sentinels from a context of a tagged sentence to the next."""
 PAD_ID = 0
 """Follows the end of a target."""
 
@@ -41,7 +47,8 @@ class SamplingBatch(NamedTuple):
     numbers: Int[AnyArray, " batch"]
     """int32: which sample of the seed each row is."""
     spans: Int[AnyArray, " batch"]
-    """int32: how many spans to write, `s_0 span s_1 … s_n`; 0: a text with the end of sequence behind it."""
+    """int32: how many spans to write, `s_0 span s_1 … s_n`; 0: a text with the end of sequence behind it; or
+    `TAGGED`."""
 
 
 class Alphabet(NamedTuple):
@@ -49,16 +56,20 @@ class Alphabet(NamedTuple):
 
     is_text: Bool[AnyArray, " vocab"]
     rank: Int[AnyArray, " vocab"]
-    """int32: n of the sentinel `s_n`, -1 of all others."""
+    """int32: n of the sentinel `s_n`, -1 of all others, and of sentinels that may not be written."""
     eos_id: Int[AnyArray, ""]
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, rows: int) -> "Alphabet":
-        """That of a vocabulary for a model of so many rows. Raises `UserError` if it does not fit."""
+    def of(cls, vocabulary: Vocabulary, rows: int, sentinels: int | None = None) -> "Alphabet":
+        """That of a vocabulary for a model of so many rows, with its first `sentinels` (None: all).
+
+        Raises `UserError` if it does not fit.
+        """
         check_vocabulary_fits(vocabulary, rows)
         is_text, rank = np.zeros(rows, bool), np.full(rows, -1, np.int32)
         is_text[vocabulary.text_ids()] = True
-        rank[vocabulary.sentinel_ids] = np.arange(vocabulary.num_sentinels)
+        own = vocabulary.sentinel_ids[:sentinels]
+        rank[own] = np.arange(len(own))
         return cls(is_text, rank, np.asarray(vocabulary.eos_id, np.int32))
 
 
@@ -160,11 +171,13 @@ def _allowed(
 ) -> Bool[Array, "batch vocab"]:
     """What each row may write, of which `rank` sentinels are there."""
     ids = jnp.arange(alphabet.rank.shape[0])
-    has_spans = (spans > 0)[:, None]
+    has_spans = (spans != 0)[:, None]
     may_text = ~has_spans | (rank > 0)[:, None]
+    is_context = (spans == TAGGED) & (rank % PERIOD == 1)
+    may_end = ~has_spans | is_context[:, None]
     return (
         (may_text & jnp.asarray(alphabet.is_text)[None])
-        | (~has_spans & (ids == alphabet.eos_id)[None])
+        | (may_end & (ids == alphabet.eos_id)[None])
         | (has_spans & (jnp.asarray(alphabet.rank)[None] == rank[:, None]))
     )
 

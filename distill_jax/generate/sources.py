@@ -13,7 +13,8 @@ import numpy as np
 from distill_jax.data.augmentation import MentionSwap
 from distill_jax.data.length_batches import batches_by_length
 from distill_jax.errors import UserError
-from distill_jax.generate.prompt import Prompt, Writer, words_of
+from distill_jax.generate.labelled import usable_sentinels
+from distill_jax.generate.prompt import Prompt, Writer
 from distill_jax.generate.sampler import Alphabet, SamplingBatch, make_sampler
 from distill_jax.generate.settings import SamplingSettings
 from distill_jax.models.partitioning import ANYWHERE, Place
@@ -37,6 +38,8 @@ class Drawn(NamedTuple):
     tokens: int | None = None
     ended: bool = True
     """False where it was cut off."""
+    well_formed: bool = True
+    """See `prompt.Reading`."""
 
 
 class Source(Protocol):
@@ -69,7 +72,7 @@ class Written:
 
     Raises:
         UserError: the vocabulary does not fit the model, or has no sentinels for spans; there is no gold
-            sentence to write spans of.
+            sentence to write spans of, or none with tags where tags are written.
     """
 
     def __init__(
@@ -80,7 +83,8 @@ class Written:
         batching: Batching = Batching(),  # noqa: B008 (immutable)
     ) -> None:
         config, params, vocabulary, writer = generator
-        self._alphabet = Alphabet.of(vocabulary, config.vocab_size)
+        sentinels = usable_sentinels(vocabulary) if writer.kind == "labelled" else None
+        self._alphabet = Alphabet.of(vocabulary, config.vocab_size, sentinels)
         if writer.kind == "infill":
             gold = [sentence for sentence in gold if sentence.words]
             if vocabulary.num_sentinels < 2:
@@ -92,6 +96,7 @@ class Written:
                 raise UserError("infilling needs gold sentences; give --gold a file that has some")
         self._params, self._vocabulary = params, vocabulary
         self._writer, self._gold = writer, gold
+        self._read = writer.reader(gold, vocabulary)
         self._seed, self._rows, place = batching
         self._sample = make_sampler(T5(config), settings, place.mesh, tuple(place.rules))
 
@@ -111,8 +116,11 @@ class Written:
             for row, index in enumerate(members):
                 count = int(samples.lengths[row])
                 tokens = samples.tokens[row, :count]
+                words, tags, well_formed = self._read(prompts[index], tokens)
                 drawn[index] = Drawn(
-                    words_of(prompts[index], tokens, self._vocabulary),
+                    words,
+                    tags,
+                    well_formed=well_formed,
                     log_probability=float(samples.log_probabilities[row].sum(dtype=np.float64)),
                     tokens=count,
                     ended=bool(samples.ended[row]),

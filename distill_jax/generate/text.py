@@ -14,7 +14,7 @@ import numpy as np
 from distill_jax.configuration import setting
 from distill_jax.data.seq2seq import Pair
 from distill_jax.errors import UserError
-from distill_jax.generate.prompt import Prompt
+from distill_jax.generate.prompt import Prompt, Reader, read_words
 from distill_jax.tagging import Sentence
 from distill_jax.tagging.labels import default_text
 from distill_jax.vocab import Vocabulary
@@ -61,6 +61,10 @@ class TextWriter:
         rng = np.random.default_rng([seed, number])
         sentence = gold[int(rng.integers(len(gold)))] if gold and self.name_labels else Sentence(())
         return Prompt(self._inputs(sentence, vocabulary))
+
+    def reader(self, gold: Sequence[Sentence], vocabulary: Vocabulary) -> Reader:
+        """See `Writer.reader`."""
+        return read_words(gold, vocabulary)
 
     def _inputs(self, sentence: Sentence, vocabulary: Vocabulary) -> np.ndarray:
         text = self.prompt_text

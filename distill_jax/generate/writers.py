@@ -8,12 +8,15 @@ from typing import Any
 from distill_jax.errors import UserError
 from distill_jax.files import read_json_object, write_json
 from distill_jax.generate.infill import InfillWriter
+from distill_jax.generate.labelled import LabelledWriter
 from distill_jax.generate.prompt import Writer
 from distill_jax.generate.text import TextWriter
 
 GENERATOR = "generator.json"
 SCHEMA = 1
-WRITERS: dict[str, type] = {writer.kind: writer for writer in (TextWriter, InfillWriter)}
+WRITERS: dict[str, type] = {
+    writer.kind: writer for writer in (TextWriter, InfillWriter, LabelledWriter)
+}
 
 
 def save_writer(directory: str | os.PathLike[str], writer: Writer) -> None:

@@ -4,7 +4,7 @@ Only what is certain is said here; whoever builds and reads checks everything.
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from distill_jax.data.locations import check_local
 from distill_jax.data.task_names import check_task_name
 from distill_jax.errors import UserError
 from distill_jax.interop.hf.foreign import check_is_checkpoint
-from distill_jax.jobs.gin_files import REQUIRED, GinConfig, Macro, read_gin
+from distill_jax.jobs.gin_files import REQUIRED, STUDIES, GinConfig, Macro, read_gin
 
 _CHECKPOINTS = ("INITIAL_CHECKPOINT_PATH", "TEACHER_EMBEDDING", "TEACHER")
 _PATHS = ("EMBEDDING_FILE", "TEACHER_LABELS")
@@ -22,11 +22,11 @@ _CONFIG, _STORE = "config.json", "store.json"
 class _AnyClasses:
     """In place of the dataclasses that files may name, which would import JAX: all there could be."""
 
-    def __init__(self, but: str = "") -> None:
+    def __init__(self, but: Collection[str] = ()) -> None:
         self._but = but
 
     def __contains__(self, name: str) -> bool:
-        return name != self._but
+        return name not in self._but
 
     def has_field(self, name: str, field: str) -> bool:
         """Every one."""
@@ -46,7 +46,7 @@ def check_early(gin_files: Sequence[str], bindings: Sequence[str]) -> None:
     Raises:
         UserError: as `gin_files.read_gin`; a required macro is not given; no such task, file or folder.
     """
-    config = read_gin(gin_files, bindings, _AnyClasses(but="StudyRun"))
+    config = read_gin(gin_files, bindings, _AnyClasses(but=STUDIES))
     _check_required(config, gin_files[-1])
     for name in (*_CHECKPOINTS, *_PATHS):
         path = _value(config, name)

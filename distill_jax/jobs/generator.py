@@ -4,6 +4,7 @@ import dataclasses
 
 from distill_jax.configuration import setting
 from distill_jax.generate.infill import InfillWriter
+from distill_jax.generate.labelled import LabelledWriter
 from distill_jax.generate.prompt import Writer
 from distill_jax.generate.text import TextWriter
 from distill_jax.generate.writers import save_writer
@@ -21,7 +22,7 @@ class GeneratorRun(TextRun):
         writer: what it learns to write.
     """
 
-    writer: Writer = setting(part=(TextWriter, InfillWriter))
+    writer: Writer = setting(part=(TextWriter, InfillWriter, LabelledWriter))
 
     def run(self) -> Outcome:
         """See `train_generator`."""
@@ -32,8 +33,8 @@ def train_generator(run: GeneratorRun) -> Outcome:
     """Tunes a T5 to write; it leaves a Hugging Face directory with `generator.json` in `MODEL_DIR/model`.
 
     Raises:
-        UserError: no sentence gives an example (infilling needs mentions, or context), or as
-            `train.loop.fit`.
+        UserError: no sentence gives an example (infilling needs mentions, or context; tags to write are
+            needed), or as `train.loop.fit`.
     """
     data, writer = run.data, run.writer
     parts = data.sources.read(data.mixture, data.train_split)

@@ -23,6 +23,8 @@ from distill_jax.errors import UserError
 
 REQUIRED = "gin.REQUIRED"
 RUN, JOB = "run", "job"
+STUDIES = ("StudyRun", "GenerationStudyRun")
+"""Jobs of `distill-jax study`."""
 
 
 class Classes(Protocol):
@@ -230,7 +232,7 @@ def _bind(
 def _check_references(value: Any, classes: Classes, wrong: Any, line: int) -> None:
     for each in _leaves(value):
         if isinstance(each, Reference) and each.name not in classes:
-            if each.name == "StudyRun":
+            if each.name in STUDIES:
                 raise wrong("this is a study; run it with distill-jax study", line)
             raise wrong(f"@{each.name}: {_unknown(each.name)}", line)
 

@@ -12,6 +12,7 @@ from distill_jax.errors import UserError
 from distill_jax.export.tagger import ExportedTagger
 from distill_jax.files import sha256_file, sha256_json
 from distill_jax.interop.t5x.inferred import Inferred, read_inferred
+from distill_jax.jobs.generation import content
 from distill_jax.kinds.t5_start import T5Start
 from distill_jax.labels.pool import Pool
 from distill_jax.labels.store import StoreOptions, TeacherLabels, write_store
@@ -116,6 +117,51 @@ def label_inferred(
         options=options,
         progress=progress,
     )
+
+
+def label_tagged(
+    sentences: Sequence[Sentence] | Pool,
+    labels: LabelSet,
+    directory: str | os.PathLike[str],
+    *,
+    options: StoreOptions = StoreOptions(),  # noqa: B008 (immutable)
+    progress: Callable[[int], None] | None = None,
+) -> TeacherLabels | None:
+    """Writes a teacher-label store of the tags that sentences have, each with probability 1.
+
+    Args:
+        sentences: with tags, each once.
+        labels: of the task.
+        directory, options, progress: as of `label`.
+
+    Raises:
+        UserError: a tag is not of these labels, or as `labels.store.write_store`.
+    """
+
+    def labelled(shard: Sequence[Sentence]) -> list[tuple[np.ndarray, np.ndarray]]:
+        found = []
+        for sentence in shard:
+            assert sentence.tags is not None, "sentences have tags"
+            tag_ids = labels.encode_iob2(sentence.tags)
+            found.append((tag_ids, certain(tag_ids, labels.num_tags)))
+        return found
+
+    return write_store(
+        Path(directory),
+        sentences,
+        labels,
+        labelled,
+        settings={"teacher_sha256": content(sentences), "decoder": {"algorithm": "tags"}},
+        options=options,
+        progress=progress,
+    )
+
+
+def certain(tag_ids: np.ndarray, num_tags: int) -> np.ndarray:
+    """Log-posteriors float32[L, K] of a teacher who has no doubt: 0 for each word's tag, else -inf."""
+    scores_LxK = np.full((len(tag_ids), num_tags), -np.inf, np.float32)
+    scores_LxK[np.arange(len(tag_ids)), tag_ids] = 0.0
+    return scores_LxK
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,33 @@ def open_pool(
         yield pool
 
 
+def tagged_pool(files: Sequence[str], options: ReadOptions) -> Pool:
+    """The sentences of files and of pools that `generate` wrote, each once, with the tags that they have.
+
+    Raises `UserError` as `read_located`, for standard input, for a sentence without tags (naming its place),
+    and where there are no sentences.
+    """
+    if any(map(is_stream, files)):
+        raise UserError("sentences with tags are read twice; give files, not a pipe, to --input")
+
+    def read() -> Iterator[PlacedSentence]:
+        for path in files:
+            if (Path(path) / POOL).is_file():
+                placed = GeneratedPool(Path(path)).located()
+            else:
+                located = read_located(path, options=options)
+                placed = ((f"{path}:{line}", sentence) for line, sentence in located)
+            for place, sentence in placed:
+                if sentence.tags is None:
+                    raise UserError(f"{place}: has no tags; let a teacher label such sentences")
+                yield PlacedSentence(sentence.words, sentence.tags, place)
+
+    pool = Pool(read)
+    if not len(pool):
+        raise UserError("there are no sentences in it; check --input")
+    return pool
+
+
 def _of_file(path: str | os.PathLike[str], options: ReadOptions, spool: Path) -> Source:
     def read() -> Iterator[PlacedSentence]:
         for line, sentence, _ in read_located(path, options=options):

@@ -9,6 +9,7 @@ from typing import Any
 from distill_jax.configuration import setting, to_json
 from distill_jax.data.distillation import Target
 from distill_jax.distill.stored_states import StoredStepTeacher
+from distill_jax.distill.symmetric import SymmetricCrossEntropy
 from distill_jax.distill.tags import DistillationWeights, TagLoss
 from distill_jax.errors import UserError
 from distill_jax.jobs.evaluation import dev_evaluation, say_left_behind
@@ -18,6 +19,7 @@ from distill_jax.jobs.targets import student_targets, untagged_targets
 from distill_jax.kinds.base import Learner, Lesson, Model, Resources, StepTeacher, Student
 from distill_jax.kinds.registry import kind_of
 from distill_jax.labels.confidence import Weighting, check_weighting
+from distill_jax.labels.cut import check_least, sure_labels
 from distill_jax.labels.ensemble import average_teachers
 from distill_jax.labels.store import TeacherLabels
 from distill_jax.model_dir.directory import load_model, model_hash, save_model
@@ -58,6 +60,8 @@ class StudentData:
             teachers, whose posteriors are averaged; None: gold alone.
         confidence_weighting: how silver sentences are weighted by the teacher's confidence
             (`labels.confidence`).
+        min_confidence: silver sentences are left out whose tags are all right with a lower probability than
+            this, by the teacher (`sequence` of `labels.confidence`).
         teacher: in place of a store, one that tags the task's `silver_split` and scores all
             sentences within the step (`distill.online`).
         sources: where the task comes from.
@@ -71,6 +75,7 @@ class StudentData:
         None, macro="TEACHER_LABELS", free=True
     )  # their content is an input
     confidence_weighting: Weighting = setting("none", macro="CONFIDENCE_WEIGHTING")
+    min_confidence: float = setting(0.0, macro="MIN_CONFIDENCE")
     teacher: TeacherInStep = setting(TeacherInStep(), scope="teacher")
     silver_split: str | None = setting("silver", macro="SILVER_SPLIT")
 
@@ -81,7 +86,9 @@ class StudentRun:
 
     data: StudentData = setting()
     student: Student = setting()
-    loss: TagLoss = setting(DistillationWeights(), part=(DistillationWeights,))
+    loss: TagLoss = setting(
+        DistillationWeights(), part=(DistillationWeights, SymmetricCrossEntropy)
+    )
     training: Training = setting()
 
     def run(self) -> Outcome:
@@ -106,8 +113,9 @@ class StudentRun:
 class Material:
     """The sentences of a student's data, read.
 
-    `stores` counts the teachers' labels; `states` are a teacher's hidden states that were kept; `inputs`
-    are hashes of all that was read, by role; `text_words` is how texts become words for the model.
+    `stores` counts the teachers' labels, `unsure` the silver sentences that were left out; `states` are a
+    teacher's hidden states that were kept; `inputs` are hashes of all that was read, by role; `text_words` is
+    how texts become words for the model.
     """
 
     labels: LabelSet
@@ -115,6 +123,7 @@ class Material:
     dev: Sequence[Sentence]
     targets: Sequence[Target]
     stores: int = 0
+    unsure: int = 0
     teacher: StepTeacher | None = None
     states: StoredStepTeacher | None = None
     inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -124,7 +133,10 @@ class Material:
     def said(self) -> str:
         """How many sentences there are, for the person who watches."""
         gold, silver = len(self.gold), len(self.targets) - len(self.gold)
-        return f"sentences: {gold:,} gold, {silver:,} silver, {len(self.dev):,} dev"
+        left_out = (
+            f"; {self.unsure:,} silver ones below MIN_CONFIDENCE left out" if self.unsure else ""
+        )
+        return f"sentences: {gold:,} gold, {silver:,} silver, {len(self.dev):,} dev{left_out}"
 
 
 def train_student(
@@ -182,14 +194,17 @@ def read_material(data: StudentData) -> Material:
     the teacher does not fit the task.
     """
     check_weighting(data.confidence_weighting)
+    check_least(data.min_confidence)
     sources, path = data.sources, data.teacher.path
     silver_split = None if path is None else data.silver_split
     if silver_split is not None and (
-        data.teacher_labels is not None or data.confidence_weighting != "none"
+        data.teacher_labels is not None
+        or data.confidence_weighting != "none"
+        or data.min_confidence
     ):
         raise UserError(
-            "a teacher that tags within the step goes with neither TEACHER_LABELS nor "
-            "CONFIDENCE_WEIGHTING; leave them out, or label beforehand and leave the teacher out"
+            "a teacher that tags within the step goes with none of TEACHER_LABELS, CONFIDENCE_WEIGHTING and "
+            "MIN_CONFIDENCE; leave them out, or label beforehand and leave the teacher out"
         )
     gold_data = sources.one(data.task, data.train_split, "MIXTURE_OR_TASK_NAME")
     dev_data = sources.one(data.task, data.eval_split, "MIXTURE_OR_TASK_NAME")
@@ -204,9 +219,12 @@ def read_material(data: StudentData) -> Material:
         store.check_labels(labels, f"task {data.task!r}")
         inputs[f"teacher labels {number}" if number else "teacher labels"] = store.content_hash()
     gold = list(gold_data)
-    targets = student_targets(
-        gold, labels, average_teachers(stores) if stores else None, data.confidence_weighting
-    )
+    taught, unsure = None, 0
+    if stores:
+        averaged = average_teachers(stores)
+        taught = sure_labels(averaged, data.min_confidence, {sentence.words for sentence in gold})
+        unsure = len(averaged) - len(taught)
+    targets = student_targets(gold, labels, taught, data.confidence_weighting)
     teacher = None
     if path is not None:
         if silver_split is not None:
@@ -222,6 +240,7 @@ def read_material(data: StudentData) -> Material:
         list(dev_data),
         targets,
         len(stores),
+        unsure,
         teacher,
         inputs=inputs,
         text_words=text_words,
@@ -270,4 +289,7 @@ def facts(run: StudentRun, material: Material, outcome: Outcome) -> dict[str, An
         about["online_teacher"] = True
     if run.data.confidence_weighting != "none":
         about["confidence_weighting"] = run.data.confidence_weighting
+    if run.data.min_confidence:
+        about["min_confidence"] = run.data.min_confidence
+        about["unsure_sentences"] = material.unsure
     return about

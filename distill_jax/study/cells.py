@@ -6,26 +6,22 @@ students are trained again.
 """
 
 import shutil
-import sys
 import time
 from pathlib import Path
 
 from distill_jax.errors import UserError
-from distill_jax.jobs.labelling import label
-from distill_jax.labels.store import TeacherLabels
-from distill_jax.study.cell_data import CellData, distinct, load_data
+from distill_jax.study.cell_data import CellData, load_data
 from distill_jax.study.comparison import compare, write_comparison
 from distill_jax.study.grid import Cell
+from distill_jax.study.labelling import say
 from distill_jax.study.measuring import ModelFacts, row_of, timed_predictions
 from distill_jax.study.recipe import Recipe
 from distill_jax.study.results import RESULT, TEACHER_MODEL, Result, Row, read_result, write_result
 from distill_jax.study.students import (
-    assignments,
     best_distilled,
     bilstm_rows,
     save_bilstms,
     train_bilstms,
-    train_other,
 )
 from distill_jax.study.teachers import obtain_teacher
 from distill_jax.tagger import Tagger
@@ -40,7 +36,6 @@ def run_cell(cell: Cell, folder: Path, recipe: Recipe, *, measure_speed: bool) -
     data = load_data(cell, recipe.sources)
     if _is_finished(folder, data):
         return
-    counts = recipe.counts(len(data.silver), cell.task)
     start = time.monotonic()
     training = obtain_teacher(cell, data, recipe, folder)
     model = folder / "teacher" / "model"
@@ -54,12 +49,10 @@ def run_cell(cell: Cell, folder: Path, recipe: Recipe, *, measure_speed: bool) -
         training=training,
     )
     teacher = row_of(cell, data, facts, of_teacher, rate)
-    most = max(counts.values(), default=0)
-    say(f"{cell.name}: teacher F1 {teacher.f1:.4f}; labelling {most} silver sentences")
+    say(f"{cell.name}: teacher F1 {teacher.f1:.4f}")
     labelling = time.monotonic()
-    store = _label(cell, data, tagger, most, folder)
+    assigned = recipe.assign(cell, data, tagger, folder)
     labelled = time.monotonic() - labelling
-    assigned = assignments(cell, data, recipe, counts, list(store))
     tagged = train_bilstms(assigned, data, recipe, lambda text: say(f"{cell.name}: {text}"))
     students = bilstm_rows(cell, data, recipe, tagged, measure_speed=measure_speed)
     if (best := best_distilled(tagged)) is not None:
@@ -68,9 +61,7 @@ def run_cell(cell: Cell, folder: Path, recipe: Recipe, *, measure_speed: bool) -
         write_comparison(folder, compared)
     if recipe.keep_students:
         save_bilstms(folder / "students", data, tagged, students)
-    others = [
-        row for run in recipe.others for row in train_other(run, cell, data, recipe, counts, folder)
-    ]
+    others = recipe.train_others(cell, data, folder)
     seconds = {
         "teacher": training.seconds,
         "labels": labelled,
@@ -85,11 +76,6 @@ def run_cell(cell: Cell, folder: Path, recipe: Recipe, *, measure_speed: bool) -
         shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def say(text: str) -> None:
-    """Tells whoever waits what is being done."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def _is_finished(folder: Path, data: CellData) -> bool:
     result = read_result(folder)
     if result is not None and result.data_sha256 != data.content_hash:
@@ -98,12 +84,3 @@ def _is_finished(folder: Path, data: CellData) -> bool:
             "and the cell is done again"
         )
     return result is not None
-
-
-def _label(cell: Cell, data: CellData, tagger: Tagger, most: int, folder: Path) -> TeacherLabels:
-    """The teacher's labels of the gold sentences and of the first `most` silver ones."""
-    pool = distinct(data.gold) + data.silver[:most]
-    store = label(tagger, folder / "teacher" / "model", pool, folder / "labels")
-    assert store is not None, "one process labels all"
-    store.check_labels(data.labels, f"task {cell.task!r}")
-    return store

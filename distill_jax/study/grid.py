@@ -69,15 +69,44 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Taught:
-    """What a distilled student has of the teacher: a silver size, its sentences, and λ."""
+    """What a distilled student has of the teacher: a silver size, its sentences, and λ.
+
+    `generated` says where silver sentences come from that were made; None: they are real.
+    """
 
     silver: Silver
     sentences: int
     kl_weight: float
+    generated: "Generated | None" = None
 
     def name(self, kind: str) -> str:
         """Of the student and of its folder."""
-        return f"{kind}-silver{self.silver}-kl{self.kl_weight:g}"
+        source = "" if self.generated is None else f"{self.generated.name}-"
+        return f"{kind}-{source}silver{self.silver}-kl{self.kl_weight:g}"
+
+
+NO_FILTERS, ALL_FILTERS, SURE = "none", "all", "sure"
+FILTER_SETS = (NO_FILTERS, ALL_FILTERS, SURE)
+"""What is left of a pool: everything that was drawn, each sentence once; what the filters accept; and of that
+what the teacher is sure of (`labels.cut`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Generated:
+    """A pool of a generation study: its generator, the set of filters, and whose tags it has.
+
+    `tags` are the `teacher`'s, or the pool's `own`.
+    """
+
+    generator: str
+    filters: str
+    tags: str = "teacher"
+
+    @property
+    def name(self) -> str:
+        """What students and lines are called by."""
+        own = "-own" if self.tags == "own" else ""
+        return f"{self.generator}-{self.filters}{own}"
 
 
 def cells_of(datasets: Sequence[str], sizes: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
@@ -86,7 +115,7 @@ def cells_of(datasets: Sequence[str], sizes: Sequence[str], seeds: Sequence[int]
     Raises `UserError` if a list is empty or names something twice, or a size or seed is none.
     """
     for name, values in (("DATASETS", datasets), ("SIZES", sizes), ("SEEDS", seeds)):
-        _check_list(name, values)
+        check_list(name, values)
     for seed in seeds:
         if seed < 0:
             raise UserError(f"SEEDS: {seed!r} is not a number from 0; write SEEDS=(0, 1, 2)")
@@ -96,7 +125,7 @@ def cells_of(datasets: Sequence[str], sizes: Sequence[str], seeds: Sequence[int]
 
 def check_silver(values: Sequence[Silver]) -> None:
     """Raises `UserError` if a silver size is neither a number from 0 nor `all`, or there is none."""
-    _check_list("SILVER", values)
+    check_list("SILVER", values)
     for value in values:
         number = isinstance(value, int) and value >= 0
         if not number and value != ALL:
@@ -105,7 +134,7 @@ def check_silver(values: Sequence[Silver]) -> None:
 
 def check_lambdas(values: Sequence[float]) -> None:
     """Raises `UserError` if a λ is not a number from 0, or there is none."""
-    _check_list("LAMBDAS", values)
+    check_list("LAMBDAS", values)
     for value in values:
         if not 0 <= value < math.inf:
             raise UserError(f"LAMBDAS: {value!r} is not a number from 0")
@@ -155,7 +184,8 @@ def crossed(counts: Mapping[Silver, int], lambdas: Sequence[float]) -> list[Taug
     ]
 
 
-def _check_list(name: str, values: Sequence[Any]) -> None:
+def check_list(name: str, values: Sequence[Any]) -> None:
+    """Raises `UserError` if there is no value, or one is there twice."""
     if not values:
         raise UserError(f"{name} is {values!r}; write a list with at least one value")
     if len(set(values)) != len(values):

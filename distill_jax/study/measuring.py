@@ -8,7 +8,7 @@ from typing import Any, Literal
 from distill_jax.inference import Prediction, evaluate, scalars
 from distill_jax.jobs.student import StudentRun
 from distill_jax.study.cell_data import CellData
-from distill_jax.study.grid import Cell, Taught
+from distill_jax.study.grid import SURE, Cell, Taught
 from distill_jax.study.results import Row, without_nan
 from distill_jax.study.teachers import TrainingFacts
 from distill_jax.tagger import Tagger
@@ -36,6 +36,8 @@ class ModelFacts:
         """The columns about the teacher's part; none of them of a model that had none."""
         if self.taught is None or self.run is None:
             return {}
+        generated = self.taught.generated
+        is_cut = self.taught.sentences and (generated is None or generated.filters == SURE)
         options = ("temperature", "both_sides", "square_scale")
         return {
             "silver": str(self.taught.silver),
@@ -43,6 +45,8 @@ class ModelFacts:
             "kl_weight": self.taught.kl_weight,
             **{name: getattr(self.run.loss, name, None) for name in options},
             "confidence_weighting": self.run.data.confidence_weighting,
+            "min_confidence": self.run.data.min_confidence if is_cut else 0.0,
+            **({} if generated is None else dataclasses.asdict(generated)),
         }
 
 

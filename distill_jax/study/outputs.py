@@ -38,13 +38,13 @@ def write_outputs(folder: Path, rows: Sequence[Row], settings: Mapping[str, Any]
                 draw(of_size, folder / f"{name}.{suffix}")
                 written.append(f"{name}.{suffix}")
             drawings[name] = (folder / f"{name}.svg").read_text("utf-8")
-    page = study_page(rows, drawings, settings, _comparisons(folder, rows))
+    page = study_page(rows, drawings, settings, comparisons_of(folder, rows))
     write_text(folder / "report.html", page)
     written.append("report.html")
     print(f"{folder}: {', '.join(written)}")
 
 
-def _comparisons(folder: Path, rows: Sequence[Row]) -> dict[str, Comparison]:
+def comparisons_of(folder: Path, rows: Sequence[Row]) -> dict[str, Comparison]:
     """Of each data set and size the first seed's whose cell has them."""
     comparisons: dict[str, Comparison] = {}
     for row in rows:

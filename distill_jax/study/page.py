@@ -9,6 +9,7 @@ from distill_jax.report.figure import Figure, figure
 from distill_jax.report.page import Section, Tile, page
 from distill_jax.report.rendering import Block
 from distill_jax.report.table import Column, Table
+from distill_jax.study import models_table
 from distill_jax.study.comparison import Comparison
 from distill_jax.study.comparison_blocks import (
     calibration_blocks,
@@ -26,9 +27,10 @@ from distill_jax.study.groups import (
     silver_sizes,
     sizes,
 )
+from distill_jax.study.models_table import percent
 from distill_jax.study.paper import display_name, paper_f1
 from distill_jax.study.results import Row
-from distill_jax.study.tables import Part, introduction, parts, percent
+from distill_jax.study.tables import Part, introduction, parts
 
 _CLASSES = {"ours": None, "paper": "paper", "difference": "difference"}
 
@@ -58,13 +60,11 @@ def study_page(
         sections.append(Section(f"size-{name}", of_size[0].title, content))
     if beside := _beside_the_paper(rows):
         sections.append(Section("paper", "Beside the paper", beside))
-    sections += _compared(comparisons)
-    if settings:
-        sections.append(Section("settings", "Settings", [_settings(settings)]))
-    return page("Distillation study", introduction(rows), _tiles(rows), sections)
+    sections += compared_sections(comparisons) + settings_sections(settings)
+    return page("Distillation study", introduction(rows), tiles(rows), sections)
 
 
-def _compared(comparisons: Mapping[str, Comparison]) -> list[Section]:
+def compared_sections(comparisons: Mapping[str, Comparison]) -> list[Section]:
     """Mistakes, calibration and differences of teachers and best students."""
     if not comparisons:
         return []
@@ -83,7 +83,8 @@ def _compared(comparisons: Mapping[str, Comparison]) -> list[Section]:
     ]
 
 
-def _tiles(rows: Sequence[Row]) -> list[Tile]:
+def tiles(rows: Sequence[Row]) -> list[Tile]:
+    """How many data sets, sizes, seeds and models there are."""
     names = [display_name(name) for name in datasets(rows)]
     all_sizes = sizes(rows)
     seeds = {row.seed for row in rows}
@@ -112,14 +113,17 @@ def _part(part: Part, name: str, figures: Mapping[str, str]) -> list[Block]:
             f"quality_{name}",
             "F1 against sentences a second; the larger a marker, the more parameters.",
         )
-    grid = part.table
+    return [*blocks, report_table(part.table, _caption(part))]
+
+
+def report_table(grid: models_table.Table, caption: str) -> Table:
+    """A table as the page shows it; differences and the paper's lines have styles of their own."""
     columns = [
         Column(heading, "text" if number < grid.titles else "number")
         for number, heading in enumerate(grid.head)
     ]
-    cells = [line.cells for line in grid.lines]
     classes = [_CLASSES[line.kind] for line in grid.lines]
-    return [*blocks, Table(_caption(part), columns, cells, classes)]
+    return Table(caption, columns, [line.cells for line in grid.lines], classes)
 
 
 def _caption(part: Part) -> str:
@@ -187,9 +191,12 @@ def _comparable(rows: Sequence[Row]) -> list[tuple[str, Match, str]]:
     return models
 
 
-def _settings(settings: Mapping[str, Any]) -> Fold:
+def settings_sections(settings: Mapping[str, Any]) -> list[Section]:
+    """All settings, folded; nothing where there are none."""
+    if not settings:
+        return []
     named = [line.split(" = ", 1) for line in as_lines(settings)]
     lines = [pair for pair in named if pair[0]]
     columns = [Column("name", "code"), Column("value", "code")]
     title = f"{len(lines)} settings that the results depend on"
-    return Fold(title, [Table("Settings", columns, lines)])
+    return [Section("settings", "Settings", [Fold(title, [Table("Settings", columns, lines)])])]

@@ -27,8 +27,8 @@ from distill_jax.study.groups import (
 from distill_jax.study.paper import display_name
 from distill_jax.study.results import BILSTM, Row
 
-_LINES = ("#d9794f", "#3b6ea8", "#5b9a5b", "#8a5ba8")
-_TEXT, _TEACHER, _GOLD, _GRID = "#333333", "#333333", "#8a8a8a", "#e4e4e4"
+LINE_COLOURS = ("#d9794f", "#3b6ea8", "#5b9a5b", "#8a5ba8")
+TEXT, TEACHER_COLOUR, GOLD_COLOUR, _GRID = "#333333", "#333333", "#8a8a8a", "#e4e4e4"
 
 
 def draw_silver(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
@@ -39,12 +39,12 @@ def draw_silver(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
 
     Raises `UserError` if matplotlib is not installed.
     """
-    figure, panels = _panels(rows, 3.6, 3.6)
+    figure, panels = panels_of(rows, 3.6, 3.6)
     for number, (dataset, axes) in enumerate(panels):
         own = [row for row in rows if row.dataset == dataset]
         sizes = silver_sizes(own)
-        for weight, colour in zip(lambdas(own), itertools.cycle(_LINES)):
-            points = [(at, _f1(own, is_distilled(size, weight))) for at, size in enumerate(sizes)]
+        for weight, colour in zip(lambdas(own), itertools.cycle(LINE_COLOURS)):
+            points = [(at, f1_of(own, is_distilled(size, weight))) for at, size in enumerate(sizes)]
             points = [(at, values) for at, values in points if values]
             means = [mean_std(values) for _, values in points]
             axes.errorbar(
@@ -59,21 +59,26 @@ def draw_silver(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
                 elinewidth=1,
                 label=f"BiLSTM, λ = {weight:g}" + (" (pseudo-labels)" if not weight else " (KD)"),
             )
-        for match, label, colour, dashes in (
-            (is_teacher, "T5 teacher", _TEACHER, (0, (6, 3))),
-            (is_gold_only, "BiLSTM, gold only", _GOLD, (0, (2, 2))),
-        ):
-            if values := _f1(own, match):
-                level = statistics.fmean(values)
-                axes.axhline(level, color=colour, linestyle=dashes, linewidth=1.3, label=label)
+        draw_levels(axes, own)
         axes.set_xticks(range(len(sizes)), [_tick(own, size) for size in sizes])
         axes.set_xlim(-0.35, len(sizes) - 0.65)
-        axes.set_xlabel("silver sentences", color=_TEXT)
-        axes.set_title(display_name(dataset), color=_TEXT, fontsize=11)
+        axes.set_xlabel("silver sentences", color=TEXT)
+        axes.set_title(display_name(dataset), color=TEXT, fontsize=11)
         if number == 0:
-            axes.set_ylabel("F1 on the test split (%)", color=_TEXT)
-    _legend(figure, panels)
-    _save(figure, path)
+            axes.set_ylabel("F1 on the test split (%)", color=TEXT)
+    add_legend(figure, panels)
+    save_figure(figure, path)
+
+
+def draw_levels(axes: Any, rows: Sequence[Row]) -> None:
+    """Horizontal lines: the F1 of the teacher and of the BiLSTM of gold alone."""
+    for match, label, colour, dashes in (
+        (is_teacher, "T5 teacher", TEACHER_COLOUR, (0, (6, 3))),
+        (is_gold_only, "BiLSTM, gold only", GOLD_COLOUR, (0, (2, 2))),
+    ):
+        if values := f1_of(rows, match):
+            level = statistics.fmean(values)
+            axes.axhline(level, color=colour, linestyle=dashes, linewidth=1.3, label=label)
 
 
 def draw_quality(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
@@ -83,7 +88,7 @@ def draw_quality(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
 
     Raises `UserError` if matplotlib is not installed.
     """
-    figure, panels = _panels(rows, 3.9, 3.8)
+    figure, panels = panels_of(rows, 3.9, 3.8)
     known = [row.parameters for row in rows]
     for number, (dataset, axes) in enumerate(panels):
         own = [row for row in rows if row.dataset == dataset]
@@ -123,17 +128,17 @@ def draw_quality(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
                 textcoords="offset points",
                 ha="center",
                 fontsize=8,
-                color=_TEXT,
+                color=TEXT,
             )
         axes.set_xscale("log")
         axes.margins(x=0.25, y=0.18)
         _ticks_of_speed(axes)
-        axes.set_xlabel("sentences a second, batch 32", color=_TEXT)
-        axes.set_title(display_name(dataset), color=_TEXT, fontsize=11)
+        axes.set_xlabel("sentences a second, batch 32", color=TEXT)
+        axes.set_title(display_name(dataset), color=TEXT, fontsize=11)
         if number == 0:
-            axes.set_ylabel("F1 on the test split (%)", color=_TEXT)
-    _legend(figure, panels, marker_area=50)
-    _save(figure, path)
+            axes.set_ylabel("F1 on the test split (%)", color=TEXT)
+    add_legend(figure, panels, marker_area=50)
+    save_figure(figure, path)
 
 
 def _ticks_of_speed(axes: Any) -> None:
@@ -148,16 +153,16 @@ def _ticks_of_speed(axes: Any) -> None:
 
 def _kinds(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
     kinds = [
-        ("T5 teacher", _TEACHER, [row for row in rows if is_teacher(row)]),
-        ("BiLSTM, gold only", _GOLD, [row for row in rows if is_gold_only(row)]),
+        ("T5 teacher", TEACHER_COLOUR, [row for row in rows if is_teacher(row)]),
+        ("BiLSTM, gold only", GOLD_COLOUR, [row for row in rows if is_gold_only(row)]),
     ]
     distilled = [row for row in rows if row.recipe == "distilled"]
-    for weight, colour in zip(lambdas(rows), itertools.cycle(_LINES)):
+    for weight, colour in zip(lambdas(rows), itertools.cycle(LINE_COLOURS)):
         of_weight = [row for row in distilled if row.kl_weight == weight]
         bilstm = [row for row in of_weight if row.model == BILSTM]
         kinds.append((f"BiLSTM, λ = {weight:g}", colour, bilstm))
     others = other_students(rows).items()
-    for (model, name), colour in zip(others, itertools.cycle(_LINES[2:])):
+    for (model, name), colour in zip(others, itertools.cycle(LINE_COLOURS[2:])):
         kinds.append((name, colour, [row for row in distilled if row.model == model]))
     return kinds
 
@@ -169,7 +174,8 @@ def _area(parameters: float, known: Sequence[int]) -> float:
     return 40 + 360 * min(max(share, 0.0), 1.0)
 
 
-def _f1(rows: Sequence[Row], match: Match) -> list[float]:
+def f1_of(rows: Sequence[Row], match: Match) -> list[float]:
+    """In percent."""
     return [100 * row.f1 for row in rows if match(row)]
 
 
@@ -180,7 +186,13 @@ def _tick(rows: Sequence[Row], size: str) -> str:
     return f"all\n({round(statistics.fmean(counts)):,})"
 
 
-def _panels(rows: Sequence[Row], width: float, height: float) -> tuple[Any, list[tuple[str, Any]]]:
+def panels_of(
+    rows: Sequence[Row], width: float, height: float
+) -> tuple[Any, list[tuple[str, Any]]]:
+    """A figure with a panel for each data set; each panel's width and height in inches.
+
+    Raises `UserError` if matplotlib is not installed.
+    """
     check_plotting()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -198,15 +210,16 @@ def _panels(rows: Sequence[Row], width: float, height: float) -> tuple[Any, list
     panels = list(zip(names, axes, strict=False))
     for _, each in panels:
         each.spines[["top", "right"]].set_visible(False)
-        each.tick_params(colors=_TEXT)
+        each.tick_params(colors=TEXT)
         each.grid(axis="y", color=_GRID, linewidth=0.8)
         each.set_axisbelow(True)
     return figure, panels
 
 
-def _legend(
+def add_legend(
     figure: Any, panels: list[tuple[str, Any]], *, marker_area: float | None = None
 ) -> None:
+    """What the panels' labels say, once, below them; the area of markers in points²."""
     entries: dict[str, Any] = {}
     for _, axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -217,7 +230,7 @@ def _legend(
         loc="outside lower center",
         ncols=min(len(entries), 4 if len(panels) > 1 else 2),
         frameon=False,
-        labelcolor=_TEXT,
+        labelcolor=TEXT,
         fontsize=9,
     )
     if marker_area is not None:
@@ -225,7 +238,8 @@ def _legend(
             handle.set_sizes([marker_area])
 
 
-def _save(figure: Any, path: str | os.PathLike[str]) -> None:
+def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
+    """Writes a figure in the format of the path's suffix."""
     from matplotlib import rc_context
 
     kind = Path(path).suffix.removeprefix(".")

@@ -29,8 +29,9 @@ class Row:
         recipe: `gold` for a student without teacher.
         gold_sentences, dev_sentences: labelled ones.
         silver, silver_sentences: the silver size, which may be `all`, and its number of sentences.
-        kl_weight, temperature, both_sides, square_scale, confidence_weighting: what it was distilled
-            with; None for others.
+        kl_weight, temperature, both_sides, square_scale, confidence_weighting, min_confidence: what it was
+            distilled with; None for others.
+        generator, filters, tags: of `grid.Generated`; None where no silver sentence was made for it.
         parameters: how many numbers it consists of.
         f1, f1_strict, precision, recall, perfect, illegal, ece, nll, brier: on the test split, as
             shares; None where there is no such figure.
@@ -53,6 +54,10 @@ class Row:
     both_sides: bool | None = None
     square_scale: bool | None = None
     confidence_weighting: str | None = None
+    min_confidence: float | None = None
+    generator: str | None = None
+    filters: str | None = None
+    tags: str | None = None
     parameters: int
     f1: float
     f1_strict: float | None
@@ -70,6 +75,8 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+_ADDED = {"min_confidence", "generator", "filters", "tags"}
+"""Columns that results of an earlier version lack, whose lines are those of None."""
 
 
 def without_nan(figures: Mapping[str, float]) -> dict[str, Any]:
@@ -123,7 +130,7 @@ def read_result(folder: Path) -> Result | None:
         raise UserError(f"{path}: schema {schema!r} instead of {SCHEMA}; delete {folder}")
     try:
         # Columns may have been left out when a line was made, never when it was written.
-        if any(set(row) != set(COLUMNS) for row in content["models"]):
+        if any(set(row) | _ADDED != set(COLUMNS) for row in content["models"]):
             raise damaged
         return Result(**{**content, "models": [Row(**row) for row in content["models"]]})
     except (KeyError, TypeError):

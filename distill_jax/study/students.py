@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from distill_jax.distill.tags import TagLoss
 from distill_jax.inference import Prediction
 from distill_jax.inference.settings import TaggerSettings
 from distill_jax.jobs.resources import RunResources
@@ -12,24 +13,18 @@ from distill_jax.jobs.student import StudentRun
 from distill_jax.jobs.targets import student_targets
 from distill_jax.kinds.base import Lesson, Model
 from distill_jax.kinds.bilstm_together import TrainedStudent, predict_together, train_together
+from distill_jax.labels.cut import sure_labels
 from distill_jax.labels.record import TeacherLabel
 from distill_jax.model_dir.directory import save_model
 from distill_jax.study.cell_data import CellData
 from distill_jax.study.grid import Cell, Silver, Taught, crossed
 from distill_jax.study.measuring import ModelFacts, row_of, timed_predictions
-from distill_jax.study.recipe import Recipe, other_of, with_values
+from distill_jax.study.recipe import Assignment, Recipe, other_of, with_values
 from distill_jax.study.results import BILSTM, Row
 from distill_jax.study.teachers import TrainingFacts
 from distill_jax.tagger import Tagger
 
 GOLD_ONLY = f"{BILSTM}-gold"
-
-
-class Assignment(NamedTuple):
-    """A BiLSTM that is to be trained: what it has of the teacher (None: nothing), and its lesson."""
-
-    taught: Taught | None
-    lesson: Lesson
 
 
 class TaggedTest(NamedTuple):
@@ -38,6 +33,31 @@ class TaggedTest(NamedTuple):
     student: TrainedStudent
     taught: Taught | None
     predictions: list[Prediction]
+
+
+class Lessons:
+    """Makes the lessons of a cell's BiLSTMs, which differ in what they learn from and in λ."""
+
+    def __init__(self, cell: Cell, data: CellData, recipe: Recipe) -> None:
+        self._data, self._run = data, recipe.students
+        self._training = dataclasses.replace(self._run.training, seed=cell.seed)
+        self._resources = RunResources(self._run.data.sources, cell.task)
+
+    def of_gold(self) -> Assignment:
+        """That of gold alone."""
+        loss = with_values(self._run.loss, kl_weight=0.0, temperature=1.0)
+        return Assignment(None, self._lesson(None, loss))
+
+    def of_labels(self, taught: Taught, labels: Sequence[TeacherLabel]) -> Assignment:
+        """One that learns from labels as well; gold sentences among them have the teacher's scores alone."""
+        loss = with_values(self._run.loss, kl_weight=taught.kl_weight)
+        return Assignment(taught, self._lesson(labels, loss))
+
+    def _lesson(self, labels: Sequence[TeacherLabel] | None, loss: TagLoss) -> Lesson:
+        data = self._data
+        weighting = self._run.data.confidence_weighting
+        targets = student_targets(data.gold, data.labels, labels, weighting)
+        return Lesson(data.labels, targets, loss, self._training, self._resources)
 
 
 def assignments(
@@ -51,23 +71,17 @@ def assignments(
 
     Args:
         cell, data, recipe: what for, and from which sentences.
-        counts: silver sentences of each size.
+        counts: silver sentences of each size, before those are left out that the teacher is unsure of.
         labels: the teacher's, of the gold sentences and then of the largest silver set.
     """
-    run = recipe.students
-    training = dataclasses.replace(run.training, seed=cell.seed)
-    resources = RunResources(run.data.sources, cell.task)
-    gold_alone = with_values(run.loss, kl_weight=0.0, temperature=1.0)
-    targets = student_targets(data.gold, data.labels, None)
-    lesson = Lesson(data.labels, targets, gold_alone, training, resources)
+    lessons = Lessons(cell, data, recipe)
     of_gold = len(labels) - max(counts.values(), default=0)
-    assigned = {GOLD_ONLY: Assignment(None, lesson)}
+    assigned = {GOLD_ONLY: lessons.of_gold()}
+    least, gold = recipe.students.data.min_confidence, {each.words for each in data.gold}
     for taught in crossed(counts, recipe.lambdas):
-        chosen = labels[: of_gold + taught.sentences]
-        targets = student_targets(data.gold, data.labels, chosen, run.data.confidence_weighting)
-        loss = with_values(run.loss, kl_weight=taught.kl_weight)
-        lesson = Lesson(data.labels, targets, loss, training, resources)
-        assigned[taught.name(BILSTM)] = Assignment(taught, lesson)
+        chosen = list(sure_labels(labels[: of_gold + taught.sentences], least, gold))
+        sure = dataclasses.replace(taught, sentences=len(chosen) - of_gold)
+        assigned[taught.name(BILSTM)] = lessons.of_labels(sure, chosen)
     return assigned
 
 

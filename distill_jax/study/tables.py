@@ -5,45 +5,23 @@ import dataclasses
 import functools
 import io
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from distill_jax.study.grid import ALL
 from distill_jax.study.groups import (
-    Match,
     datasets,
     is_distilled,
     is_gold_only,
-    is_named,
-    is_other_student,
     is_teacher,
     lambdas,
-    mean_std,
-    other_students,
     rates,
     silver_sizes,
     sizes,
 )
+from distill_jax.study.models_table import NONE, Line, ModelsTable, Table, markdown_table, percent
 from distill_jax.study.paper import display_name, paper_f1, paper_perfect
 from distill_jax.study.results import COLUMNS, Row
-
-_NONE = "–"
-
-
-class Line(NamedTuple):
-    """A line of a table."""
-
-    cells: list[str]
-    kind: Literal["ours", "paper", "difference"] = "ours"
-
-
-class Table(NamedTuple):
-    """A table as text; how it looks is left to those who show it."""
-
-    head: list[str]
-    lines: list[Line]
-    titles: int
-    """So many columns from the left name the line."""
 
 
 class Part(NamedTuple):
@@ -70,7 +48,7 @@ def csv_text(rows: Sequence[Row]) -> str:
 def introduction(rows: Sequence[Row]) -> str:
     """What the numbers are."""
     seeds = sorted({row.seed for row in rows})
-    losses = dict.fromkeys(_loss(row) for row in rows if row.temperature is not None)
+    losses = dict.fromkeys(loss_of(row) for row in rows if row.temperature is not None)
     return (
         f"Micro-F1 on the test split in percent, mean ± standard deviation over {len(seeds)} "
         f"seed{'s' if len(seeds) != 1 else ''} ({', '.join(map(str, seeds))}), which draw the "
@@ -81,7 +59,7 @@ def introduction(rows: Sequence[Row]) -> str:
     )
 
 
-def _loss(row: Row) -> str:
+def loss_of(row: Row) -> str:
     """τ and what it divides, a choice that the paper leaves open; and what silver sentences weigh."""
     divided = (
         "of the teacher's scores and the student's"
@@ -91,7 +69,9 @@ def _loss(row: Row) -> str:
     scaled = ", KL times τ²" if row.square_scale else ""
     weighting = row.confidence_weighting
     weighed = "" if weighting == "none" else f", silver sentences weighted by `{weighting}`"
-    return f"τ = {row.temperature:g}, {divided}{scaled}{weighed}"
+    least = row.min_confidence
+    cut = f", those below a confidence of {least:g} left out" if least else ""
+    return f"τ = {row.temperature:g}, {divided}{scaled}{weighed}{cut}"
 
 
 def parts(rows: Sequence[Row]) -> list[Part]:
@@ -110,24 +90,15 @@ def markdown(rows: Sequence[Row]) -> str:
     for part in parts(rows):
         blocks.append(f"{'#' * part.level} {part.title}")
         blocks += [part.text] if part.text else []
-        blocks.append(_markdown_table(part.table))
+        blocks.append(markdown_table(part.table))
     return "\n\n".join(blocks) + "\n"
-
-
-def _markdown_table(table: Table) -> str:
-    lines = [table.head]
-    for line in table.lines:
-        paper = line.kind == "paper"
-        lines.append([f"*{cell}*" if paper and cell != _NONE else cell for cell in line.cells])
-    head, *body = ["| " + " | ".join(cells) + " |" for cells in lines]
-    return "\n".join([head, "|" + "---|" * len(table.head), *body])
 
 
 def _few_shot(rows: Sequence[Row], size: str) -> list[Part]:
     gold, dev = size.split("/")
     silver, weights = silver_sizes(rows), lambdas(rows)
     largest = silver[-1]
-    table = _Table(rows)
+    table = ModelsTable(rows)
     table.add(["BiLSTM, gold only"], is_gold_only, lambda name: paper_f1(name, size, "gold"))
     table.add(["T5 teacher"], is_teacher, lambda name: paper_f1(name, size, "teacher"))
     if weights and largest != "0":
@@ -146,7 +117,7 @@ def _few_shot(rows: Sequence[Row], size: str) -> list[Part]:
 
 
 def _ablation(rows: Sequence[Row], size: str, silver_of: list[str], weights: list[float]) -> Table:
-    table = _Table(rows)
+    table = ModelsTable(rows)
     for silver in silver_of:
         for weight in dict.fromkeys([0.0, *weights] if silver == "0" else weights):
             note = " (gold only)" if silver == "0" and not weight else ""
@@ -167,7 +138,7 @@ def _ablation(rows: Sequence[Row], size: str, silver_of: list[str], weights: lis
 
 
 def _full(rows: Sequence[Row]) -> Part:
-    table = _Table(rows, ("perfect", "f1"))
+    table = ModelsTable(rows, ("perfect", "f1"))
     for title, match, key in (
         ("BiLSTM, gold only", is_gold_only, "gold"),
         ("T5 teacher", is_teacher, "teacher"),
@@ -201,7 +172,7 @@ def _speed(rows: Sequence[Row], size: str) -> Part:
             of_seeds = [row for row in own if row.name == name]
             timed = rates(of_seeds)
             parameters = statistics.fmean(row.parameters for row in of_seeds)
-            rate = f"{statistics.fmean(timed):,.0f}" if timed else _NONE
+            rate = f"{statistics.fmean(timed):,.0f}" if timed else NONE
             f1 = percent([row.f1 for row in of_seeds])
             size_of = f"{parameters / 1e6:.2f}M"
             lines.append(Line([display_name(dataset), name, size_of, rate, f1]))
@@ -216,115 +187,9 @@ def _speed(rows: Sequence[Row], size: str) -> Part:
     )
 
 
-def percent(shares: Sequence[float]) -> str:
-    """Mean and, of several, standard deviation of shares, in percent."""
-    return _figure([100 * each for each in shares])
-
-
 def _silver_name(rows: Iterable[Row], silver: str) -> str:
     """`all` with the numbers of sentences it was."""
     if silver != ALL:
         return silver
     counts = sorted({row.silver_sentences for row in rows if row.silver == ALL})
     return f"all ({', '.join(f'{count:,}' for count in counts)})"
-
-
-class _Table:
-    """Models down, data sets across, and the mean over data sets where there are several."""
-
-    def __init__(self, rows: Sequence[Row], figures: tuple[str, ...] = ("f1",)) -> None:
-        self._rows = rows
-        self._figures = figures
-        self._datasets = datasets(rows)
-        self._lines: list[Line] = []
-
-    def add(
-        self,
-        titles: list[str],
-        match: Match,
-        paper: Callable[[str], float | None] | None = None,
-        *,
-        perfect: Callable[[str], float | None] | None = None,
-        paper_titles: Sequence[str] = ("paper",),
-    ) -> None:
-        """A line of ours, and if the paper has a number for a data set, one of its."""
-        ours = {
-            name: [row for row in self._rows if row.dataset == name and match(row)]
-            for name in self._datasets
-        }
-        if not any(ours.values()):
-            return
-        self._line(
-            titles,
-            [
-                " / ".join(
-                    _figure([100 * getattr(row, figure) for row in ours[name]])
-                    for figure in self._figures
-                )
-                for name in self._datasets
-            ],
-            _means([[100 * row.f1 for row in ours[name]] for name in self._datasets]),
-        )
-        theirs = [(name, paper(name) if paper else None) for name in self._datasets]
-        if any(value is not None for _, value in theirs):
-            shown = []
-            for name, value in theirs:
-                text = _NONE if value is None else f"{value:.2f}"
-                if perfect and value is not None:
-                    text = f"{perfect(name):.2f} / {text}"
-                shown.append(text)
-            mean = _means([[] if value is None else [value] for _, value in theirs])
-            self._line(paper_titles, shown, mean, "paper")
-
-    def add_other_students(self) -> None:
-        """Of each kind besides BiLSTMs a line for each λ."""
-        titles = other_students(self._rows)
-        students = {row.name: row for row in reversed(self._rows) if is_other_student(row)}
-        for name in dict.fromkeys(row.name for row in self._rows if is_other_student(row)):
-            first = students[name]
-            title = f"{titles[first.model]} ({first.silver} silver, λ = {first.kl_weight:g})"
-            self.add([title], is_named(name))
-
-    def add_difference(self, titles: list[str], match: Match, other: Match) -> None:
-        """By how much a model is better than another, seed by seed."""
-        differences = []
-        for name in self._datasets:
-            pairs = [
-                {r.seed: 100 * r.f1 for r in self._rows if r.dataset == name and one(r)}
-                for one in (match, other)
-            ]
-            seeds = pairs[0].keys() & pairs[1].keys()
-            differences.append([pairs[0][seed] - pairs[1][seed] for seed in sorted(seeds)])
-        shown = [_figure(each, signed=True) for each in differences]
-        self._line(titles, shown, _means(differences, signed=True), "difference")
-
-    def table(self, corner: list[str]) -> Table:
-        names = [display_name(name) for name in self._datasets]
-        if len(names) > 1:
-            names.append("mean" if self._figures == ("f1",) else "mean F1")
-        return Table([*corner, *names], self._lines, titles=len(corner))
-
-    def _line(
-        self,
-        titles: Sequence[str],
-        cells: list[str],
-        mean: str,
-        kind: Literal["ours", "paper", "difference"] = "ours",
-    ) -> None:
-        means = [mean] if len(self._datasets) > 1 else []
-        self._lines.append(Line([*titles, *cells, *means], kind))
-
-
-def _figure(values: Sequence[float], *, signed: bool = False) -> str:
-    if not values:
-        return _NONE
-    mean, deviation = mean_std(values)
-    text = f"{mean:+.2f}" if signed else f"{mean:.2f}"
-    return text if deviation is None else f"{text} ± {deviation:.2f}"
-
-
-def _means(groups: Sequence[Sequence[float]], *, signed: bool = False) -> str:
-    """The mean of the groups' means; nothing if a group is empty."""
-    if not all(groups):
-        return _NONE
-    return _figure([statistics.fmean([statistics.fmean(group) for group in groups])], signed=signed)

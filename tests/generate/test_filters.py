@@ -12,7 +12,7 @@ from distill_jax.generate.sources import Drawn
 
 GOLD = [tuple(["play", "Wow", "now"])]
 OFF: dict[str, Any] = {
-    name: False for name in ("unfinished", "gold", "duplicate", "near_duplicate")
+    name: False for name in ("unfinished", "malformed", "gold", "duplicate", "near_duplicate")
 }
 
 
@@ -29,9 +29,11 @@ SAMPLES = [
     drawn("flight , book 34"),
     drawn("one two three four five"),
     drawn("an unlikely one", log_probability=-30.0, tokens=3),
+    drawn("no tags here", well_formed=False),
 ]
 EACH = [
     ({"unfinished": True}, {1: "unfinished", 2: "unfinished"}),
+    ({"malformed": True}, {8: "malformed"}),
     ({"length": (1, 4)}, {2: "length", 6: "length"}),
     ({"perplexity": (0.0, 100.0)}, {7: "perplexity"}),
     ({"gold": True}, {0: "gold"}),
@@ -52,7 +54,7 @@ def test_all_filters_give_each_one_reason() -> None:
     whole = filters.judge(SAMPLES)
     assert whole == [
         *("gold", "unfinished", "unfinished", None),
-        *("duplicate", "near_duplicate", "length", "perplexity"),
+        *("duplicate", "near_duplicate", "length", "perplexity", "malformed"),
     ]
     # Shard by shard, and by what was accepted before: the same.
     pieces = Filters(FilterSettings(length=(1, 4), perplexity=(1, 100)), GOLD)

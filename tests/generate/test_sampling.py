@@ -11,7 +11,7 @@ from scipy import stats
 
 from distill_jax.errors import UserError
 from distill_jax.generate.choice import choose
-from distill_jax.generate.sampler import Alphabet, Samples, SamplingBatch, make_sampler
+from distill_jax.generate.sampler import TAGGED, Alphabet, Samples, SamplingBatch, make_sampler
 from distill_jax.generate.settings import SamplingSettings
 from distill_jax.models.t5 import T5
 from distill_jax.models.t5_config import T5Config
@@ -172,6 +172,23 @@ def test_spans_stand_between_sentinels(params: Any) -> None:
         assert (sentinels == list(SENTINELS)) == has_ended
         ended += has_ended
     assert ended > 0
+
+
+def test_a_tagged_sentence_ends_after_a_context(params: Any) -> None:
+    is_text, rank = np.zeros(9, bool), np.full(9, -1, np.int32)
+    is_text[[2, 3]] = True
+    rank[[8, 7, 6, 5]] = range(4)  # of one mention
+    letters = Alphabet(is_text, rank, np.asarray(EOS, np.int32))
+    sampler = make_sampler(T5(CONFIG), SamplingSettings(max_tokens=24))
+    samples = sampler(params, batch_of(np.arange(64), TAGGED), letters, jax.random.key(0))
+    shapes = set()
+    for row, has_ended in zip(np.asarray(samples.tokens).tolist(), samples.ended, strict=True):
+        structure = [token for token in row if token in (EOS, 8, 7, 6, 5)]
+        assert structure == [8, 7, 6, 5, EOS][: len(structure)] or structure == [8, EOS]
+        assert has_ended == (structure[-1] == EOS)
+        assert set(row) <= {0, EOS, 2, 3, *structure}
+        shapes.add(tuple(structure))
+    assert {(8, EOS), (8, 7, 6, 5, EOS)} <= shapes
 
 
 def test_no_ngram_occurs_twice_and_padding_stays_empty(params: Any) -> None:

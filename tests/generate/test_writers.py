@@ -1,13 +1,17 @@
 """Examples hold what they are to teach; prompts are functions of seed and number; words come back."""
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from distill_jax.errors import UserError
 from distill_jax.generate.infill import InfillWriter
-from distill_jax.generate.prompt import words_of
+from distill_jax.generate.labelled import LabelledWriter, read_tagged, usable_sentinels
+from distill_jax.generate.prompt import Prompt, Writer, words_of
+from distill_jax.generate.sampler import TAGGED
 from distill_jax.generate.text import TextWriter
 from distill_jax.generate.writers import load_writer, save_writer
 from distill_jax.tagging import Sentence
@@ -77,8 +81,77 @@ def test_prompts_depend_on_seed_and_number_alone() -> None:
     assert inputs != [writer.prompt(GOLD, BYTES, n, seed=2).inputs.tolist() for n in range(20)]
 
 
-@pytest.mark.parametrize("writer", [TextWriter("say", True), InfillWriter("context", 0.2, 2, 3)])
-def test_a_generator_keeps_its_writer(writer: TextWriter | InfillWriter, tmp_path: Path) -> None:
+def test_a_tagged_sentence_is_learnt_and_read() -> None:
+    writer = LabelledWriter()
+    pairs = writer.examples(GOLD, BYTES)
+    assert BYTES.decode(pairs[0][0]) == "write a tagged sentence"
+    written = [BYTES.decode(target) for _, target in pairs]
+    s = [f"<extra_id_{n}>" for n in range(7)]
+    assert (
+        written[0]
+        == f"{s[0]} fly from {s[1]} a {s[2]} oslo {s[3]} to {s[4]} b {s[5]} new york {s[6]}"
+    )
+    prompt = writer.prompt(GOLD, BYTES, 3, seed=0)
+    read = writer.reader(GOLD, BYTES)
+    for sentence, (inputs, target) in zip(GOLD, pairs, strict=True):
+        assert prompt.inputs.tolist() == inputs.tolist() and prompt.spans == TAGGED
+        assert read(prompt, target) == (sentence.words, sentence.tags, True)
+
+
+def test_mentions_side_by_side_and_labels_with_spaces() -> None:
+    gold = [Sentence(("oslo", "rome", "now"), ("B-to.city", "B-to.city", "O"))]
+    [(_, target)] = LabelledWriter().examples(gold, BYTES)
+    assert "to city" in BYTES.decode(target)
+    assert LabelledWriter().reader(gold, BYTES)(Prompt(target), target) == (
+        gold[0].words,
+        gold[0].tags,
+        True,
+    )
+
+
+S = BYTES.sentinel_ids
+MALFORMED = {
+    "unknown label": [
+        S[0],
+        *BYTES.encode("to"),
+        S[1],
+        *BYTES.encode("z"),
+        S[2],
+        *BYTES.encode("oslo"),
+        S[3],
+    ],
+    "no label": [S[0], *BYTES.encode("to"), S[1], S[2], *BYTES.encode("oslo"), S[3], 1],
+    "no words": [S[0], *BYTES.encode("to oslo"), S[1], *BYTES.encode("a"), S[2], S[3], 1],
+    "cut off": [S[0], *BYTES.encode("to"), S[1], *BYTES.encode("a"), S[2], *BYTES.encode("oslo")],
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_what_is_no_tagged_sentence(name: str) -> None:
+    found = read_tagged(MALFORMED[name], BYTES, {"a": "a"})
+    assert found == (("to", "oslo"), None, False)
+
+
+def test_tags_that_cannot_be_written() -> None:
+    writer = LabelledWriter()
+    many = Sentence(tuple("x" * 42), ("B-a",) * 42)
+    assert usable_sentinels(BYTES) == 124
+    for gold, words in (
+        ([Sentence(("a",))], "gold sentence 1 (a…) has no tags"),
+        ([Sentence(("a",), ("O",))], "no mentions"),
+        ([Sentence(("a", "b"), ("B-x_y", "B-x-y"))], "'x_y' and 'x-y' both read 'x y'"),
+        ([many], "has 42 mentions, and the vocabulary's"),
+    ):
+        with pytest.raises(UserError, match=re.escape(words)):
+            writer.examples(gold, BYTES)
+    with pytest.raises(UserError, match="3 sentinels"):
+        usable_sentinels(SimpleNamespace(num_sentinels=3))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "writer", [TextWriter("say", True), InfillWriter("context", 0.2, 2, 3), LabelledWriter("tag")]
+)
+def test_a_generator_keeps_its_writer(writer: Writer, tmp_path: Path) -> None:
     assert load_writer(tmp_path) is None
     save_writer(tmp_path, writer)
     assert load_writer(tmp_path) == writer
@@ -95,5 +168,6 @@ def test_bad_settings() -> None:
     ):
         with pytest.raises(UserError, match=words):
             InfillWriter(**fields)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="PROMPT is empty"):
-        TextWriter(" ")
+    for writer in (TextWriter, LabelledWriter):
+        with pytest.raises(UserError, match="PROMPT is empty"):
+            writer(" ")

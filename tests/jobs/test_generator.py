@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from distill_jax.cli import main
@@ -28,6 +29,7 @@ from distill_jax.vocab import load_vocabulary
 from tests.tiny import T5_CONFIG, save_tiny, t5_params, write_t5_start
 
 TASK = "tiny_generation"
+KEEP = ("unfinished", "malformed")
 SHORT = {"TRAIN_STEPS": 1, "EVAL_PERIOD": 1, "BATCH_SIZE": 8, "WARMUP_STEPS": 1}
 
 
@@ -57,7 +59,13 @@ def arguments(work: Path, *more: str, **options: Any) -> list[str]:
     return ["generate", *(word for pair in pairs for word in pair), *more]
 
 
-@pytest.fixture(scope="module", params=["text", pytest.param("infill", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "text",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("infill", "labelled")),
+    ],
+)
 def generator(work: Path, request: pytest.FixtureRequest) -> Path:
     """A T5 that a recipe has tuned, for a step."""
     directory = work / f"run_{request.param}"
@@ -83,7 +91,7 @@ def test_a_tuned_generator_writes_a_pool_that_is_labelled(
         "max_tokens": 24,
         "held_out": work / "data" / TASK / "valid.conll",
     }
-    command = arguments(work, "--length", "0", "0", "--keep", "unfinished", output=pool, **options)
+    command = arguments(work, "--length", "0", "0", "--keep", *KEEP, output=pool, **options)
     assert main(command) == 0
     assert "accepted; rejected:" in capsys.readouterr().err
     found = GeneratedPool(pool)
@@ -148,12 +156,26 @@ def test_swapped_mentions_and_a_file(work: Path, capsys: pytest.CaptureFixture[s
     found = GeneratedPool(work / "swap")
     sentences = [sentence for _, sentence in found.located()]
     assert len(sentences) > 10 and all(sentence.tags for sentence in sentences)
+    labels = work / "data" / TASK / "labels.txt"
+    take = ["label", "--from", "tags", "--labels", str(labels), "--input"]
+    assert main([*take, str(work / "swap"), gold(work), "--output", str(work / "own")]) == 0
+    store = TeacherLabels(work / "own")
+    for sentence, label in zip(sentences, store, strict=False):
+        assert sentence.words == label.words and sentence.tags is not None
+        assert store.labels.decode_iob2(label.tag_ids) == list(sentence.tags)
+        assert (np.exp(label.log_posteriors).argmax(axis=1) == label.tag_ids).all()
+        assert (np.isfinite(label.log_posteriors).sum(axis=1) == 1).all()
+    assert len(sentences) < len(store) <= len(sentences) + 24
     (work / "lm.txt").write_text("book a table for two\nBOOK a table for two\nplay jazz\n")
     file = ["--from", "lm", "--sentences", str(work / "lm.txt"), "--length", "1", "9"]
     assert main(arguments(work, *file, output=work / "lm", number=None)) == 0
     assert GeneratedPool(work / "lm").counts["duplicate"] == 1
     assert [s.words for _, s in GeneratedPool(work / "lm").located()][1] == ("play", "jazz")
     assert "distinct_2" in capsys.readouterr().err
+    assert main([*take, str(work / "lm"), "--output", str(work / "none")]) == 2
+    assert "part-00000-of-00001.jsonl:1: has no tags; let a teacher" in capsys.readouterr().err
+    assert main([*take, "-", "--output", str(work / "none")]) == 2
+    assert "give files, not a pipe" in capsys.readouterr().err
 
 
 BAD = {

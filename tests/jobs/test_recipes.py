@@ -121,9 +121,17 @@ def test_pseudo_labels_weighted_by_confidence(work: Path) -> None:
         work,
         "distil_weighted",
         "weighted",
-        {**TINY, **labels, "CONFIDENCE_WEIGHTING": "top_posterior", "KL_WEIGHT": 0.0},
+        {
+            **TINY,
+            **labels,
+            "CONFIDENCE_WEIGHTING": "top_posterior",
+            "KL_WEIGHT": 0.0,
+            "MIN_CONFIDENCE": 1e-30,
+        },
     )
     assert facts(weighted)["confidence_weighting"] == "top_posterior"
+    assert facts(weighted)["min_confidence"] == 1e-30
+    assert facts(weighted)["unsure_sentences"] == 0
     # The same data in the same order: only the weights differ, and so does what was learnt.
     assert not np.array_equal(plain.params["output"]["bias"], weighted.params["output"]["bias"])
 
@@ -256,6 +264,12 @@ def test_a_t5_of_a_teachers_layers(work: Path) -> None:
             {"CONFIDENCE_WEIGHTING": "margin"},
             "none, top_posterior, entropy, sequence",
         ),
+        (
+            "distil_symmetric",
+            {"TEACHER_LABELS": "labels0", "MIN_CONFIDENCE": 0.999},
+            "MIN_CONFIDENCE: of none of the",
+        ),
+        ("distil_gold", {"MIN_CONFIDENCE": 1.5}, "MIN_CONFIDENCE is 1.5"),
         (
             "distil_gold",
             {"EMBEDDING_FILE": "bert/config.json", "TEACHER_EMBEDDING": "bert"},

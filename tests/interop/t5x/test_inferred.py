@@ -89,4 +89,4 @@ def test_what_is_refused(
 
 def test_labels_are_of_other_models(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["label", "--labels", "l.txt", "--model", "m", "--output", "o"]) == 2
-    assert "--labels is for --from t5x_infer" in capfd.readouterr().err
+    assert "--labels is for --from" in capfd.readouterr().err

@@ -1,0 +1,1 @@
+"""The study of generated sentences: in place of silver sentences that there are, pools that were made."""
