@@ -83,7 +83,7 @@ def tagged_pool(files: Sequence[str], options: ReadOptions) -> Pool:
                 placed = GeneratedPool(Path(path)).located()
             else:
                 located = read_located(path, options=options)
-                placed = ((f"{path}:{line}", sentence) for line, sentence in located)
+                placed = ((f"{path}:{line}", sentence) for line, sentence, _ in located)
             for place, sentence in placed:
                 if sentence.tags is None:
                     raise UserError(f"{place}: has no tags; let a teacher label such sentences")
