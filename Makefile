@@ -1,5 +1,6 @@
 # make demo    the main job on the embedded data; results in runs/demo/
-# make test    the tests
+# make test    the tests, but those marked slow
+# make test-all    all tests
 # make lint    style, types and layers; the shell scripts
 # make docs    the documents and the Python API as a site, in site/
 # make test-docs   all that the documents say is run: snippets and commands, the slow ones too
@@ -27,7 +28,7 @@ SCRIPTS := .ci/run tpu_scripts/*.sh tpu_scripts/on_host/*.sh tpu_scripts/slurm/t
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
   $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
 
-.PHONY: help demo test test-docs test-newest lint docs clean
+.PHONY: help demo test test-all test-docs test-newest lint docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -37,6 +38,9 @@ demo: $(VENV)/.installed-core
 	$(BIN)/distill-jax demo --out runs/demo
 
 test: $(VENV)/.installed-test
+	$(BIN)/$(PYTEST) -m 'not slow' $(PYTEST_ARGS)
+
+test-all: $(VENV)/.installed-test
 	$(BIN)/$(PYTEST) $(PYTEST_ARGS)
 
 test-docs: $(VENV)/.installed-test
@@ -47,7 +51,7 @@ docs: $(VENV)/.installed-docs
 
 test-newest: | $(NEWEST_VENV)/bin/pip
 	$(NEWEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[test]'
-	$(NEWEST_VENV)/bin/$(PYTEST) $(PYTEST_ARGS)
+	$(NEWEST_VENV)/bin/$(PYTEST) -m 'not slow' $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
