@@ -18,7 +18,7 @@ from distill_jax.cli.decoder_options import (
     warm_up,
 )
 from distill_jax.cli.given import check_inputs, check_tasks
-from distill_jax.cli.gold_data import Part, figures_of_parts, gold_parts
+from distill_jax.cli.gold_data import Part, check_either, figures_of_parts, gold_parts
 from distill_jax.cli.input_options import add_input_options, as_model_reads, read_options
 from distill_jax.cli.output import check_file, check_local_options, check_output_options, progress
 from distill_jax.errors import UserError
@@ -98,6 +98,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         _check_fit(options)
     if options.against and not options.html:
         raise UserError("--against is shown on the page of --html alone; add --html FILE")
+    check_either(options)
     if not decoder_of(options):
         check_inputs(options.data or ())
         check_tasks(options.task or (), options.data_dir)

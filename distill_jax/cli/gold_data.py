@@ -14,14 +14,17 @@ class Part(NamedTuple):
     sentences: Sequence[Any]
 
 
-def gold_parts(options: argparse.Namespace, reading: Any) -> list[Part]:
-    """What `--data` or `--task` names, a part each; `reading` are the `ReadOptions` of files.
-
-    Raises `UserError` if both or neither are given, or one is named twice, holds no sentences, or has some
-    without tags.
-    """
+def check_either(options: argparse.Namespace) -> None:
+    """Raises `UserError` if both or neither of `--data` and `--task` are given."""
     if bool(options.data) == bool(options.task):
         raise UserError("evaluate needs either --data FILE… or --task NAME…")
+
+
+def gold_parts(options: argparse.Namespace, reading: Any) -> list[Part]:
+    """What `--data` or `--task` names (`check_either`), a part each; `reading`: `ReadOptions` of files.
+
+    Raises `UserError` if one is named twice, holds no sentences, or has some without tags.
+    """
     names = options.data or options.task
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

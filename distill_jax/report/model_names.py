@@ -7,17 +7,15 @@ from pathlib import PurePath
 def called(directories: Sequence[str]) -> tuple[str, ...]:
     """A name for each model directory: its last folder, without the `model` that every run ends in.
 
-    Of equal ones as many folders before it as tell them apart; the same directory twice has the same
-    path, and is told apart by a number.
+    Of equal ones as many folders before it as tell them apart; if nothing does, a number.
     """
     parts = [_parts(directory) for directory in directories]
     longest = max(map(len, parts), default=0)
-    names: list[str] = []
     for count in range(1, longest + 1):
         names = ["/".join(each[-count:]) for each in parts]
         if len(set(names)) == len(names):
             return tuple(names)
-    return tuple(f"{name} ({number})" for number, name in enumerate(names, start=1))
+    return tuple(f"{each[-1]} ({number})" for number, each in enumerate(parts, start=1))
 
 
 def _parts(directory: str) -> list[str]:

@@ -169,8 +169,8 @@ def test_two_models_on_a_page(models: dict[str, Path], tmp_path: Path) -> None:
     rows = [row for table in Page(path.read_text("utf-8")).tables for row in table]
     assert ["f1", *(f"{each['f1']:.4f}" for each in (figures, own))] in [row[:3] for row in rows]
     # The decoder asked for is that of the first model.
-    assert ["this model", str(models["t5"]), "greedy", "1"] in rows
-    assert ["other model", str(models["bilstm"]), "viterbi", "1"] in rows
+    assert ["t5", str(models["t5"]), "greedy", "1"] in rows
+    assert ["bilstm", str(models["bilstm"]), "viterbi", "1"] in rows
     assert "f1_strict" in figures and "against" not in figures
 
 

@@ -65,7 +65,7 @@ def test_a_page_says_it(model: Path, tmp_path: Path) -> None:
     more = ["--against", str(model), "--html", str(page)]
     run(model, tmp_path, UNKNOWN, *more)
     text = Page(page.read_text("utf-8")).text
-    for who in ("this model", "other model"):
+    for who in (f"{model.name} (1)", f"{model.name} (2)"):
         assert f"Of {who}: gold spans of labels that the model does not have" in text
 
 

@@ -56,6 +56,7 @@ def test_what_is_done_is_counted_and_no_total_is_made_up(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with progress("predict", total) as advance:
         advance(1234)
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)

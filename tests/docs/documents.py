@@ -107,10 +107,12 @@ def _words(line: str) -> list[str]:
 def _command(place: str, words: list[str]) -> Command | None:
     """Without what the shell takes: words of its own, variables before it, files after `<` and `>`.
 
-    An array, `run=(train …)`, holds a command of `distill-jax` for a script.
+    An array, `run=(train …)`, holds a command of `distill-jax` for a script, or options of the script.
     """
     if words and (array := _ARRAY.match(words[0])):
         inner = [words[0][array.end() :], *words[1:-1], words[-1].rstrip(")")]
+        if inner[0].startswith("-"):
+            return None
         return Command(place, ("distill-jax", *inner))
     if words[:1] == ["for"]:
         return None

@@ -146,7 +146,7 @@ def test_a_teacher_is_computed_as_its_own_scope_says(teacher: str) -> None:
     ("gin_file", "values", "message"),
     [
         ("distil_online", {}, "TEACHER is required"),
-        ("distil_online", {"TEACHER_LABELS": "labels"}, "goes with neither TEACHER_LABELS"),
+        ("distil_online", {"TEACHER_LABELS": "labels"}, "goes with none of TEACHER_LABELS"),
         (
             "distil_t5_tokens",
             {"TEACHER_LABELS": None, "VOCABULARY": "byte"},

@@ -173,7 +173,7 @@ def test_two_models() -> None:
         (["runs/x/teacher/model", "runs/x/bilstm/model"], ("teacher", "bilstm")),
         (["a/x/model", "b/x"], ("a/x", "b/x")),
         (["model", "/models/bert/"], ("model", "bert")),
-        (["a/model", "a/model"], ("a (1)", "a (2)")),
+        (["b/a/model", "b/a/model"], ("a (1)", "a (2)")),
         (["."], (".",)),
         ([], ()),
     ],
