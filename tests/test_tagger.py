@@ -228,6 +228,7 @@ def test_a_bilstm_has_no_dtype(tmp_path: Path) -> None:
         Tagger.load(model, dtype="bfloat16")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sentscore", "pruned", "greedy"])
 def test_a_model_over_several_devices_tags_as_on_one(name: str, tmp_path: Path) -> None:
     save_tiny(tmp_path / "m", "t5")

@@ -121,6 +121,7 @@ def test_every_kind_of_run_has_a_plan(file, more, name):
     assert flops > 0
 
 
+@pytest.mark.slow
 def test_a_teacher_within_the_step_costs_what_it_costs():
     alone, flops = planned("distil_t5.gin", LENGTHS)
     online, more = planned("distil_t5_online.gin", LENGTHS, *TEACHER)

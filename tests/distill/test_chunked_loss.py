@@ -101,6 +101,7 @@ def test_all_logits_are_never_there() -> None:
     assert temporaries[8] < temporaries[1] - bytes_of_all_logits / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_objective_computes_the_same_in_chunks(tied: bool) -> None:
     config = T5_CONFIG.replace(tied_embedding=tied, dropout_rate=0.1)

@@ -142,6 +142,7 @@ def batch_of(kind: str, targets: list[Target], teacher: TeacherReader | None) ->
     return sent_batches(targets, FORMAT, feature_lengths=lengths, **options)[0]
 
 
+@pytest.mark.slow
 def test_a_scanned_teacher_gives_the_same_targets() -> None:
     config = T5_CONFIG.replace(num_encoder_layers=2, num_decoder_layers=2)
     params = t5_params(config, seed=7)
@@ -165,6 +166,7 @@ def test_a_scanned_teacher_gives_the_same_targets() -> None:
         np.testing.assert_array_equal(np.isfinite(rough[..., tag]), there)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "taught_by"),
     [

@@ -113,6 +113,7 @@ def test_gold_alone(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "\nword vectors: 1 of " in "\n" + capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_pseudo_labels_weighted_by_confidence(work: Path) -> None:
     labels = {"TEACHER_LABELS": str(work / "labels0")}
     plain = train(work, "distil_pseudo", "pseudo", {**TINY, **labels})
@@ -136,6 +137,7 @@ def test_pseudo_labels_weighted_by_confidence(work: Path) -> None:
     assert not np.array_equal(plain.params["output"]["bias"], weighted.params["output"]["bias"])
 
 
+@pytest.mark.slow
 def test_several_teachers_and_embeddings_of_one(work: Path) -> None:
     stores = (str(work / "labels0"), str(work / "labels1"))
     found = train(work, "distil_teachers", "teachers", {**TINY, "TEACHER_LABELS": stores})
@@ -173,6 +175,7 @@ def test_an_encoder_tagger_of_a_teachers_layers(work: Path) -> None:
     assert 0 <= student.metadata["metrics"]["f1"] <= 1
 
 
+@pytest.mark.slow
 def test_an_encoder_tagger_of_random_weights(work: Path) -> None:
     student = train(
         work,
@@ -233,6 +236,7 @@ def test_a_bert_with_a_reduced_embedding(work: Path) -> None:
     np.testing.assert_allclose(np.abs(theirs @ right[:4].T), np.abs(own), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_t5_of_a_teachers_layers(work: Path) -> None:
     student = train(
         work,

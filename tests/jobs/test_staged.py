@@ -189,6 +189,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     assert "already trained" in capfd.readouterr().err or again == "stage1"
 
 
+@pytest.mark.slow
 def test_what_is_not_trained_stays_as_it_was(folder: Folder) -> None:
     stages = {"StagedRun__stages": "<(@tags/Stage(),)>", "TEACHER_EMBEDDING": None}
     start = {"TAGS_TRAIN_STEPS": 1, "VOCABULARY": "byte"}

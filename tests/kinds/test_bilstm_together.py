@@ -103,6 +103,7 @@ def test_they_start_from_word_vectors(tmp_path: Path) -> None:
     assert not np.array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_each_becomes_what_it_would_have_become_alone(tmp_path: Path) -> None:
     # Of the dev sentences' words `rome` is in the file alone, and `from` is trained by one of the two.
     (tmp_path / "glove.txt").write_text("to 1 2\nrome 3 -1\nfrom -2 4\n")

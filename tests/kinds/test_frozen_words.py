@@ -215,6 +215,7 @@ def test_directories_of_before_are_loaded(tmp_path: Path) -> None:
     assert len(Tagger.load(directory).predict([("to", "berlin")])[0].tags) == 2
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_same_file_alone(vectors: Path, tmp_path: Path) -> None:
     def run(name: str, steps: int, path: Path = vectors) -> Any:
         learner = learner_of(path)

@@ -57,6 +57,7 @@ def test_it_changes_what_it_says_and_nothing_else(per_layer: bool) -> None:
         np.testing.assert_array_equal(cross["query"]["kernel"], 0.25 * cross["key"]["kernel"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("heads", "biased"), [(1, 1), (2, 1), (3, 2), (4, 2), (6, 4), (8, 5), (12, 6)]
 )

@@ -99,6 +99,7 @@ def test_scanned_layers_give_the_same_loss_and_gradients(kind: str, remat: Any) 
     assert_close(unstack_layers(found_gradients), gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remat", ["full", "dots"])
 def test_rematerialised_layers_give_the_same_loss_and_gradients(remat: Any) -> None:
     """Dropout included: what is computed again drops what was dropped."""
@@ -141,6 +142,7 @@ def test_ten_layers_are_stacked_in_the_order_of_their_numbers() -> None:
     np.testing.assert_array_equal(stacked[:, 0], np.arange(11))
 
 
+@pytest.mark.slow
 @kinds
 def test_a_scanned_model_is_initialised_in_the_stacked_layout(kind: str) -> None:
     config = CONFIGS[kind].replace(scan_layers=True)
@@ -203,6 +205,7 @@ def temporaries(config: T5Config) -> int:
     return analysis.temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_rematerialisation_needs_less_memory() -> None:
     config = SMALL.replace(scan_layers=True, num_encoder_layers=5, num_decoder_layers=5)
     none, dots, full = (temporaries(config.replace(remat=how)) for how in ("none", "dots", "full"))
@@ -221,6 +224,7 @@ def test_dot_product_attention_gives_the_same_loss_and_gradients(kind: str) -> N
     assert_close(found_gradients, gradients)
 
 
+@pytest.mark.slow
 def test_dot_product_attention_leaves_dropout_to_einsum() -> None:
     params = params_of("v1.1")
     config = CONFIGS["v1.1"]

@@ -90,6 +90,7 @@ def test_scanned_layers_take_as_many_as_layers_one_by_one():
     assert _flops(CONFIG.replace(scan_layers=True)) == _flops(CONFIG)
 
 
+@pytest.mark.slow
 def test_rematerialised_products_count_as_often_as_they_are_computed():
     once, full = _flops(CONFIG), _flops(CONFIG.replace(remat="full"))
     # Forward is a third; all of it but the logits is computed again, at most.
@@ -97,6 +98,7 @@ def test_rematerialised_products_count_as_often_as_they_are_computed():
     assert _flops(CONFIG.replace(remat="full", scan_layers=True)) == full
 
 
+@pytest.mark.slow
 def test_xla_counts_the_same_products_where_nothing_is_scanned():
     gradient, params, batch = _gradient(CONFIG)
     xla = gradient.lower(params, batch).compile().cost_analysis()["flops"]

@@ -32,6 +32,7 @@ def random_trie(tags: int, longest: int) -> LabelTrie:
     return LabelTrie.compile([(3,), (4,), *dict.fromkeys(texts)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tags", "rows", "settings"),
     [

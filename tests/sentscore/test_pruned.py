@@ -88,6 +88,7 @@ def test_same_tags_and_a_true_certificate(tags: Tags, normaliser: str) -> None:
             )
 
 
+@pytest.mark.slow
 @given(
     tags=st.lists(
         st.lists(st.integers(2, 9), min_size=1, max_size=4).map(tuple),
@@ -142,6 +143,7 @@ def test_fewer_nodes_where_the_model_is_sure() -> None:
     assert np.all(np.asarray(sure.passes) >= 1)
 
 
+@pytest.mark.slow
 def test_width_and_scratch_change_nothing() -> None:
     """A word that is not settled after so few nodes is scored in full."""
     _, params = tiny_t5("v1.1")
@@ -159,6 +161,7 @@ def test_width_and_scratch_change_nothing() -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_large_batch_equals_small_ones() -> None:
     """Rows are taken out of a large batch towards its end: tags must not depend on that."""
     _, params = tiny_t5("v1.1")

@@ -135,6 +135,7 @@ def test_tables_and_figures_are_there(finished: Path) -> None:
         assert "<svg" in (finished / f"{name}.svg").read_text()
 
 
+@pytest.mark.slow
 def test_only_an_unfinished_cell_goes_on(
     finished: Path, data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -418,6 +419,7 @@ def test_bilstms_silver_sentences_are_weighted_with_every_lambda() -> None:
     assert {one.lesson.training.seed for one in assigned.values()} == {3}
 
 
+@pytest.mark.slow
 def test_teachers_of_another_study(finished: Path, data: str, tmp_path: Path) -> None:
     changes = {"SIZES": ("8/4",), "SILVER": (6,), "CONFIDENCE_WEIGHTING": "sequence"}
     folder = tmp_path / "study"

@@ -137,6 +137,7 @@ def test_going_on_after_being_killed_equals_never_stopping(
     assert_same_run(directory, run(directory), *uninterrupted)
 
 
+@pytest.mark.slow
 def test_adafactor_goes_on_too(tmp_path: Path) -> None:
     optimizer = Adafactor(0.05, min_dim_size_to_factor=8)
     expected = run(tmp_path / "a", optimizer=optimizer)
@@ -160,6 +161,7 @@ def test_a_run_may_go_on_on_another_mesh(
     assert outcome.steps == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shape", [{"data": 2, "fsdp": 2, "model": 2}, {"data": 1, "fsdp": 4, "model": 2}]
 )

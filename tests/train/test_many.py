@@ -142,6 +142,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
     return [separate(case, tmp_path_factory.mktemp("run")) for case in CASES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [None, 8])
 def test_equals_separate_runs(alone: list[Outcome], at_once: int | None) -> None:
     for case, one, found in zip(CASES, alone, together(at_once), strict=True):

@@ -131,6 +131,7 @@ def test_memory_is_that_of_the_fullest_device() -> None:
     assert memory_in_use(none) == memory_in_use([]) == {}
 
 
+@pytest.mark.slow
 def test_a_profile_of_some_steps_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -180,6 +180,7 @@ def test_stacked_layers_are_updated_as_layers_of_their_own(make: Any) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_state_of_stacked_layers_lies_where_they_do() -> None:
     config = T5_CONFIG.replace(d_model=16, d_ff=24, scan_layers=True, num_decoder_layers=2)
     optimizer = adafactor(1e-3, min_dim_size_to_factor=8)

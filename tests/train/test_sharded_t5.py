@@ -130,6 +130,7 @@ def test_every_mesh_gives_the_unsharded_loss_and_gradients(
     assert "rematerialization" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 2, 2, 2), (2, 1, 2, 2)])
 def test_all_options_together_give_the_unsharded_loss_and_gradients(
     shape: tuple[int, int, int, int], capfd: pytest.CaptureFixture[str]

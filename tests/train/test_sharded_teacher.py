@@ -88,6 +88,7 @@ def one_step(place: partitioning.Place, *, scan_layers: bool) -> tuple[Any, Any]
     return jax.device_get((metrics, state.params)), frozen
 
 
+@pytest.mark.slow
 def test_rules_of_its_own_change_where_it_is_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

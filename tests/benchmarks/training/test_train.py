@@ -85,6 +85,7 @@ def test_flops_count_what_rematerialisation_computes_again() -> None:
     assert logits < plain.flops(batch) < again.flops(batch)
 
 
+@pytest.mark.slow
 def test_peers_can_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     results = train.main(["--quick", "--only", "step", "--no_peers"])
     assert [row["name"] for row in results["step"]["rows"]] == ["distill_jax"]

@@ -65,6 +65,7 @@ def test_tags_are_those_of_the_predictor(kind: str) -> None:
     assert np.isfinite(np.asarray(aux["log_likelihoods"])).all()
 
 
+@pytest.mark.slow
 def test_greedy_has_tags_alone() -> None:
     tagger = BatchTagger(FORMAT, DecoderSettings(name="greedy"))
     _, aux = tagger(V1_0, t5_params(V1_0), jnp.asarray(batch()), TARGET)
