@@ -441,6 +441,13 @@ def generate_from_an_empty_file(world: World) -> CommandAndNamed:
 
 
 @case
+def label_from_tags_of_other_labels(world: World) -> CommandAndNamed:
+    files = world.write("gold.conll", GOOD), world.write("labels.txt", "city\n")
+    command = ["label", "--from", "tags", "--input", files[0], "--labels", files[1]]
+    return [*command, "--output", world.path("store")], ("gold.conll:4", "'B-date_time' of word 2")
+
+
+@case
 def inspect_a_bucket(world: World) -> CommandAndNamed:
     return ["inspect", "gs://b/in.txt"], ("gs://b/in.txt: a bucket",)
 
