@@ -162,13 +162,11 @@ def _generate(options: argparse.Namespace) -> None:
     origin = _origin(options, reading)
     gold = list(read_sentences(options.gold, options=reading))
     held_out = {path: list(read_sentences(path, options=reading)) for path in options.held_out}
+    if options.origin == "lm" and next(iter(origin), None) is None:
+        raise UserError(f"{options.sentences}: holds no sentences; give a file that does")
     number = options.number or (sum(1 for _ in origin) if options.origin == "lm" else None)
-    if not number:
-        raise UserError(
-            f"{options.sentences}: holds no sentences; give a file that does"
-            if options.origin == "lm"
-            else "generate needs --number N, the sentences to draw"
-        )
+    if number is None:
+        raise UserError("generate needs --number N, the sentences to draw")
     filters = _filters(options, gold)
     with progress("generate", number) as advance:
         pool = generate(

@@ -86,7 +86,7 @@ def _sources(name: str, options: argparse.Namespace, reading: Any) -> list[Any]:
         return folder_sources(path, reading)
     # What cannot be a task's name is a file, and reading it says that it is not there.
     is_file = name == "-" or path.exists() or is_table(path) or path.suffix != ""
-    if is_file or path.is_absolute():
+    if is_file or len(path.parts) > 1:
         return file_sources(name, reading)
 
     from distill_jax.data.prepare import TASK_MODULES, load_task_modules

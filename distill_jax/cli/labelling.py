@@ -141,7 +141,7 @@ def _take(options: argparse.Namespace) -> None:
     )
     labels = LabelSet.load(options.labels)
     if options.source == "tags":
-        pool = tagged_pool(options.input, read_options(options))
+        pool = tagged_pool(options.input, read_options(options), labels)
         store = label_tagged(pool, labels, options.output, options=layout)
     else:
         store = label_inferred(options.input, labels, options.output, options=layout)

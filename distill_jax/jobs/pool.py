@@ -15,7 +15,7 @@ from distill_jax.data.readers import ReadOptions, is_stream, read_located, sourc
 from distill_jax.errors import UserError
 from distill_jax.generate.pool import POOL, GeneratedPool
 from distill_jax.labels.pool import Pool
-from distill_jax.tagging import Sentence
+from distill_jax.tagging import LabelSet, Sentence
 from distill_jax_runtime.text import TextWords
 
 
@@ -68,11 +68,11 @@ def open_pool(
         yield pool
 
 
-def tagged_pool(files: Sequence[str], options: ReadOptions) -> Pool:
+def tagged_pool(files: Sequence[str], options: ReadOptions, labels: LabelSet) -> Pool:
     """The sentences of files and of pools that `generate` wrote, each once, with the tags that they have.
 
-    Raises `UserError` as `read_located`, for standard input, for a sentence without tags (naming its place),
-    and where there are no sentences.
+    Raises `UserError` as `read_located`, for standard input, for a sentence without tags or with one that is
+    none of `labels`' (naming its place), and where there are no sentences.
     """
     if any(map(is_stream, files)):
         raise UserError("sentences with tags are read twice; give files, not a pipe, to --input")
@@ -87,6 +87,11 @@ def tagged_pool(files: Sequence[str], options: ReadOptions) -> Pool:
             for place, sentence in placed:
                 if sentence.tags is None:
                     raise UserError(f"{place}: has no tags; let a teacher label such sentences")
+                # Now, since all are read once before a store is begun.
+                try:
+                    labels.encode_iob2(sentence.tags)
+                except UserError as error:
+                    raise UserError(f"{place}: {error}") from None
                 yield PlacedSentence(sentence.words, sentence.tags, place)
 
     pool = Pool(read)

@@ -429,6 +429,25 @@ def inspect_an_unknown_task(world: World) -> CommandAndNamed:
 
 
 @case
+def inspect_a_folder_that_is_not_there(world: World) -> CommandAndNamed:
+    return ["inspect", "my_data/demo"], ("my_data/demo: cannot be read (No such file",)
+
+
+@case
+def generate_from_an_empty_file(world: World) -> CommandAndNamed:
+    gold, empty = world.write("gold.conll", GOOD), world.write("new.txt", "")
+    command = ["generate", "--from", "lm", "--sentences", empty, "--gold", gold, "--number", "5"]
+    return [*command, "--output", world.path("pool")], ("new.txt: holds no sentences",)
+
+
+@case
+def label_from_tags_of_other_labels(world: World) -> CommandAndNamed:
+    files = world.write("gold.conll", GOOD), world.write("labels.txt", "city\n")
+    command = ["label", "--from", "tags", "--input", files[0], "--labels", files[1]]
+    return [*command, "--output", world.path("store")], ("gold.conll:4", "'B-date_time' of word 2")
+
+
+@case
 def inspect_a_bucket(world: World) -> CommandAndNamed:
     return ["inspect", "gs://b/in.txt"], ("gs://b/in.txt: a bucket",)
 

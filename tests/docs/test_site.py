@@ -49,3 +49,15 @@ def test_links_and_tables_mean_the_same_on_the_site() -> None:
 def test_pictures_load_nothing_either() -> None:
     for picture in (ROOT / "docs/pictures").glob("*.svg"):
         assert not re.search(r'(href|src)="|url\((?!#)|@import', picture.read_text("utf-8"))
+
+
+def test_no_other_file_takes_the_place_of_a_document() -> None:
+    """Beside an `index.html` that is part of the site MkDocs leaves a README out."""
+    pytest.importorskip("mkdocs", reason="MkDocs is not installed (extra docs)")
+    from mkdocs.config import load_config
+    from mkdocs.structure.files import get_files
+
+    files = get_files(load_config(str(ROOT / "mkdocs.yml")))
+    documents = {document for document in DOCUMENTS if ROOT / "docs" in document.parents}
+    assert {ROOT / "docs" / page.src_uri for page in files.documentation_pages()} == documents
+    assert not [file for file in files.static_pages() if file.src_uri.startswith("browser/")]
