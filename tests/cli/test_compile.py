@@ -98,6 +98,7 @@ TEACHER = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "more", "name"),
     [

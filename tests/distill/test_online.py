@@ -296,6 +296,7 @@ def token_batch() -> Any:
     return batch_of("t5", labelled(), None)
 
 
+@pytest.mark.slow
 def test_tokens_against_numpy() -> None:
     # The teacher has rows to spare, which the student lacks.
     wide = T5_CONFIG.replace(vocab_size=392)

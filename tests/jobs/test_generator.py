@@ -82,6 +82,7 @@ def generator(work: Path, request: pytest.FixtureRequest) -> Path:
     return directory / "model"
 
 
+@pytest.mark.slow
 def test_a_tuned_generator_writes_a_pool_that_is_labelled(
     work: Path, generator: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,6 +47,7 @@ def train(work: Path, task: str, **values: Any) -> int:
     return main(["train", "--gin_file=gin/runs/distil_gold.gin", *options])
 
 
+@pytest.mark.slow
 def test_a_model_of_texts_with_spans_finds_them_in_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

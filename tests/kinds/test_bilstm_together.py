@@ -77,6 +77,7 @@ def silent(_: str) -> None:
     """Says nothing."""
 
 
+@pytest.mark.slow
 def test_they_start_from_word_vectors(tmp_path: Path) -> None:
     glove = tmp_path / "glove.txt"
     glove.write_text("berlin 1 2\nmay 3 4\n")

@@ -108,6 +108,7 @@ def test_which_words_the_model_knows(vectors: Path) -> None:
             WordVectors(file="f", **{name: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_training_step_knows_nothing_of_the_table(vectors: Path) -> None:
     """The same program on the same arguments, so the same operations, memory and result."""
     ends, programs, sizes = [], [], []

@@ -41,6 +41,7 @@ def changed(before: Any, after: Any) -> set[str]:
     return set(jax.tree.leaves(differences))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_layer", [False, True])
 def test_it_changes_what_it_says_and_nothing_else(per_layer: bool) -> None:
     config, params = make(relative_bias_per_layer=per_layer)

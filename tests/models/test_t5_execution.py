@@ -111,6 +111,7 @@ def test_rematerialised_layers_give_the_same_loss_and_gradients(remat: Any) -> N
         assert_close(found_gradients, gradients)
 
 
+@pytest.mark.slow
 def test_scanned_layers_draw_dropout_for_each_layer() -> None:
     config = CONFIGS["v1.1"].replace(scan_layers=True, remat="full", dropout_rate=0.5)
     params = stack_layers(params_of("v1.1"))
@@ -213,6 +214,7 @@ def test_rematerialisation_needs_less_memory() -> None:
     assert full < none / 2
 
 
+@pytest.mark.slow
 @kinds
 def test_dot_product_attention_gives_the_same_loss_and_gradients(kind: str) -> None:
     config, params = CONFIGS[kind], params_of(kind)

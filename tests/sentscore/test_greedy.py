@@ -96,6 +96,7 @@ def test_matches_brute_force(family: str, tags: Tags, sizes: list[Sizes]) -> Non
     assert_matches_brute_force(family, tags, range(8), sizes)
 
 
+@pytest.mark.slow
 @given(
     tags=st.lists(
         st.lists(st.integers(2, 5), min_size=1, max_size=LONGEST).map(tuple),

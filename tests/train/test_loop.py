@@ -337,6 +337,7 @@ def test_metrics_are_sums_over_sums_of_weights(tmp_path: Path) -> None:
     assert line["loss"] != pytest.approx((totals / weights).mean(), rel=1e-2)
 
 
+@pytest.mark.slow
 def test_evaluation_does_not_count_as_time_of_steps(tmp_path: Path) -> None:
     def slow(params: Any) -> dict[str, float]:
         time.sleep(1)
@@ -376,6 +377,7 @@ def test_a_schedule_that_makes_no_sense_is_refused(name: str, value: int) -> Non
         Schedule(**({"train_steps": 1} | {name: value}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 def test_no_threads_are_left_behind(fails: bool, tmp_path: Path) -> None:
     run(tmp_path / "warm")
