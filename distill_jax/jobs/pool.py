@@ -96,7 +96,7 @@ def tagged_pool(files: Sequence[str], options: ReadOptions, labels: LabelSet) ->
 
     pool = Pool(read)
     if not len(pool):
-        raise UserError("there are no sentences in it; check --input")
+        raise UserError(f"there are no sentences in {', '.join(files)}; check --input")
     return pool
 
 

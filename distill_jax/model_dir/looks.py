@@ -5,10 +5,16 @@ from pathlib import Path
 from distill_jax.errors import UserError
 
 TAGGER = "tagger.json"
+_PROGRAM = "model.stablehlo"
 
 
 def check_model_directory(directory: Path) -> None:
-    """Raises `UserError`, with what to give instead, if a directory has no `tagger.json`."""
+    """Raises `UserError`, with what to give instead, if a directory has no `tagger.json` or is a program."""
+    if (directory / _PROGRAM).is_file():
+        raise UserError(
+            f"{directory}: a model exported to StableHLO, which programs of your own run; give the model "
+            "directory that it was made of, or one that `export --to onnx` wrote"
+        )
     if (directory / TAGGER).is_file():
         return
     if (directory / "model" / TAGGER).is_file():

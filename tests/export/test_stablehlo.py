@@ -92,3 +92,14 @@ def test_options_that_a_program_has_not(tmp_path: Path, capsys: pytest.CaptureFi
     command = ["export", "--to", "onnx", "--batch_size", "2", str(tmp_path), str(tmp_path / "out")]
     assert main(command) == 2
     assert "--batch_size" in capsys.readouterr().err
+
+
+def test_a_program_is_no_model_of_a_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported(tmp_path, "bilstm")
+    capsys.readouterr()
+    program, text = str(tmp_path / "program"), tmp_path / "new.txt"
+    text.write_text("to berlin\n")
+    assert main(["predict", "--model", program, "--input", str(text), "--output", "-"]) == 2
+    assert f"{program}: a model exported to StableHLO" in capsys.readouterr().err
