@@ -45,20 +45,8 @@ def draw_silver(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
         sizes = silver_sizes(own)
         for weight, colour in zip(lambdas(own), itertools.cycle(LINE_COLOURS)):
             points = [(at, f1_of(own, is_distilled(size, weight))) for at, size in enumerate(sizes)]
-            points = [(at, values) for at, values in points if values]
-            means = [mean_std(values) for _, values in points]
-            axes.errorbar(
-                [at for at, _ in points],
-                [mean for mean, _ in means],
-                yerr=[deviation or 0 for _, deviation in means],
-                color=colour,
-                marker="o",
-                markersize=5,
-                linewidth=1.8,
-                capsize=3,
-                elinewidth=1,
-                label=f"BiLSTM, λ = {weight:g}" + (" (pseudo-labels)" if not weight else " (KD)"),
-            )
+            label = f"BiLSTM, λ = {weight:g}" + (" (pseudo-labels)" if not weight else " (KD)")
+            draw_line(axes, points, color=colour, marker="o", label=label)
         draw_levels(axes, own)
         axes.set_xticks(range(len(sizes)), [_tick(own, size) for size in sizes])
         axes.set_xlim(-0.35, len(sizes) - 0.65)
@@ -68,6 +56,22 @@ def draw_silver(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
             axes.set_ylabel("F1 on the test split (%)", color=TEXT)
     add_legend(figure, panels)
     save_figure(figure, path)
+
+
+def draw_line(axes: Any, points: Sequence[tuple[int, Sequence[float]]], **look: Any) -> None:
+    """Means of the seeds' values at each place, with bars of a standard deviation; no value, no point."""
+    points = [(at, values) for at, values in points if values]
+    means = [mean_std(values) for _, values in points]
+    axes.errorbar(
+        [at for at, _ in points],
+        [mean for mean, _ in means],
+        yerr=[deviation or 0 for _, deviation in means],
+        markersize=5,
+        linewidth=1.8,
+        capsize=3,
+        elinewidth=1,
+        **look,
+    )
 
 
 def draw_levels(axes: Any, rows: Sequence[Row]) -> None:

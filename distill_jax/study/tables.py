@@ -47,16 +47,28 @@ def csv_text(rows: Sequence[Row]) -> str:
 
 def introduction(rows: Sequence[Row]) -> str:
     """What the numbers are."""
-    seeds = sorted({row.seed for row in rows})
-    losses = dict.fromkeys(loss_of(row) for row in rows if row.temperature is not None)
     return (
-        f"Micro-F1 on the test split in percent, mean ± standard deviation over {len(seeds)} "
-        f"seed{'s' if len(seeds) != 1 else ''} ({', '.join(map(str, seeds))}), which draw the "
+        f"{measured_over(rows)}, which draw the "
         "subset and the models' randomness alike; models are chosen on the dev sentences given "
-        f"alone. {'; '.join(losses) or 'No distillation'}. Lines in italics are the "
+        f"alone. {losses_of(rows)}. Lines in italics are the "
         "numbers of Farina et al. 2023 (one subset of their own, T5-base, GloVe, τ = 10), where "
         "they report the data set."
     )
+
+
+def measured_over(rows: Sequence[Row]) -> str:
+    """What is measured, over which seeds."""
+    seeds = sorted({row.seed for row in rows})
+    return (
+        f"Micro-F1 on the test split in percent, mean ± standard deviation over {len(seeds)} "
+        f"seed{'s' if len(seeds) != 1 else ''} ({', '.join(map(str, seeds))})"
+    )
+
+
+def losses_of(rows: Sequence[Row]) -> str:
+    """All losses of the models that were distilled."""
+    losses = dict.fromkeys(loss_of(row) for row in rows if row.temperature is not None)
+    return "; ".join(losses) or "No distillation"
 
 
 def loss_of(row: Row) -> str:

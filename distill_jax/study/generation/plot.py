@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from distill_jax.study.generation.pools import REAL
 from distill_jax.study.generation.tables import is_of_pool, pools_of, variants
 from distill_jax.study.grid import ALL_FILTERS, Generated
-from distill_jax.study.groups import mean_std
 from distill_jax.study.paper import display_name
 from distill_jax.study.plots import (
     LINE_COLOURS,
     TEXT,
     add_legend,
     draw_levels,
+    draw_line,
     f1_of,
     panels_of,
     save_figure,
@@ -39,21 +39,16 @@ def draw_pools(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
         for pool in pools:
             weights = [kl for each, _, kl in variants(own) if each == pool]
             points = [
-                (at, mean_std(values))
+                (at, f1_of(own, is_of_pool(pool, size, max(weights))))
                 for at, size in enumerate(silver)
-                if weights and (values := f1_of(own, is_of_pool(pool, size, max(weights))))
+                if weights
             ]
-            axes.errorbar(
-                [at for at, _ in points],
-                [mean for _, (mean, _) in points],
-                yerr=[deviation or 0 for _, (_, deviation) in points],
+            draw_line(
+                axes,
+                points,
                 color=colours[pool.generator],
                 linestyle="--" if pool.tags == "own" else "-",
                 marker="s" if pool.generator == REAL else "o",
-                markersize=5,
-                linewidth=1.8,
-                capsize=3,
-                elinewidth=1,
                 label=pool.generator + (", own tags" if pool.tags == "own" else ""),
             )
         draw_levels(axes, own)

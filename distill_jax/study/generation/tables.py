@@ -11,7 +11,7 @@ from distill_jax.study.groups import Match, datasets, is_distilled, is_gold_only
 from distill_jax.study.models_table import NONE, Line, ModelsTable, Table, markdown_table
 from distill_jax.study.paper import display_name
 from distill_jax.study.results import Row
-from distill_jax.study.tables import Part, loss_of
+from distill_jax.study.tables import Part, losses_of, measured_over
 
 Facts = Mapping[Cell, Sequence[PoolFacts]]
 """What is known of the pools of each cell."""
@@ -21,16 +21,13 @@ _CORNER = ["pool", "tags", "filters", "sentences", "λ"]
 
 def generation_introduction(rows: Sequence[Row]) -> str:
     """What the numbers are."""
-    seeds = sorted({row.seed for row in rows})
-    losses = dict.fromkeys(loss_of(row) for row in rows if row.temperature is not None)
     return (
-        f"Micro-F1 on the test split in percent, mean ± standard deviation over {len(seeds)} "
-        f"seed{'s' if len(seeds) != 1 else ''} ({', '.join(map(str, seeds))}), which draw the subset, the "
+        f"{measured_over(rows)}, which draw the subset, the "
         "pools and the models' randomness alike; models are chosen on the dev sentences given alone, and "
         "nothing is learnt from the test split. Every BiLSTM learns from the gold sentences and so many of a "
         "pool; with the teacher's labels, or with the tags that the pool was made with (own). The pool "
         "`real` is of sentences that there are, without their tags. "
-        f"{'; '.join(losses) or 'No distillation'}."
+        f"{losses_of(rows)}."
     )
 
 
