@@ -35,7 +35,7 @@ class Target:
     function that gives them, so that those of a large store stay on disk; None where there is no
     teacher (a gold sentence it did not label): such words get no KL term. `weight` multiplies both
     terms of the loss. Tag id 1 is I, as in every sBIO tag set. `known` is False where the
-    tags are yet to come from a teacher within the step.
+    tags are yet to come from a teacher within the step. `gold` is True where a person wrote the tags.
     """
 
     words: tuple[str, ...]
@@ -43,6 +43,7 @@ class Target:
     scores: np.ndarray | Callable[[], np.ndarray] | None = None
     weight: float = 1.0
     known: bool = True
+    gold: bool = False
 
     def teacher_scores(self) -> np.ndarray | None:
         """The teacher's u float32[L, K]; None where there is no teacher."""
@@ -73,7 +74,9 @@ class Target:
             scores = lambda: cut(read())  # noqa: E731
         elif scores is not None:
             scores = cut(scores)
-        return Target(self.words[start:end], tag_ids, scores, self.weight, self.known)
+        return dataclasses.replace(
+            self, words=self.words[start:end], tag_ids=tag_ids, scores=scores
+        )
 
 
 def word_batches(

@@ -44,7 +44,8 @@ def student_targets(
             )
         tags = labels.encode_iob2(sentence.tags)
         taught = stored.get(sentence.words)
-        targets.append(Target(sentence.words, tags, None if taught is None else taught.scores))
+        scores = None if taught is None else taught.scores
+        targets.append(Target(sentence.words, tags, scores, gold=True))
     # Only now: a gold sentence may occur twice.
     labelled = {sentence.words for sentence in gold}
     targets += [target for words, target in stored.items() if words not in labelled]

@@ -39,7 +39,7 @@ class BiLSTMStudent:
     Attributes:
         model: without the sizes that the data decide (words, characters, tags).
         vectors: where its word embeddings start.
-        min_word_count: rarer words share the unknown word's vector.
+        min_word_count: rarer words that no gold sentence has share the unknown word's vector in training.
         initial_checkpoint_path: a BiLSTM's model directory, of any task, that it starts from: all but its
             tag head, with its words and characters beside those of training; of `model` dropout, word
             dropout and dtype alone count. None: random weights.
@@ -123,7 +123,9 @@ class BiLSTMStudent:
     def vocabulary(self, lesson: Lesson) -> WordVocabulary:
         """The words and characters of the sentences that it learns from."""
         return WordVocabulary.build(
-            (target.words for target in lesson.targets), min_count=self.min_word_count
+            (target.words for target in lesson.targets),
+            min_count=self.min_word_count,
+            kept=(target.words for target in lesson.targets if target.gold),
         )
 
 

@@ -33,6 +33,7 @@ class WordVocabulary(WordLookup):
         sentences_words: Iterable[Sequence[str]],
         *,
         min_count: int = 1,
+        kept: Iterable[Sequence[str]] = (),
         max_words: int | None = None,
         lowercase: bool = True,
     ) -> "WordVocabulary":
@@ -45,6 +46,7 @@ class WordVocabulary(WordLookup):
             sentences_words: the words of each sentence.
             min_count: words seen less often than this are left out (they become unknown words).
                 Characters are kept whatever their count.
+            kept: those of the sentences whose words are kept whatever their count.
             max_words: at most this many words, the most frequent; None for no limit.
             lowercase: put words (not characters) in lower case.
 
@@ -62,8 +64,13 @@ class WordVocabulary(WordLookup):
                 word_counts[word.lower() if lowercase else word] += 1
                 character_counts.update(word)
         del word_counts[""]
-        kept = [word for word in _by_count(word_counts) if word_counts[word] >= min_count]
-        return cls(kept[:max_words], _by_count(character_counts), lowercase=lowercase)
+        always = {word.lower() if lowercase else word for words in kept for word in words}
+        found = [
+            word
+            for word in _by_count(word_counts)
+            if word_counts[word] >= min_count or word in always
+        ]
+        return cls(found[:max_words], _by_count(character_counts), lowercase=lowercase)
 
     def with_frozen(self, rows: Mapping[str, int]) -> "WordVocabulary":
         """The same words and characters, with those of another frozen table."""

@@ -20,6 +20,7 @@ from distill_jax.jobs.targets import student_targets
 from distill_jax.kinds.base import Learner, Lesson, Model
 from distill_jax.kinds.bilstm import BiLSTMStudent
 from distill_jax.kinds.word_vectors import WordVectors
+from distill_jax.labels.record import TeacherLabel
 from distill_jax.model_dir.directory import load_model, save_model
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger
 from distill_jax.models.partitioning import ANYWHERE
@@ -71,6 +72,19 @@ def learner_of(path: Path, **options: Any) -> Learner:
         RunResources(Sources("nowhere"), "t"),
     )
     return BiLSTMStudent(MODEL, WordVectors(file=str(path), **options)).learner(lesson)
+
+
+def test_words_of_gold_sentences_are_trained_however_rare() -> None:
+    words = ("to", "oslo", "madrid")
+    silver = [TeacherLabel(words[:n], np.zeros(n, int), np.zeros((n, 3))) for n in (1, 2, 3)]
+    lesson = Lesson(
+        LABELS,
+        student_targets(GOLD[1:], LABELS, silver),
+        DistillationWeights(0.0, 1.0),
+        training(),
+        RunResources(Sources("nowhere"), "t"),
+    )
+    assert BiLSTMStudent(min_word_count=3).vocabulary(lesson).words == ("oslo", "to", "from")
 
 
 def scores(learner: Learner, params: Any, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:

@@ -37,6 +37,12 @@ def test_case_counts_and_size_limits() -> None:
     few = WordVocabulary.build(SENTENCES, min_count=3)
     assert few.words == ("jon",)
     assert few.characters == WordVocabulary.build(SENTENCES).characters
+    # Those of some sentences are kept, if they are rare too.
+    assert WordVocabulary.build(SENTENCES, min_count=2, kept=[("Wow",)]).words == (
+        "jon",
+        "play",
+        "wow",
+    )
 
 
 def test_encode() -> None:
