@@ -16,7 +16,7 @@ from distill_jax.study.grid import Cell
 from distill_jax.study.labelling import say
 from distill_jax.study.measuring import ModelFacts, row_of, timed_predictions
 from distill_jax.study.recipe import Recipe
-from distill_jax.study.results import RESULT, TEACHER_MODEL, Result, Row, read_result, write_result
+from distill_jax.study.results import RESULT, Result, Row, read_result, write_result
 from distill_jax.study.students import (
     best_distilled,
     bilstm_rows,
@@ -43,7 +43,7 @@ def run_cell(cell: Cell, folder: Path, recipe: Recipe, *, measure_speed: bool) -
     of_teacher, rate = timed_predictions(tagger, data.test)
     facts = ModelFacts(
         name="teacher",
-        model=TEACHER_MODEL,
+        model=recipe.teacher_kind,
         recipe="teacher",
         parameters=tagger.parameters,
         training=training,

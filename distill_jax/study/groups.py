@@ -10,11 +10,19 @@ Match = Callable[[Row], bool]
 """Whether a line belongs to a group."""
 
 _TITLES = {"t5-student": "T5 student", "encoder-student": "encoder student"}
+_TEACHERS = {"t5": "T5 teacher", "bert": "BERT teacher", "bilstm": "BiLSTM teacher"}
 
 
 def is_teacher(row: Row) -> bool:
     """A cell's teacher."""
     return row.recipe == "teacher"
+
+
+def teacher_title(rows: Iterable[Row]) -> str:
+    """What the teachers are called, by their kind where all are of one."""
+    models = {row.model for row in rows if is_teacher(row)}
+    model = models.pop() if len(models) == 1 else ""
+    return _TEACHERS.get(model, f"{model} teacher".strip())
 
 
 def is_gold_only(row: Row) -> bool:

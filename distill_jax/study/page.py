@@ -26,6 +26,7 @@ from distill_jax.study.groups import (
     mean_std,
     silver_sizes,
     sizes,
+    teacher_title,
 )
 from distill_jax.study.models_table import percent
 from distill_jax.study.paper import display_name, paper_f1
@@ -177,7 +178,7 @@ def _comparable(rows: Sequence[Row]) -> list[tuple[str, Match, str]]:
     """Title, which rows, and the paper's name of each model that it reports."""
     models: list[tuple[str, Match, str]] = [
         ("BiLSTM, gold only", is_gold_only, "gold"),
-        ("T5 teacher", is_teacher, "teacher"),
+        (teacher_title(rows), is_teacher, "teacher"),
     ]
     weights = lambdas(rows)
     for weight in weights:

@@ -23,6 +23,7 @@ from distill_jax.study.groups import (
     other_students,
     rates,
     silver_sizes,
+    teacher_title,
 )
 from distill_jax.study.paper import display_name
 from distill_jax.study.results import BILSTM, Row
@@ -77,7 +78,7 @@ def draw_line(axes: Any, points: Sequence[tuple[int, Sequence[float]]], **look: 
 def draw_levels(axes: Any, rows: Sequence[Row]) -> None:
     """Horizontal lines: the F1 of the teacher and of the BiLSTM of gold alone."""
     for match, label, colour, dashes in (
-        (is_teacher, "T5 teacher", TEACHER_COLOUR, (0, (6, 3))),
+        (is_teacher, teacher_title(rows), TEACHER_COLOUR, (0, (6, 3))),
         (is_gold_only, "BiLSTM, gold only", GOLD_COLOUR, (0, (2, 2))),
     ):
         if values := f1_of(rows, match):
@@ -157,7 +158,7 @@ def _ticks_of_speed(axes: Any) -> None:
 
 def _kinds(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
     kinds = [
-        ("T5 teacher", TEACHER_COLOUR, [row for row in rows if is_teacher(row)]),
+        (teacher_title(rows), TEACHER_COLOUR, [row for row in rows if is_teacher(row)]),
         ("BiLSTM, gold only", GOLD_COLOUR, [row for row in rows if is_gold_only(row)]),
     ]
     distilled = [row for row in rows if row.recipe == "distilled"]

@@ -20,6 +20,7 @@ from distill_jax.jobs.teacher import TeacherRun
 from distill_jax.kinds.base import Lesson
 from distill_jax.kinds.bilstm import BiLSTMStudent
 from distill_jax.kinds.bilstm_together import as_bilstm
+from distill_jax.kinds.t5 import NAME as T5
 from distill_jax.labels.confidence import check_weighting
 from distill_jax.labels.cut import check_least
 from distill_jax.sentscore import DecoderSettings, Normaliser
@@ -75,6 +76,11 @@ class Recipe(abc.ABC):
     def architecture(self) -> BiLSTMStudent:
         """Of the students that are trained together."""
         return as_bilstm(self.students.student)
+
+    @property
+    def teacher_kind(self) -> str:
+        """What teachers are, by a kind's name."""
+        return T5 if isinstance(self.teacher, TeacherRun) else self.teacher.student.kind
 
     @property
     def sources(self) -> Sources:

@@ -14,8 +14,8 @@ from distill_jax.study.grid import Cell
 RESULT = "result.json"
 SCHEMA = 1
 
-TEACHER_MODEL, BILSTM = "t5", "bilstm"
-"""What results call the teacher's model and that of the students trained together."""
+BILSTM = "bilstm"
+"""What results call the model of the students trained together."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Row:
     Attributes:
         dataset, size, seed: of its cell; a size as `Size` writes it.
         name: of the model within its cell.
-        model: the teacher's is `t5`, a BiLSTM's `bilstm`, another student's its kind and `-student`.
+        model: the teacher's is its kind, a BiLSTM's `bilstm`, another student's its kind and `-student`.
         recipe: `gold` for a student without teacher.
         gold_sentences, dev_sentences: labelled ones.
         silver, silver_sentences: the silver size, which may be `all`, and its number of sentences.

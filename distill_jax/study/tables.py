@@ -18,6 +18,7 @@ from distill_jax.study.groups import (
     rates,
     silver_sizes,
     sizes,
+    teacher_title,
 )
 from distill_jax.study.models_table import NONE, Line, ModelsTable, Table, markdown_table, percent
 from distill_jax.study.paper import display_name, paper_f1, paper_perfect
@@ -112,7 +113,7 @@ def _few_shot(rows: Sequence[Row], size: str) -> list[Part]:
     largest = silver[-1]
     table = ModelsTable(rows)
     table.add(["BiLSTM, gold only"], is_gold_only, lambda name: paper_f1(name, size, "gold"))
-    table.add(["T5 teacher"], is_teacher, lambda name: paper_f1(name, size, "teacher"))
+    table.add([teacher_title(rows)], is_teacher, lambda name: paper_f1(name, size, "teacher"))
     if weights and largest != "0":
         table.add(
             [f"BiLSTM, distilled ({largest} silver, λ = {weights[-1]:g})"],
@@ -153,7 +154,7 @@ def _full(rows: Sequence[Row]) -> Part:
     table = ModelsTable(rows, ("perfect", "f1"))
     for title, match, key in (
         ("BiLSTM, gold only", is_gold_only, "gold"),
-        ("T5 teacher", is_teacher, "teacher"),
+        (teacher_title(rows), is_teacher, "teacher"),
     ):
         table.add(
             [title],

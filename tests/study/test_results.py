@@ -176,3 +176,17 @@ def test_a_result_with_other_fields_is_damaged(
     path.write_text(json.dumps({**content, "schema": 7}))
     with pytest.raises(UserError, match="schema 7 instead of 1"):
         read_result(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("models", "title"),
+    [(("t5",), "T5 teacher"), (("bert",), "BERT teacher"), (("t5", "bert"), "teacher")],
+)
+def test_teachers_are_called_by_their_kind(models: tuple[str, ...], title: str) -> None:
+    rows = [
+        dataclasses.replace(each, model=models[each.seed % len(models)])
+        if each.recipe == "teacher"
+        else each
+        for each in known_rows(plain_f1)
+    ]
+    assert f"| {title} |" in markdown(rows)

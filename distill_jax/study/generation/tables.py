@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from distill_jax.study.generation.facts import PoolFacts
 from distill_jax.study.generation.pools import REAL
 from distill_jax.study.grid import Cell, Generated
-from distill_jax.study.groups import Match, datasets, is_distilled, is_gold_only, is_teacher, sizes
+from distill_jax.study.groups import (
+    Match,
+    datasets,
+    is_distilled,
+    is_gold_only,
+    is_teacher,
+    sizes,
+    teacher_title,
+)
 from distill_jax.study.models_table import NONE, Line, ModelsTable, Table, markdown_table
 from distill_jax.study.paper import display_name
 from distill_jax.study.results import Row
@@ -107,7 +115,7 @@ def variants(rows: Iterable[Row]) -> list[tuple[Generated, str, float]]:
 
 def _scores(rows: Sequence[Row]) -> Table:
     table = ModelsTable(rows)
-    table.add(["teacher", NONE, NONE, NONE, NONE], is_teacher)
+    table.add([teacher_title(rows), NONE, NONE, NONE, NONE], is_teacher)
     table.add(["gold alone", NONE, NONE, "0", "0"], is_gold_only)
     for weight in sorted({row.kl_weight for row in rows if row.silver == "0" and row.kl_weight}):
         titles = ["gold alone", "teacher", NONE, "0", f"{weight:g}"]
