@@ -10,6 +10,7 @@ from typing import Any
 import grain
 import numpy as np
 
+from distill_jax.data.features import TRUSTED
 from distill_jax.data.seq2seq import join_pairs, training_windows
 from distill_jax.data.teacher_readers import TeacherReader, subword_windows, teacher_features
 from distill_jax.errors import UserError
@@ -23,6 +24,9 @@ BUCKETS = (8, 16, 24, 32, 48, 64, 100)
 """The numbers of words that sentences are padded to; longer ones to a multiple of `STEP`."""
 STEP = 32
 MAX_CHARS = 20
+
+_Collate = Callable[[Sequence[int], int], dict[str, np.ndarray]]
+"""Numbers of sentences, and the length that they are padded to → a batch."""
 
 _OUTSIDE, _INSIDE = 0, 1  # the first two tags of every sBIO tag set
 
@@ -87,13 +91,40 @@ def word_batches(
     batch_size: int,
     seed: int,
     teacher: TeacherReader | None = None,
+    trusted: Sequence[Target] = (),
 ) -> grain.MapDataset[dict[str, np.ndarray]]:
-    """Batches of `distill.objectives.TaggerDistillation`, shuffled anew in every epoch.
+    """Batches of `distill.tags.TaggerDistillation`, shuffled anew in every epoch.
 
     With the reader of a `teacher` they hold what `distill.online` needs as well, and sentences that
-    the teacher cannot read in one piece become windows.
+    the teacher cannot read in one piece become windows. With `trusted` sentences they hold what
+    `distill.reweighting` needs, as many of these, drawn anew for every batch.
     """
     targets = _for_teacher(targets, teacher)
+    collate = _word_collate(targets, vocabulary, num_tags)
+    trusted = [target for target in trusted if target.words]
+    if not trusted:
+        return _bucketed(targets, collate, batch_size=batch_size, seed=seed, teacher=teacher)
+
+    def marked(members: Sequence[int], length: int) -> dict[str, np.ndarray]:
+        is_silver = np.array([not targets[index].gold for index in members])
+        return {**collate(members, length), "is_silver": is_silver}
+
+    of_trusted = _word_collate(trusted, vocabulary, num_tags)
+    length = bucket_of(max(len(target.words) for target in trusted))  # one shape, one compile
+
+    def with_trusted(number: int, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng((seed, number))
+        few = batch_size > len(trusted)
+        chosen = rng.choice(len(trusted), batch_size, replace=few).tolist()
+        added = of_trusted(chosen, length)
+        return batch | {f"{TRUSTED}{name}": array for name, array in added.items()}
+
+    batches = _bucketed(targets, marked, batch_size=batch_size, seed=seed, teacher=teacher)
+    return batches.map_with_index(with_trusted)
+
+
+def _word_collate(targets: Sequence[Target], vocabulary: WordVocabulary, num_tags: int) -> _Collate:
+    """Makes batches of sentences by their numbers and the length that they are padded to."""
     encoded = [vocabulary.encode(target.words, max_chars=MAX_CHARS) for target in targets]
 
     def collate(members: Sequence[int], length: int) -> dict[str, np.ndarray]:
@@ -106,7 +137,7 @@ def word_batches(
             batch["char_ids"][row, : len(word_ids)] = char_ids
         return batch
 
-    return _bucketed(targets, collate, batch_size=batch_size, seed=seed, teacher=teacher)
+    return collate
 
 
 def encoder_batches(
@@ -242,7 +273,7 @@ def bucket_of(words: int) -> int:
 
 def _bucketed(
     targets: Sequence[Target],
-    collate: Callable[[Sequence[int], int], dict[str, np.ndarray]],
+    collate: _Collate,
     *,
     batch_size: int,
     seed: int,
@@ -276,9 +307,9 @@ def _bucketed(
 
 def _with_teacher_inputs(
     targets: Sequence[Target],
-    collate: Callable[[Sequence[int], int], dict[str, np.ndarray]],
+    collate: _Collate,
     teacher: TeacherReader,
-) -> Callable[[Sequence[int], int], dict[str, np.ndarray]]:
+) -> _Collate:
     features = teacher_features(teacher, [target.words for target in targets], bucket_of)
 
     def with_inputs(members: Sequence[int], length: int) -> dict[str, np.ndarray]:

@@ -31,6 +31,17 @@ class WordBatch(TagTargets):
     char_ids: Array
 
 
+class ReweightedBatch(WordBatch):
+    """What learnt weights of silver sentences need besides: `is_silver` bool[B] marks those rows, and
+    trusted sentences are there as a `WordBatch` of their own length whose names begin with `TRUSTED`."""
+
+    is_silver: Array
+
+
+TRUSTED = "trusted_"
+"""Before the names of trusted sentences' features."""
+
+
 class SubwordBatch(TagTargets):
     """An encoder tagger's or a BERT's: `tokens` int32[B, S], the vocabulary's padding behind, and each
     word's `first` int32[B, L], -1 behind."""

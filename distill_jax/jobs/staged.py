@@ -69,6 +69,10 @@ class StagedRun:
     def __post_init__(self) -> None:
         if not self.stages:
             raise UserError("StagedRun.stages is empty; give at least one stage")
+        if self.data.confidence_weighting == "learnt":
+            raise UserError(
+                "CONFIDENCE_WEIGHTING='learnt' is for runs of one stage; use one of the others"
+            )
 
     def run(self) -> Outcome:
         """See `train_in_stages`."""

@@ -15,7 +15,7 @@ from distill_jax.errors import UserError
 from distill_jax.jobs.evaluation import dev_evaluation, say_left_behind
 from distill_jax.jobs.resources import RunResources
 from distill_jax.jobs.sources import Sources, content_hashes, settings_with
-from distill_jax.jobs.targets import student_targets, untagged_targets
+from distill_jax.jobs.targets import student_targets, trusted_targets, untagged_targets
 from distill_jax.kinds.base import Learner, Lesson, Model, Resources, StepTeacher, Student
 from distill_jax.kinds.registry import kind_of
 from distill_jax.labels.confidence import Weighting, check_weighting
@@ -59,7 +59,8 @@ class StudentData:
         teacher_labels: a store written by `distill-jax label`, or several of the same sentences by different
             teachers, whose posteriors are averaged; None: gold alone.
         confidence_weighting: how silver sentences are weighted by the teacher's confidence
-            (`labels.confidence`).
+            (`labels.confidence`), or `learnt`: in every step by what they do for the dev sentences
+            (`distill.reweighting`).
         min_confidence: silver sentences are left out whose tags are all right with a lower probability than
             this, by the teacher (`sequence` of `labels.confidence`).
         teacher: in place of a store, one that tags the task's `silver_split` and scores all
@@ -105,6 +106,7 @@ class StudentRun:
                 self.training,
                 resources,
                 material.teacher,
+                material.trusted,
             )
         )
 
@@ -114,8 +116,8 @@ class Material:
     """The sentences of a student's data, read.
 
     `stores` counts the teachers' labels, `unsure` the silver sentences that were left out; `states` are a
-    teacher's hidden states that were kept; `inputs` are hashes of all that was read, by role; `text_words` is
-    how texts become words for the model.
+    teacher's hidden states that were kept; `trusted` are what weights are learnt by; `inputs` are hashes of
+    all that was read, by role; `text_words` is how texts become words for the model.
     """
 
     labels: LabelSet
@@ -126,6 +128,7 @@ class Material:
     unsure: int = 0
     teacher: StepTeacher | None = None
     states: StoredStepTeacher | None = None
+    trusted: Sequence[Target] = ()
     inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     text_words: TextWords = "blanks"
 
@@ -234,14 +237,16 @@ def read_material(data: StudentData) -> Material:
             targets += untagged_targets({s.words: None for s in silver if s.words not in known})
         inputs["teacher"] = model_hash(path)
         teacher = load_step_teacher(data.teacher, labels, f"task {data.task!r}")
+    dev = list(dev_data)
     return Material(
         labels,
         gold,
-        list(dev_data),
+        dev,
         targets,
         len(stores),
         unsure,
         teacher,
+        trusted=trusted_targets(dev, labels, data.confidence_weighting),
         inputs=inputs,
         text_words=text_words,
     )

@@ -52,6 +52,13 @@ def student_targets(
     return [target for target in targets if target.words]
 
 
+def trusted_targets(
+    dev: Sequence[Sentence], labels: LabelSet, confidence_weighting: Weighting
+) -> list[Target]:
+    """The dev sentences, where the weights of silver ones are learnt by them; else none."""
+    return student_targets(dev, labels, None) if confidence_weighting == "learnt" else []
+
+
 def untagged_targets(sentences: Iterable[tuple[str, ...]]) -> list[Target]:
     """Sentences whose tags are to come from a teacher within the step."""
     return [

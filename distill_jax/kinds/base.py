@@ -138,6 +138,8 @@ class Lesson:
         training: batch size, seed and the like.
         resources: what its start is made of.
         teacher: one that is part of the training step, if any.
+        trusted: sentences by which the weights of silver ones are learnt (`distill.reweighting`); none: they
+            are not.
     """
 
     labels: LabelSet
@@ -146,6 +148,15 @@ class Lesson:
     training: Training
     resources: Resources
     teacher: StepTeacher | None = None
+    trusted: Sequence[Target] = ()
+
+    def check_weights_are_given(self, kind: str) -> None:
+        """Raises `UserError` if weights are to be learnt, which students of a kind cannot."""
+        if self.trusted:
+            raise UserError(
+                "CONFIDENCE_WEIGHTING='learnt' is for BiLSTMs, and this student is of the kind "
+                f"{kind!r}; use one of the others"
+            )
 
     @property
     def reader(self) -> TeacherReader | None:

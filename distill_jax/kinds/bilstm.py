@@ -10,7 +10,8 @@ from flax import linen as nn
 
 from distill_jax.configuration import setting
 from distill_jax.data.distillation import word_batches
-from distill_jax.distill.tags import TaggerDistillation
+from distill_jax.distill.reweighting import Reweighted
+from distill_jax.distill.tags import TaggerDistillation, TagLoss
 from distill_jax.errors import UserError
 from distill_jax.inference.words import WordPredictor
 from distill_jax.kinds.base import Learner, Lesson, ParameterGroup, Resources
@@ -26,6 +27,7 @@ from distill_jax.models.bilstm import (
 )
 from distill_jax.tagging import Sentence
 from distill_jax.train.feed import Batches
+from distill_jax.train.objective import Objective
 from distill_jax.train.selection import Evaluate
 from distill_jax.vocab import WordTable, WordVocabulary, coverage
 
@@ -77,7 +79,7 @@ class BiLSTMStudent:
         )
         config = trained.replace(num_frozen_words=vocabulary.num_frozen_words)
         module = BiLSTMTagger(trained)
-        student = TaggerDistillation(module, lesson.loss)
+        student = objective_of(module, lesson.loss, lesson)
         start = self.vectors.start(own, config.word_dim, lesson.resources, training.seed, table)
 
         def initial_params() -> Any:
@@ -98,6 +100,7 @@ class BiLSTMStudent:
                 batch_size=lesson.training.batch_size,
                 seed=lesson.training.seed,
                 teacher=lesson.reader,
+                trusted=lesson.trusted,
             )
 
         return Learner(
@@ -127,6 +130,12 @@ class BiLSTMStudent:
             min_count=self.min_word_count,
             kept=(target.words for target in lesson.targets if target.gold),
         )
+
+
+def objective_of(module: BiLSTMTagger, loss: TagLoss, lesson: Lesson) -> Objective:
+    """What a BiLSTM minimises, without a teacher in the step."""
+    student = TaggerDistillation(module, loss)
+    return Reweighted(student) if lesson.trusted else student
 
 
 def said_coverage(table: WordTable, vocabulary: WordVocabulary, dev: Sequence[Sentence]) -> str:

@@ -14,12 +14,12 @@ import numpy as np
 from flax import linen as nn
 
 from distill_jax.data.distillation import word_batches
-from distill_jax.distill.tags import TaggerDistillation, TagLoss
+from distill_jax.distill.tags import TagLoss
 from distill_jax.errors import UserError
 from distill_jax.inference import Prediction
 from distill_jax.integers import round_up
 from distill_jax.kinds.base import Lesson, Student
-from distill_jax.kinds.bilstm import BiLSTMStudent, said_coverage
+from distill_jax.kinds.bilstm import BiLSTMStudent, objective_of, said_coverage
 from distill_jax.kinds.bilstm_evaluation import StudentEvaluation
 from distill_jax.kinds.word_vectors import NO_FROZEN_WORDS, FrozenWords
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger, with_word_embeddings
@@ -103,15 +103,17 @@ def train_together(
 
     Raises:
         UserError: there are no dev sentences, or as `train.many.fit_many`.
-        ValueError: the lessons have different labels or options of the KL term, or a teacher within
-            the step.
+        ValueError: the lessons have different labels or options of the KL term, learnt weights in part, or
+            a teacher within the step.
     """
     if not dev:
         raise UserError("the dev split is empty; give the few-shot task dev sentences")
     labels, loss = _shared(list(lessons.values()))
     own = {name: architecture.vocabulary(lesson) for name, lesson in lessons.items()}
-    resources = next(iter(lessons.values())).resources
-    table = architecture.vectors.table(list(own.values()), architecture.model.word_dim, resources)
+    first = next(iter(lessons.values()))
+    table = architecture.vectors.table(
+        list(own.values()), architecture.model.word_dim, first.resources
+    )
     frozen = architecture.vectors.frozen(table)
     vocabularies = {name: each.with_frozen(frozen.rows) for name, each in own.items()}
     if table is not None:
@@ -134,6 +136,7 @@ def train_together(
                 labels.num_tags,
                 batch_size=training.batch_size,
                 seed=lesson.training.seed,
+                trusted=lesson.trusted,
             ),
             _varied(lesson.loss),
             _start(architecture, module, lesson, own[name], table),
@@ -150,7 +153,7 @@ def train_together(
         batch_size=training.eval_batch_size,
     )
     outcomes = fit_many(
-        lambda varied: TaggerDistillation(module, _with(loss, varied)),
+        lambda varied: objective_of(module, _with(loss, varied), first),
         members,
         evaluation.score,
         optimizer=training.optimizer.make(),
@@ -224,6 +227,8 @@ def _shared(lessons: Sequence[Lesson]) -> tuple[LabelSet, TagLoss]:
     for lesson in lessons:
         if lesson.labels != labels:
             raise ValueError("students trained together need the same labels")
+        if bool(lesson.trusted) != bool(lessons[0].trusted):
+            raise ValueError("the weights of all students trained together are learnt, or of none")
         if lesson.teacher is not None:
             raise ValueError("students trained together have no teacher within the step")
         if _with(lesson.loss, _varied(loss)) != loss:

@@ -14,6 +14,8 @@ loss is divided by the sum of the weights: gold sentences, whose weight is 1, co
 the teacher knows. After the weighting of pseudo-labels by the teacher's (un)certainty in Mukherjee &
 Awadallah 2020 (XtremeDistil, arXiv 2004.05686; and UST, arXiv 2006.15315). Deviation: those estimate
 it from several passes with dropout, this from the posterior that the label store holds anyway.
+
+`learnt` weights do not come from the teacher: `distill.reweighting` finds them in every step.
 """
 
 from typing import Literal, get_args
@@ -22,26 +24,26 @@ import numpy as np
 
 from distill_jax.errors import UserError
 
-Weighting = Literal["none", "top_posterior", "entropy", "sequence"]
+Weighting = Literal["none", "top_posterior", "entropy", "sequence", "learnt"]
 
 
 def check_weighting(weighting: str) -> None:
     """Raises `UserError` if it is none of `Weighting`."""
     if weighting not in get_args(Weighting):
         raise UserError(
-            f"the weighting by confidence is {weighting!r}; use {', '.join(get_args(Weighting))}"
+            f"CONFIDENCE_WEIGHTING is {weighting!r}; use {', '.join(get_args(Weighting))}"
         )
 
 
 def confidence_weight(log_posteriors_LxK: np.ndarray, weighting: Weighting) -> float:
-    """The weight of a sentence, 0 to 1; 1 for `none` and for a sentence without words.
+    """The weight of a sentence, 0 to 1; 1 for `none`, `learnt` and a sentence without words.
 
     Args:
         log_posteriors_LxK: log-probabilities (up to a constant a word), -inf for illegal tags.
         weighting: one of the equations above.
     """
     check_weighting(weighting)
-    if weighting == "none" or not len(log_posteriors_LxK):
+    if weighting in ("none", "learnt") or not len(log_posteriors_LxK):
         return 1.0
     scores = log_posteriors_LxK.astype(np.float64)
     scores -= scores.max(axis=-1, keepdims=True)

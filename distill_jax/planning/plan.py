@@ -108,7 +108,7 @@ def plan_run(run: Run, shapes: CompileShapes, devices: Sequence[Any]) -> Plan:
         return _plan_labels(run, shapes, place)
     resources = SyntheticResources(shapes)
     if isinstance(run, StudentRun):
-        learner = run.learner(student_material(shapes, run.data.teacher), resources)
+        learner = run.learner(student_material(shapes, run.data), resources)
         within = ", the teacher within the step" if run.data.teacher.path else ""
         return plan_step(f"distil{within}", learner, run.training, place)
     learner = run.learner(text_material(shapes), resources)

@@ -18,7 +18,7 @@ from distill_jax.data.distillation import Target
 from distill_jax.errors import UserError
 from distill_jax.inference.settings import TaggerSettings
 from distill_jax.integers import ceil_divide
-from distill_jax.jobs.student import Material, TeacherInStep
+from distill_jax.jobs.student import Material, StudentData, TeacherInStep
 from distill_jax.jobs.teacher import TextMaterial
 from distill_jax.kinds.base import Checkpoint, Model, StepTeacher, TaskNames
 from distill_jax.kinds.registry import kind_of
@@ -201,11 +201,18 @@ def _unread() -> Any:
     raise AssertionError("a plan reads no weights")
 
 
-def student_material(shapes: CompileShapes, teacher: TeacherInStep) -> Material:
+def student_material(shapes: CompileShapes, data: StudentData) -> Material:
     """A student's data, with the teacher within the step that its settings describe."""
     labels, sentences = shapes.label_set, shapes.sentences
     targets = list(_targets(labels, sentences))
-    return Material(labels, sentences, sentences, targets, teacher=_step_teacher(shapes, teacher))
+    return Material(
+        labels,
+        sentences,
+        sentences,
+        targets,
+        teacher=_step_teacher(shapes, data.teacher),
+        trusted=targets if data.confidence_weighting == "learnt" else (),
+    )
 
 
 def text_material(shapes: CompileShapes) -> TextMaterial:

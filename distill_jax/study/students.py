@@ -10,7 +10,7 @@ from distill_jax.inference import Prediction
 from distill_jax.inference.settings import TaggerSettings
 from distill_jax.jobs.resources import RunResources
 from distill_jax.jobs.student import StudentRun
-from distill_jax.jobs.targets import student_targets
+from distill_jax.jobs.targets import student_targets, trusted_targets
 from distill_jax.kinds.base import Lesson, Model
 from distill_jax.kinds.bilstm_together import TrainedStudent, predict_together, train_together
 from distill_jax.labels.cut import sure_labels
@@ -57,7 +57,8 @@ class Lessons:
         data = self._data
         weighting = self._run.data.confidence_weighting
         targets = student_targets(data.gold, data.labels, labels, weighting)
-        return Lesson(data.labels, targets, loss, self._training, self._resources)
+        trusted = trusted_targets(data.dev, data.labels, weighting)
+        return Lesson(data.labels, targets, loss, self._training, self._resources, trusted=trusted)
 
 
 def assignments(

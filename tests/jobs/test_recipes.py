@@ -138,6 +138,20 @@ def test_pseudo_labels_weighted_by_confidence(work: Path) -> None:
 
 
 @pytest.mark.slow
+def test_weights_that_are_learnt(work: Path) -> None:
+    values = {
+        **TINY,
+        "TEACHER_LABELS": str(work / "labels0"),
+        "CONFIDENCE_WEIGHTING": "learnt",
+        "LOG_PERIOD": 1,
+    }
+    model = train(work, "distil_weighted", "learnt", values)
+    assert facts(model)["confidence_weighting"] == "learnt"
+    lines = (work / "learnt" / "metrics.jsonl").read_text().splitlines()
+    assert any("silver_used" in json.loads(line) for line in lines)
+
+
+@pytest.mark.slow
 def test_several_teachers_and_embeddings_of_one(work: Path) -> None:
     stores = (str(work / "labels0"), str(work / "labels1"))
     found = train(work, "distil_teachers", "teachers", {**TINY, "TEACHER_LABELS": stores})
@@ -266,12 +280,21 @@ def test_a_t5_of_a_teachers_layers(work: Path) -> None:
         (
             "distil_gold",
             {"CONFIDENCE_WEIGHTING": "margin"},
-            "none, top_posterior, entropy, sequence",
+            "none, top_posterior, entropy, sequence, learnt",
         ),
         (
             "distil_symmetric",
             {"TEACHER_LABELS": "labels0", "MIN_CONFIDENCE": 0.999},
             "MIN_CONFIDENCE: of none of the",
+        ),
+        (
+            "distil_encoder",
+            {
+                "TEACHER_LABELS": None,
+                "INITIAL_CHECKPOINT_PATH": "start",
+                "CONFIDENCE_WEIGHTING": "learnt",
+            },
+            "'learnt' is for BiLSTMs",
         ),
         ("distil_gold", {"MIN_CONFIDENCE": 1.5}, "MIN_CONFIDENCE is 1.5"),
         (

@@ -414,9 +414,19 @@ def test_bilstms_silver_sentences_are_weighted_with_every_lambda() -> None:
         "bilstm-silver1-kl0": [1.0, 0.5],
         "bilstm-silver1-kl1": [1.0, 0.5],
     }
+    assert not any(one.lesson.trusted for one in assigned.values())
     losses = [(one.lesson.loss.kl_weight, one.lesson.loss.temperature) for one in assigned.values()]
     assert losses == [(0.0, 1.0), (0.0, 4.0), (1.0, 4.0)]
     assert {one.lesson.training.seed for one in assigned.values()} == {3}
+
+
+def test_bilstms_learn_the_weights_of_silver_sentences_by_the_dev_ones() -> None:
+    day = Sentence(("today",), ("B-day",))
+    data = CellData(LabelSet(("day",)), [day], [day], [], [], "")
+    recipe = configured("demo/study", CONFIDENCE_WEIGHTING="learnt")
+    assigned = assignments(Cell("x", Size.parse("1/1"), 3), data, recipe, {}, [])
+    for one in assigned.values():
+        assert [target.words for target in one.lesson.trusted] == [("today",)]
 
 
 @pytest.mark.slow
