@@ -35,6 +35,9 @@ def fit_tagger(options: FitOptions, screen: Screen, reading: ReadOptions | None 
             folder is of another `fit`.
     """
     began = time.monotonic()
+    out = Path(options.out)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: is a file; give a folder")
     fit_plan.check_minutes(options.minutes)
     data = read_fit_data(
         options.data, options.unlabelled, reading=reading, dev=options.dev, seed=options.seed
@@ -49,7 +52,6 @@ def fit_tagger(options: FitOptions, screen: Screen, reading: ReadOptions | None 
     screen.say(f"labels: {len(data.labels.names)} ({_some(data.labels.names)})")
     for line in _advice(options, data, source):
         screen.say(line)
-    out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     with only_one(out) as alone:
         if not alone:

@@ -207,6 +207,16 @@ def test_bad_options_are_refused_before_anything_is_written(
     assert not out.exists()
 
 
+def test_out_that_is_a_file_is_left_alone(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.write_text("mine")
+    assert main(["fit", str(work / "own"), "--out", str(out)]) == 2
+    assert f"--out {out}: is a file; give a folder" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+
+
 @pytest.mark.slow
 def test_a_bert_is_fine_tuned_and_some_of_its_layers_are_the_student(
     work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
