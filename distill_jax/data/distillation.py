@@ -25,6 +25,9 @@ BUCKETS = (8, 16, 24, 32, 48, 64, 100)
 STEP = 32
 MAX_CHARS = 20
 
+GIVEN_ID = -1
+"""In place of a frozen word's id, where its vector is given."""
+
 _Collate = Callable[[Sequence[int], int], dict[str, np.ndarray]]
 """Numbers of sentences, and the length that they are padded to → a batch."""
 
@@ -92,15 +95,17 @@ def word_batches(
     seed: int,
     teacher: TeacherReader | None = None,
     trusted: Sequence[Target] = (),
+    frozen_vectors: np.ndarray | None = None,
 ) -> grain.MapDataset[dict[str, np.ndarray]]:
     """Batches of `distill.tags.TaggerDistillation`, shuffled anew in every epoch.
 
     With the reader of a `teacher` they hold what `distill.online` needs as well, and sentences that
     the teacher cannot read in one piece become windows. With `trusted` sentences they hold what
-    `distill.reweighting` needs, as many of these, drawn anew for every batch.
+    `distill.reweighting` needs, as many of these, drawn anew for every batch. With `frozen_vectors`
+    [rows, E], those of the vocabulary's frozen words, a frozen word's vector is given.
     """
     targets = _for_teacher(targets, teacher)
-    collate = _word_collate(targets, vocabulary, num_tags)
+    collate = _word_collate(targets, vocabulary, num_tags, frozen_vectors)
     trusted = [target for target in trusted if target.words]
     if not trusted:
         return _bucketed(targets, collate, batch_size=batch_size, seed=seed, teacher=teacher)
@@ -109,7 +114,7 @@ def word_batches(
         is_silver = np.array([not targets[index].gold for index in members])
         return {**collate(members, length), "is_silver": is_silver}
 
-    of_trusted = _word_collate(trusted, vocabulary, num_tags)
+    of_trusted = _word_collate(trusted, vocabulary, num_tags, frozen_vectors)
     length = bucket_of(max(len(target.words) for target in trusted))  # one shape, one compile
 
     def with_trusted(number: int, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -123,7 +128,12 @@ def word_batches(
     return batches.map_with_index(with_trusted)
 
 
-def _word_collate(targets: Sequence[Target], vocabulary: WordVocabulary, num_tags: int) -> _Collate:
+def _word_collate(
+    targets: Sequence[Target],
+    vocabulary: WordVocabulary,
+    num_tags: int,
+    frozen_vectors: np.ndarray | None,
+) -> _Collate:
     """Makes batches of sentences by their numbers and the length that they are padded to."""
     encoded = [vocabulary.encode(target.words, max_chars=MAX_CHARS) for target in targets]
 
@@ -135,6 +145,12 @@ def _word_collate(targets: Sequence[Target], vocabulary: WordVocabulary, num_tag
             word_ids, char_ids = encoded[index]
             batch["word_ids"][row, : len(word_ids)] = word_ids
             batch["char_ids"][row, : len(word_ids)] = char_ids
+        if frozen_vectors is not None:
+            rows = batch["word_ids"] - vocabulary.num_words
+            given = np.zeros((*rows.shape, frozen_vectors.shape[1]), np.float32)
+            given[rows >= 0] = frozen_vectors[rows[rows >= 0]]
+            batch["given_vectors"] = given
+            batch["word_ids"][rows >= 0] = GIVEN_ID
         return batch
 
     return collate

@@ -25,10 +25,15 @@ class TagTargets(TypedDict):
 
 
 class WordBatch(TagTargets):
-    """A BiLSTM's: `word_ids` int32[B, L] and `char_ids` int32[B, L, C], 0 for padding."""
+    """A BiLSTM's: `word_ids` int32[B, L] and `char_ids` int32[B, L, C], 0 for padding.
+
+    Where words may be too rare for rows of their own, `given_vectors` float32[B, L, E] has those of words
+    whose id is -1.
+    """
 
     word_ids: Array
     char_ids: Array
+    given_vectors: NotRequired[Array]
 
 
 class ReweightedBatch(WordBatch):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
+import numpy as np
 from flax import linen as nn
 
 from distill_jax.configuration import setting
@@ -27,7 +28,6 @@ from distill_jax.models.bilstm import (
 )
 from distill_jax.tagging import Sentence
 from distill_jax.train.feed import Batches
-from distill_jax.train.objective import Objective
 from distill_jax.train.selection import Evaluate
 from distill_jax.vocab import WordTable, WordVocabulary, coverage
 
@@ -41,7 +41,8 @@ class BiLSTMStudent:
     Attributes:
         model: without the sizes that the data decide (words, characters, tags).
         vectors: where its word embeddings start.
-        min_word_count: rarer words that no gold sentence has share the unknown word's vector in training.
+        min_word_count: rarer words that no gold sentence has are not trained: their vectors are those of the
+            frozen words, and else that of the unknown one.
         initial_checkpoint_path: a BiLSTM's model directory, of any task, that it starts from: all but its
             tag head, with its words and characters beside those of training; of `model` dropout, word
             dropout and dtype alone count. None: random weights.
@@ -74,12 +75,16 @@ class BiLSTMStudent:
         if source is not None and table is None:
             frozen = source.frozen
         vocabulary = own.with_frozen(frozen.rows)
+        has_frozen = table is not None or (
+            source is not None and source.config.num_frozen_words > 0
+        )
+        gives = has_frozen and self.min_word_count > 1
         trained = model.replace(
             num_words=own.num_words, num_chars=own.num_chars, num_tags=labels.num_tags
         )
         config = trained.replace(num_frozen_words=vocabulary.num_frozen_words)
         module = BiLSTMTagger(trained)
-        student = objective_of(module, lesson.loss, lesson)
+        student = objective_of(module, lesson.loss, lesson, gives=gives)
         start = self.vectors.start(own, config.word_dim, lesson.resources, training.seed, table)
 
         def initial_params() -> Any:
@@ -95,12 +100,13 @@ class BiLSTMStudent:
         def batches(lesson: Lesson) -> Batches:
             return word_batches(
                 lesson.targets,
-                own,  # a word too rare for a row of its own is trained as unknown, whatever the file has
+                vocabulary if gives else own,
                 labels.num_tags,
                 batch_size=lesson.training.batch_size,
                 seed=lesson.training.seed,
                 teacher=lesson.reader,
                 trusted=lesson.trusted,
+                frozen_vectors=np.asarray(frozen.vectors) if gives else None,
             )
 
         return Learner(
@@ -132,9 +138,15 @@ class BiLSTMStudent:
         )
 
 
-def objective_of(module: BiLSTMTagger, loss: TagLoss, lesson: Lesson) -> Objective:
-    """What a BiLSTM minimises, without a teacher in the step."""
-    student = TaggerDistillation(module, loss)
+def objective_of(
+    module: BiLSTMTagger, loss: TagLoss, lesson: Lesson, *, gives: bool
+) -> TaggerDistillation | Reweighted:
+    """What a BiLSTM minimises, without a teacher in the step.
+
+    `gives`: the vectors of words that are not trained are in the batch.
+    """
+    inputs = ("word_ids", "char_ids", *(("given_vectors",) if gives else ()))
+    student = TaggerDistillation(module, loss, inputs)
     return Reweighted(student) if lesson.trusted else student
 
 

@@ -116,6 +116,7 @@ def train_together(
     )
     frozen = architecture.vectors.frozen(table)
     vocabularies = {name: each.with_frozen(frozen.rows) for name, each in own.items()}
+    gives = table is not None and architecture.min_word_count > 1
     if table is not None:
         for name, each in vocabularies.items():
             (say or _to_stderr)(f"{name}: {said_coverage(table, each, dev)}")
@@ -132,11 +133,12 @@ def train_together(
             lesson.training.seed,
             word_batches(
                 lesson.targets,
-                own[name],
+                vocabularies[name] if gives else own[name],
                 labels.num_tags,
                 batch_size=training.batch_size,
                 seed=lesson.training.seed,
                 trusted=lesson.trusted,
+                frozen_vectors=np.asarray(frozen.vectors) if gives else None,
             ),
             _varied(lesson.loss),
             _start(architecture, module, lesson, own[name], table),
@@ -153,7 +155,7 @@ def train_together(
         batch_size=training.eval_batch_size,
     )
     outcomes = fit_many(
-        lambda varied: objective_of(module, _with(loss, varied), first),
+        lambda varied: objective_of(module, _with(loss, varied), first, gives=gives),
         members,
         evaluation.score,
         optimizer=training.optimizer.make(),

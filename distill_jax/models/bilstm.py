@@ -6,8 +6,9 @@ tags. Decoding to legal tags is not the model's business (`distill_jax_runtime.l
 Not stated in the paper and chosen here: dropout on the input and output of each word layer, and
 `word_dropout`, which trains the vector of unknown words by putting it in the place of known ones; and a
 frozen table of words that were not in training, whose vectors are of the space that the trained ones
-started in. It is there at prediction alone: training meets no word of it, and trains the same model
-without (`num_frozen_words` 0), so that a step neither reads nor carries it.
+started in. It is there at prediction alone: training is that of the same model without
+(`num_frozen_words` 0), so that a step neither reads nor carries it. Of words too rare for a row of their own
+training has the vectors given with the batch, as the table would give them.
 """
 
 import dataclasses
@@ -100,6 +101,7 @@ class BiLSTMTagger(nn.Module):
         self,
         word_ids_BxL: Int[Array, "batch length"],
         char_ids_BxLxC: Int[Array, "batch length chars"],
+        given_BxLxE: Float[Array, "batch length features"] | None = None,
         *,
         deterministic: bool = True,
     ) -> Float[Array, "batch length tags"]:
@@ -108,19 +110,23 @@ class BiLSTMTagger(nn.Module):
         Args:
             word_ids_BxL: 0 marks padding, after the words.
             char_ids_BxLxC: each word's characters, 0 for padding after them.
+            given_BxLxE: the vectors of words whose id is below 0, where there may be any.
             deterministic: False in training: dropout and word dropout apply, drawn from the random
                 stream `dropout`.
 
         Returns:
             float32 logits, zero where there is padding. Padding has no influence on other words.
         """
-        logits_BxLxK, _ = self._run(word_ids_BxL, char_ids_BxLxC, deterministic=deterministic)
+        logits_BxLxK, _ = self._run(
+            word_ids_BxL, char_ids_BxLxC, given_BxLxE, deterministic=deterministic
+        )
         return logits_BxLxK
 
     def word_states(
         self,
         word_ids_BxL: Int[Array, "batch length"],
         char_ids_BxLxC: Int[Array, "batch length chars"],
+        given_BxLxE: Float[Array, "batch length features"] | None = None,
         *,
         deterministic: bool = True,
     ) -> tuple[Float[Array, "batch length features"], ...]:
@@ -129,13 +135,20 @@ class BiLSTMTagger(nn.Module):
 
         Arguments are those of `__call__`. States are zero where there is padding.
         """
-        _, states = self._run(word_ids_BxL, char_ids_BxLxC, deterministic=deterministic)
+        _, states = self._run(
+            word_ids_BxL, char_ids_BxLxC, given_BxLxE, deterministic=deterministic
+        )
         real_BxLx1 = (word_ids_BxL != PAD_ID)[..., None]
         return tuple(jnp.where(real_BxLx1, layer, 0.0) for layer in states)
 
     @nn.compact
     def _run(
-        self, word_ids_BxL: jax.Array, char_ids_BxLxC: jax.Array, *, deterministic: bool
+        self,
+        word_ids_BxL: jax.Array,
+        char_ids_BxLxC: jax.Array,
+        given_BxLxE: jax.Array | None,
+        *,
+        deterministic: bool,
     ) -> tuple[jax.Array, list[jax.Array]]:
         """Logits, and what each layer and the head read."""
         config = self.config
@@ -161,6 +174,9 @@ class BiLSTMTagger(nn.Module):
         if config.num_frozen_words:
             is_frozen_BxL = word_ids_BxL >= config.num_words
             trained_BxL = jnp.where(is_frozen_BxL, UNK_ID, word_ids_BxL)
+        if given_BxLxE is not None:
+            is_given_BxL = word_ids_BxL < 0
+            trained_BxL = jnp.where(is_given_BxL, UNK_ID, trained_BxL)
         words_BxLxE = embedding(config.num_words, config.word_dim, dtype, "word_embedding")(
             trained_BxL
         )
@@ -169,6 +185,8 @@ class BiLSTMTagger(nn.Module):
                 config.num_frozen_words, config.word_dim, name=FROZEN_EMBEDDING
             )(jnp.maximum(word_ids_BxL - config.num_words, 0)).astype(dtype)
             words_BxLxE = jnp.where(is_frozen_BxL[..., None], frozen_BxLxE, words_BxLxE)
+        if given_BxLxE is not None:
+            words_BxLxE = jnp.where(is_given_BxL[..., None], given_BxLxE.astype(dtype), words_BxLxE)
         chars_BxLxCxE = embedding(config.num_chars, config.char_dim, dtype, "char_embedding")(
             char_ids_BxLxC
         )

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from distill_jax.distill.tags import DistillationWeights
+from distill_jax.distill.tags import DistillationWeights, TaggerDistillation
 from distill_jax.errors import UserError
 from distill_jax.inference.words import WordPredictor
 from distill_jax.jobs.evaluation import dev_evaluation
@@ -85,6 +85,31 @@ def test_words_of_gold_sentences_are_trained_however_rare() -> None:
         RunResources(Sources("nowhere"), "t"),
     )
     assert BiLSTMStudent(min_word_count=3).vocabulary(lesson).words == ("oslo", "to", "from")
+
+
+def test_rare_words_read_in_training_what_they_read_at_prediction(vectors: Path) -> None:
+    words = ("to", "rome", "qqq")  # in gold, in the file alone, in neither
+    silver = [TeacherLabel(words, np.zeros(3, int), np.zeros((3, LABELS.num_tags)))]
+    lesson = Lesson(
+        LABELS,
+        student_targets(GOLD, LABELS, silver),
+        DistillationWeights(0.0, 1.0),
+        dataclasses.replace(training(), batch_size=3),
+        RunResources(Sources("nowhere"), "t"),
+    )
+    learner = BiLSTMStudent(MODEL, WordVectors(file=str(vectors)), min_word_count=2).learner(lesson)
+    batch = learner.batches[0]
+    assert isinstance(learner.objective, TaggerDistillation)
+    row = int(np.flatnonzero((batch["word_ids"][:, :3] == [2, -1, 1]).all(1))[0])
+    np.testing.assert_allclose(batch["given_vectors"][row, 1], [3, -1, 0.1], rtol=1e-6)
+    assert not np.delete(batch["given_vectors"].reshape(-1, 3), row * 8 + 1, axis=0).any()
+    assert learner.initial_params is not None
+    params = learner.initial_params()
+    inputs = [batch[name] for name in learner.objective.inputs]
+    logits = learner.objective.model.apply({"params": params}, *inputs)
+    trained = jax.nn.log_softmax(logits[row, :3])
+    [predicted] = scores(learner, learner.final(params), [words])
+    np.testing.assert_allclose(trained, predicted, rtol=1e-4, atol=1e-5)
 
 
 def scores(learner: Learner, params: Any, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
