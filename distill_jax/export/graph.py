@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from distill_jax.export.size import check_size
 from distill_jax.version import __version__
 
 OPSET = 17
@@ -72,7 +73,9 @@ class Graph:
         return self.node("Cast", value, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
     def model(self, name: str, metadata: Mapping[str, str]) -> onnx.ModelProto:
-        """The finished model, checked."""
+        """The finished model, checked. Raises `UserError` if it is too large for a file."""
+        size = sum(constant.ByteSize() for constant in self._constants.values())
+        check_size(size, "an ONNX file")
         graph = helper.make_graph(
             self._nodes,
             name,

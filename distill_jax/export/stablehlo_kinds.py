@@ -4,7 +4,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from distill_jax.errors import UserError
+from distill_jax.export.size import check_size
 from distill_jax.export.stablehlo import sentscore_program, subword_program, word_program
 from distill_jax.inference.settings import TaggerSettings
 from distill_jax.kinds.base import Model
@@ -29,13 +32,17 @@ class Program(NamedTuple):
 
 
 def stablehlo_program(model: Model, where: Path, *, batch_size: int) -> Program:
-    """The program of a model; `batch_size` is that of a T5. Raises `UserError` for a kind that has none."""
+    """The program of a model; `batch_size` is that of a T5.
+
+    Raises `UserError` for a kind that has none, or a model that is too large for one.
+    """
     make = _PROGRAMS.get(type(model.config))
     if make is None:
         raise UserError(
             f"{where}: a {kind_of(model.config).name} has no StableHLO program; kinds that have one: "
             "bilstm, encoder, bert, t5"
         )
+    check_size(sum(array.nbytes for array in jax.tree.leaves(model.params)), "a StableHLO program")
     return make(model, batch_size)
 
 

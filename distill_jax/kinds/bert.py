@@ -158,7 +158,10 @@ class BertStudent:
             )
         layers = range(source.num_layers) if self.layers is None else self.layers
         check_layers(layers, source.num_layers, "encoder")
-        config = source.replace(num_layers=len(layers), num_tags=lesson.labels.num_tags)
+        vocabulary = checkpoint.vocabulary()
+        config = source.padded_with(vocabulary.pad_id).replace(
+            num_layers=len(layers), num_tags=lesson.labels.num_tags
+        )
         if self.model is not None:
             config = config.replace(
                 dtype=self.model.dtype,
@@ -169,7 +172,7 @@ class BertStudent:
         def from_layers() -> Any:
             return bert_from_layers(_random(config, seed), checkpoint.read(), layers)
 
-        return config, from_layers, checkpoint.vocabulary()
+        return config, from_layers, vocabulary
 
 
 def _random(config: BertConfig, seed: int) -> Any:

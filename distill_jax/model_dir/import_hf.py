@@ -94,6 +94,7 @@ def _t5(src: Path, labels: LabelSet, vocabulary: _Place) -> _Found:
 
 def _bert(src: Path, labels: LabelSet, vocabulary: _Place) -> _Found:
     checkpoint = BertCheckpoint(src)
+    loaded = load_vocabulary(vocabulary or src)
     order = _order_of_tags(checkpoint.tags, labels, src)
 
     def in_order(parameter: Parameter, load: Callable[[], FloatArray]) -> TensorSource:
@@ -102,9 +103,9 @@ def _bert(src: Path, labels: LabelSet, vocabulary: _Place) -> _Found:
         return written(checkpoint.config, parameter, load)
 
     return _Found(
-        checkpoint.config,
+        checkpoint.config.padded_with(loaded.pad_id),
         [in_order(parameter, load) for parameter, load in checkpoint.parameters()],
-        load_vocabulary(vocabulary or src),
+        loaded,
         checkpoint.unused,
     )
 

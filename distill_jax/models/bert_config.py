@@ -100,6 +100,13 @@ class BertConfig(JsonConfig):
         """Whether positions count the tokens that are not padding, from `pad_id + 1` (RoBERTa)."""
         return self.architecture in _COUNTS_FROM_PADDING
 
+    def padded_with(self, pad_id: int) -> "BertConfig":
+        """With a vocabulary's padding, where padding is no more than what attention leaves out.
+
+        A published model's `pad_token_id` may be another than its tokenizer's (multilingual MiniLM's is).
+        """
+        return self if self.counts_from_padding else self.replace(pad_id=pad_id)
+
     @property
     def max_tokens(self) -> int:
         """The most tokens of a sequence, special ones counted."""

@@ -74,7 +74,7 @@ class Guard:
         """Why a request is not even looked at, if it is not."""
         # Browsers say from which page a request comes: those of other sites have no business here.
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        if origin is not None and _place(origin) != headers.get("host"):
             return RequestError(403, "pages of other origins may not ask", field="Origin")
         if self._token is None or scope["path"] in OPEN:
             return None
@@ -116,6 +116,14 @@ class Guard:
                 client=scope["client"][0] if scope.get("client") else None,
                 **scope.get("distill_jax.log", {}),
             )
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an origin; None of one that is malformed."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -8,6 +8,7 @@ of a sentence have but for the first; transformers calls that `add_prefix_space=
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from distill_jax.vocab.base import (
     read_vocabulary_file,
     sentinels_by_name,
 )
-from distill_jax_runtime.tokenizer_file import CONTROL, text_only
+from distill_jax_runtime.tokenizer_file import CONTROL, text_tokenizer
 
 HUGGINGFACE_FILE = "tokenizer.json"
 
@@ -52,7 +53,7 @@ class HuggingFaceVocabulary(Vocabulary):
             self._file = _with_space_before(self._file)
             whole = tokenizers.Tokenizer.from_str(self._file.decode())
             added = json.loads(self._file).get("added_tokens") or []
-            self._tokenizer = tokenizers.Tokenizer.from_str(text_only(self._file))
+            self._tokenizer = text_tokenizer(tokenizers, self._file)
             prefix, suffix = _around_text(whole)
         except Exception as error:  # the library raises bare Exception on a bad file
             raise UserError(
@@ -99,6 +100,8 @@ class HuggingFaceVocabulary(Vocabulary):
         return {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "add_prefix_space": True,
+            # Not the types of tokens, which a T5 takes none of, and which are all the same elsewhere.
+            "model_input_names": ["input_ids", "attention_mask"],
             "clean_up_tokenization_spaces": False,
             **super().transformers_config(max_tokens),
             **self._names,
@@ -120,16 +123,29 @@ class HuggingFaceVocabulary(Vocabulary):
 
 
 def _with_space_before(file: bytes) -> bytes:
-    """The file, changed if need be so that a byte-level pre-tokenizer puts a space before a text."""
+    """The file, changed if need be so that a byte-level pre-tokenizer has a space before a text."""
     data = json.loads(file)
-    changed = False
-    waiting = [data.get("pre_tokenizer") or {}]
-    while waiting:
-        part = waiting.pop()
-        waiting += part.get("pretokenizers") or ()
-        if part.get("type") == "ByteLevel" and not part.get("add_prefix_space"):
-            part["add_prefix_space"] = changed = True
-    return json.dumps(data, ensure_ascii=False).encode() if changed else file
+    parts = list(_pre_tokenizers(data.get("pre_tokenizer") or {}))
+    levels = [part for part in parts if part.get("type") == "ByteLevel"]
+    if not levels or levels[0].get("add_prefix_space"):
+        return file
+    if levels[0] is parts[0]:
+        levels[0]["add_prefix_space"] = True
+    else:  # it would put one before each piece that those before it make
+        before = data.get("normalizer")
+        space = {"type": "Prepend", "prepend": " "}
+        normalizers = [space] if before is None else [before, space]
+        data["normalizer"] = {"type": "Sequence", "normalizers": normalizers}
+    return json.dumps(data, ensure_ascii=False).encode()
+
+
+def _pre_tokenizers(part: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Those that do something, in order."""
+    if part.get("type") != "Sequence":
+        yield part
+        return
+    for one in part.get("pretokenizers") or ():
+        yield from _pre_tokenizers(one)
 
 
 def _around_text(whole: Any) -> tuple[list[int], list[int] | None]:

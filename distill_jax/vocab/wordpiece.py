@@ -5,11 +5,22 @@ from typing import Any
 
 from distill_jax.errors import UserError
 from distill_jax.files import read_json_object
+from distill_jax.vocab.added_tokens import added_tokens_beside
 from distill_jax.vocab.base import read_vocabulary_file
 from distill_jax.vocab.huggingface import import_tokenizers
 
 WORDPIECE_FILE = "vocab.txt"
 _CONFIG = "tokenizer_config.json"
+_USUAL: dict[str, tuple[Any, ...]] = {
+    "tokenizer_class": (
+        None,
+        *("BertTokenizer", "BertTokenizerFast", "ElectraTokenizer", "ElectraTokenizerFast"),
+    ),
+    "word_tokenizer_type": ("basic", None),
+    "subword_tokenizer_type": ("wordpiece", None),
+    "do_basic_tokenize": (True, None),
+}
+"""Fields with the values that mean what is done here, the default first."""
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -42,8 +53,23 @@ def wordpiece_tokenizer(directory: Path) -> bytes:
     around = [(name, ids[name]) for name in ("[SEP]", "[CLS]")]
     tokenizer.post_processor = tokenizers.processors.BertProcessing(*around)
     tokenizer.add_special_tokens([name for name in _SPECIAL if name in ids])
+    _add_tokens(tokenizer, tokenizers, path)
     text: str = tokenizer.to_str()
     return text.encode()
+
+
+def _add_tokens(tokenizer: Any, tokenizers: Any, path: Path) -> None:
+    """Adds the tokens that the files beside a `vocab.txt` add to it, with their ids."""
+    for token in sorted(added_tokens_beside(path), key=lambda token: token.id):
+        if tokenizer.token_to_id(token.content) is None:
+            add = tokenizer.add_special_tokens if token.special else tokenizer.add_tokens
+            add([tokenizers.AddedToken(token.content, normalized=token.normalized)])
+        found = tokenizer.token_to_id(token.content)
+        if found != token.id:
+            raise UserError(
+                f"{path}: of the tokens that files beside it add, {token.content!r} has the id {token.id} "
+                f"there, and {found} behind the lines of {path.name}; get the files as they were published"
+            )
 
 
 def _flags(path: Path) -> dict[str, Any]:
@@ -53,6 +79,12 @@ def _flags(path: Path) -> dict[str, Any]:
             f"{path}: is not there, so nothing says whether {WORDPIECE_FILE} is of lower case; {remedy}"
         )
     fields = {"tokenize_chinese_chars": True, "strip_accents": None, **read_json_object(path)}
+    for name, usual in _USUAL.items():
+        if (value := fields.get(name, usual[0])) not in usual:
+            raise UserError(
+                f"{path}: {name} is {value!r}, so that words become subwords otherwise than {WORDPIECE_FILE} "
+                "alone says; get the tokenizer.json of the model, or take another model"
+            )
     for name, optional in (
         ("do_lower_case", False),
         ("tokenize_chinese_chars", False),

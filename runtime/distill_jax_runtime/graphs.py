@@ -13,6 +13,8 @@ from distill_jax_runtime.word_ids import WordLookup
 
 _KEPT_WORDS = 1 << 16
 """Spellings that are kept: with vectors of 50 numbers 13 MB, if a text has so many different words."""
+_KEPT_CHARACTERS = 1 << 22
+"""Of all words that are kept: a server is sent what it is sent."""
 
 
 def open_graph(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -57,6 +59,7 @@ class Words:
         self._lock = threading.Lock()
         self.size = int(spelling.get_outputs()[0].shape[1])
         self._rows: dict[str, int] = {}
+        self._characters = 0
         self._ids = np.zeros(256, np.int32)
         self._vectors = np.zeros((256, self.size), np.float32)
 
@@ -72,10 +75,12 @@ class Words:
 
     def _learn(self, words: Iterable[str]) -> None:
         new = [word for word in dict.fromkeys(words) if word not in self._rows]
-        if len(self._rows) + len(new) > self._kept:
+        self._characters += sum(map(len, new))
+        if len(self._rows) + len(new) > self._kept or self._characters > _KEPT_CHARACTERS:
             # Rare, and simpler and faster than tracking what was used last.
             self._rows.clear()
             new = list(dict.fromkeys(words))
+            self._characters = sum(map(len, new))
         longest = min(max(map(len, new)), self._max_chars)
         ids, char_ids = self._vocabulary.encode(new, self._max_chars)
         (vectors,) = self._spelling.run(None, {"char_ids": char_ids[:, :longest]})

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 _CACHED_WORDS = 1 << 18
+_CACHED_CHARACTERS = 1 << 22
+"""Of all cached words: a server is sent what it is sent."""
 
 
 class Subwords(Protocol):
@@ -41,14 +43,18 @@ class WordPieces:
         self._vocabulary = vocabulary
         self._limit = None if limit is None else max(limit, 1)
         self._words: dict[str, tuple[int, ...]] = {}
+        self._characters = 0
 
     def of(self, word: str) -> tuple[int, ...]:
         """The ids of one word; `(unk_id,)` for one that the vocabulary reduces to nothing."""
         ids = self._words.get(word)
         if ids is None:
             ids = tuple(self._vocabulary.encode(word)[: self._limit]) or (self._vocabulary.unk_id,)
-            if len(self._words) >= _CACHED_WORDS:
-                self._words.clear()  # rare, and simpler and faster than tracking what was used last
+            self._characters += len(word)
+            if len(self._words) >= _CACHED_WORDS or self._characters > _CACHED_CHARACTERS:
+                # Rare, and simpler and faster than tracking what was used last.
+                self._words.clear()
+                self._characters = len(word)
             self._words[word] = ids
         return ids
 

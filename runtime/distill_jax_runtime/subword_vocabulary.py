@@ -13,7 +13,7 @@ from typing import Any
 from distill_jax_runtime.directory import SUBWORDS_FILE
 from distill_jax_runtime.errors import UserError
 from distill_jax_runtime.json_files import read_json_object
-from distill_jax_runtime.tokenizer_file import text_only
+from distill_jax_runtime.tokenizer_file import text_tokenizer
 
 BYTE_OFFSET = 3
 """Byte b has the id b + 3, as in ByT5."""
@@ -83,7 +83,7 @@ def _huggingface(path: Path) -> _Encode:
     except ImportError:
         raise _lacking("tokenizers", path) from None
     try:
-        tokenizer = tokenizers.Tokenizer.from_str(text_only(path.read_bytes()))
+        tokenizer = text_tokenizer(tokenizers, path.read_bytes())
     except Exception as error:  # the library raises bare Exception
         raise UserError(
             f"{path}: the installed `tokenizers` cannot read it ({error}); install a newer one"

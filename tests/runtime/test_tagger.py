@@ -19,6 +19,7 @@ from distill_jax.export.directory import export_onnx
 from distill_jax.inference.settings import TaggerSettings
 from distill_jax.runtime import Tagger as RuntimeTagger
 from distill_jax.runtime import UserError
+from distill_jax_runtime import graphs
 from distill_jax_runtime.graphs import Words, open_graph
 from distill_jax_runtime.word_ids import WordLookup
 from tests import tiny
@@ -123,7 +124,9 @@ def test_a_pickled_one_is_loaded_again(runtime: RuntimeTagger) -> None:
     check_same(other.predict(SENTENCES), runtime.predict(SENTENCES))
 
 
-def test_spellings_are_forgotten_when_there_are_too_many(exported: Path) -> None:
+def test_spellings_are_forgotten_when_there_are_too_many(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     vocabulary = WordLookup.load(exported)
     graph = open_graph(exported / "spelling.onnx")
     words = Words(vocabulary, graph, 9, kept=4)
@@ -131,6 +134,13 @@ def test_spellings_are_forgotten_when_there_are_too_many(exported: Path) -> None
     for sentence in (["to", "berlin"], ["on", "may", "rome"], ["x"] * 3, list("abcdefgh")):
         for got, expected in zip(words.read(sentence), many.read(sentence), strict=True):
             np.testing.assert_allclose(got, expected, atol=1e-6)
+    monkeypatch.setattr(graphs, "_KEPT_CHARACTERS", 10)
+    long = Words(vocabulary, graph, 9)
+    for sentence in (["to", "berlin"], ["a" * 30], ["to", "rome"]):
+        for got, expected in zip(long.read(sentence), many.read(sentence), strict=True):
+            np.testing.assert_allclose(got, expected, atol=1e-6)
+        assert set(long._rows) <= {"to", "berlin"} or set(long._rows) == set(sentence)
+    monkeypatch.undo()
     # More than the arrays begin with.
     numbers = [str(number) for number in range(1000)]
     ids, vectors = many.read(numbers)

@@ -111,3 +111,76 @@ def test_case_is_what_the_configuration_says(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\nplay\n")
     with pytest.raises(UserError, match=r"vocab\.txt: has no line \[SEP\]"):
         load_vocabulary(tmp_path)
+
+
+def with_added_tokens(tokenizer: Any) -> Any:
+    """Special tokens that the model lacks, others behind them, and one more special one."""
+    tokenizer.add_special_tokens(["[E1]", "[E2]"])
+    tokenizer.add_tokens(["covid", "sars"])
+    tokenizer.add_special_tokens(["[E3]"])
+    tokenizer.add_tokens(["mers"])
+    return tokenizer
+
+
+def wordpieces() -> Any:
+    ids = {
+        piece: number for number, piece in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", *PIECES))
+    }
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
+    return tokenizer
+
+
+@pytest.mark.parametrize("make", [wordpieces, bpe, unigram])
+def test_added_tokens_keep_their_ids(make: Any, tmp_path: Path) -> None:
+    reference = with_added_tokens(make())
+    reference.save(str(tmp_path / "tokenizer.json"))
+    vocabulary = load_vocabulary(tmp_path)
+    ids = [reference.token_to_id(token) for token in ("covid", "sars", "mers")]
+    assert ids == sorted(ids) and vocabulary.size == ids[-1] + 1
+    assert [i for i in vocabulary.encode("covid sars mers") if i in ids] == ids
+    of_special = {reference.token_to_id(token) for token in ("[E1]", "[E2]", "[E3]")}
+    assert not of_special & set(vocabulary.encode("[E1] [E2] [E3]"))
+
+
+def test_a_vocab_txt_has_the_tokens_added_beside_it(tmp_path: Path) -> None:
+    write_wordpieces(tmp_path, PIECES)
+    beside = tmp_path / "added_tokens.json"
+    beside.write_text(json.dumps({"covid": 16, "sars": 15}))
+    vocabulary = load_vocabulary(tmp_path)
+    assert vocabulary.encode("play covid sars") == [5, 16, 15] and vocabulary.size == 17
+    beside.write_text(json.dumps({"covid": 20}))
+    with pytest.raises(UserError, match=r"vocab.txt: .*'covid' has the id 20 there, and 15"):
+        load_vocabulary(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"tokenizer_class": "BertJapaneseTokenizer"},
+        {"word_tokenizer_type": "mecab"},
+        {"subword_tokenizer_type": "character"},
+        {"do_basic_tokenize": False},
+    ],
+)
+def test_a_vocab_txt_of_another_tokenizer_is_refused(
+    changed: dict[str, Any], tmp_path: Path
+) -> None:
+    write_wordpieces(tmp_path, PIECES)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    with pytest.raises(UserError, match=f"{next(iter(changed))} is .*get the tokenizer.json"):
+        load_vocabulary(tmp_path)
+
+
+def test_no_space_is_put_within_a_word(tmp_path: Path) -> None:
+    """A byte level behind another pre-tokenizer gets pieces of a word."""
+    reference = bpe()
+    digits = tokenizers.pre_tokenizers.Digits(individual_digits=True)
+    level = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    reference.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([digits, level])
+    reference.save(str(tmp_path / "tokenizer.json"))
+    vocabulary = load_vocabulary(tmp_path)
+    for word in ("play52", "5", "jazz"):
+        assert vocabulary.encode(word) == reference.encode(f" {word}", add_special_tokens=False).ids
