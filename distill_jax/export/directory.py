@@ -10,9 +10,9 @@ import jax
 
 from distill_jax.errors import UserError
 from distill_jax.files import atomic_directory, read_json_object, sha256_file, write_json
-from distill_jax.inference.base import InputLimits
 from distill_jax.kinds.base import Model
 from distill_jax.kinds.registry import kind_of
+from distill_jax.kinds.subwords import limits_of
 from distill_jax.model_dir.directory import load_model
 from distill_jax.model_dir.settings import TAGGER
 from distill_jax_runtime.directory import EXPORT_FIELD, SPELLING_FILE, SUBWORDS_FILE
@@ -74,7 +74,7 @@ def subwords_of(model: Model) -> dict[str, Any] | None:
     portable: dict[str, Any] | None = model.vocabulary.portable()
     if portable is None:
         return None
-    limits = InputLimits().within(getattr(model.config, "max_tokens", None))
+    limits = limits_of(model)
     return {**portable, "max_tokens": limits.tokens, "overlap_words": limits.overlap_words}
 
 

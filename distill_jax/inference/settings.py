@@ -23,6 +23,7 @@ class TaggerSettings:
         temperature: divides the log-likelihoods before they become posteriors.
         thresholds: for labels that have one, the score below which a span is dropped.
         max_chars: of a word, for a model that reads characters.
+        max_input_tokens: of a window, for a tagger by its words' first subwords.
         single_token_tags: whether each tag is one token of its own instead of its label's text; of
             no effect with `word_tags`.
         text_words: how a text becomes words (`distill_jax_runtime.text`), as those of the training
@@ -37,6 +38,7 @@ class TaggerSettings:
     temperature: float = 1.0
     thresholds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     max_chars: int = 20
+    max_input_tokens: int = 512
     single_token_tags: bool = False
     text_words: TextWords = "blanks"
 
@@ -54,16 +56,19 @@ class TaggerSettings:
             _is_number(value) for value in self.thresholds.values()
         ):
             raise UserError(f"thresholds are {self.thresholds!r}; give each label a number")
-        if not isinstance(self.max_chars, int) or self.max_chars < 1:
-            raise UserError(f"max_chars is {self.max_chars!r}; use a whole number from 1")
+        for name in ("max_chars", "max_input_tokens"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"{name} is {value!r}; use a whole number from 1")
         if not isinstance(self.single_token_tags, bool):
             raise UserError(f"single_token_tags is {self.single_token_tags!r}; use true or false")
 
     def to_fields(self) -> dict[str, Any]:
-        """As they stand in `tagger.json`, where `blanks` goes without saying, as it did in older files."""
+        """As they stand in `tagger.json`, where what older files did not say goes without saying."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        if self.text_words == "blanks":
-            del fields["text_words"]
+        for name, usual in (("text_words", "blanks"), ("max_input_tokens", 512)):
+            if fields[name] == usual:
+                del fields[name]
         return {**fields, "thresholds": dict(self.thresholds)}
 
 

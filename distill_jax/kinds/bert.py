@@ -17,7 +17,6 @@ from distill_jax.data.teacher_readers import SubwordReader, TeacherReader
 from distill_jax.errors import UserError
 from distill_jax.files import write_json
 from distill_jax.inference import Predictor
-from distill_jax.inference.base import InputLimits
 from distill_jax.inference.encoder import EncoderPredictor
 from distill_jax.interop.hf.bert import BertCheckpoint, bert_sources, write_bert_files
 from distill_jax.interop.hf.bert_config import BERT_TYPES, NOT_BERT
@@ -34,6 +33,7 @@ from distill_jax.kinds.subwords import (
     check_no_layers,
     check_padding,
     check_subwords,
+    limits_of,
     rows_for,
     subword_learner,
 )
@@ -247,12 +247,12 @@ class BertKind(WordTaggerKind):
             model.vocabulary,
             model.labels,
             batch_size=options.batch_size,
-            limits=InputLimits().within(model.config.max_tokens),
+            limits=limits_of(model),
         )
 
     def step_reader(self, model: Model) -> TeacherReader:
         """See `WordTaggerKind.step_reader`."""
-        return SubwordReader(SubwordFormat(model.vocabulary), model.config.max_tokens)
+        return SubwordReader(SubwordFormat(model.vocabulary), limits_of(model).tokens)
 
 
 register(BertKind())

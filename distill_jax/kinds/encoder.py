@@ -21,6 +21,7 @@ from distill_jax.kinds.subwords import (
     check_no_layers,
     check_padding,
     check_subwords,
+    limits_of,
     rows_for,
     subword_learner,
 )
@@ -163,11 +164,12 @@ class EncoderKind(WordTaggerKind):
             model.vocabulary,
             model.labels,
             batch_size=options.batch_size,
+            limits=limits_of(model),
         )
 
     def step_reader(self, model: Model) -> TeacherReader:
         """See `WordTaggerKind.step_reader`."""
-        return SubwordReader(SubwordFormat(model.vocabulary))
+        return SubwordReader(SubwordFormat(model.vocabulary), limits_of(model).tokens)
 
 
 register(EncoderKind())

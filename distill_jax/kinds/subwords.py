@@ -8,8 +8,9 @@ from distill_jax.distill.tags import TaggerDistillation
 from distill_jax.errors import UserError
 from distill_jax.inference.base import InputLimits
 from distill_jax.inference.encoder import EncoderPredictor
+from distill_jax.inference.settings import TaggerSettings
 from distill_jax.integers import round_up
-from distill_jax.kinds.base import Learner, Lesson
+from distill_jax.kinds.base import Learner, Lesson, Model
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.train.feed import Batches
 from distill_jax.vocab import Vocabulary
@@ -66,8 +67,16 @@ def subword_learner(
             limits=InputLimits(max_input_tokens),
         ),
         initial_params,
+        TaggerSettings(format="word_tags", max_input_tokens=max_input_tokens),
         batches_of=batches,
     )
+
+
+def limits_of(model: Model) -> InputLimits:
+    """How much of a sentence a tagger by first subwords reads at a time: as much as in training."""
+    settings = model.settings or TaggerSettings()
+    positions = getattr(model.config, "max_tokens", None)
+    return InputLimits(settings.max_input_tokens).within(positions)
 
 
 def check_no_layers(layers: Any) -> None:

@@ -1,5 +1,6 @@
 """A BERT as a kind: its model directory, prediction in windows, labels, and import with its head."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,9 +9,15 @@ import numpy as np
 import pytest
 
 from distill_jax.cli import main
+from distill_jax.distill.tags import DistillationWeights
 from distill_jax.errors import UserError
+from distill_jax.export.directory import subwords_of
 from distill_jax.interop.hf.bert import BertCheckpoint
-from distill_jax.kinds.base import Model
+from distill_jax.jobs.resources import RunResources
+from distill_jax.jobs.sources import Sources, settings_with
+from distill_jax.jobs.targets import student_targets
+from distill_jax.kinds.base import Lesson, Model
+from distill_jax.kinds.bert import BertStudent
 from distill_jax.labels.store import TeacherLabels
 from distill_jax.model_dir.directory import load_model, save_model
 from distill_jax.model_dir.import_hf import import_hf
@@ -18,7 +25,9 @@ from distill_jax.models.bert import BertTagger
 from distill_jax.safetensors_io import TensorSource, read_entries, read_tensor, write_safetensors
 from distill_jax.sent.subwords import SubwordFormat
 from distill_jax.tagger import Tagger
-from distill_jax.tagging import LabelSet
+from distill_jax.tagging import LabelSet, Sentence
+from distill_jax.train.optimizers import AdamW, Constant
+from distill_jax.train.training import Schedule, Training
 from distill_jax.vocab import ByteVocabulary, load_vocabulary
 from tests.tiny import LABELS, WORDS, bert_params, save_tiny
 from tests.tiny_bert import BERT, write_encoder, write_wordpieces
@@ -67,6 +76,40 @@ def test_long_sentences_are_tagged_in_windows(model: Path) -> None:
         found.log_likelihoods[0], jax.nn.log_softmax(alone[0, 0]), rtol=1e-3, atol=1e-5
     )
     assert len(short.tags) == 2
+
+
+def test_windows_are_those_of_training(model: Path, tmp_path: Path) -> None:
+    lesson = Lesson(
+        LABELS,
+        student_targets([Sentence(SENTENCE, ("O",) * len(SENTENCE))], LABELS, None),
+        DistillationWeights(0.0, 1.0),
+        Training(
+            model_dir="nowhere",
+            batch_size=1,
+            optimizer=AdamW(Constant(0.05)),
+            schedule=Schedule(1, eval_period=1),
+        ),
+        RunResources(Sources("nowhere"), "t"),
+    )
+    student = BertStudent(initial_checkpoint_path=str(model), max_input_tokens=7)
+    learner = student.learner(lesson)
+    loaded = load_model(model)
+    settings = settings_with(learner, "blanks")
+    save_model(tmp_path / "m", dataclasses.replace(loaded, settings=settings))
+    again = load_model(tmp_path / "m")
+    assert again.settings is not None and again.settings.max_input_tokens == 7
+    words = ["to", "berlin"] * 4  # 8 tokens and two around them
+    assert not Tagger.load(model).needs_windows(words)
+    assert Tagger.load(tmp_path / "m").needs_windows(words)
+    subwords = subwords_of(again)
+    assert subwords is not None and subwords["max_tokens"] == 7
+
+
+def test_padding_is_the_tokenizers_where_positions_do_not_depend_on_it() -> None:
+    # Multilingual MiniLM: a BERT with XLM-R's tokenizer, and pad_token_id 0 as every BERT.
+    bert = CONFIG.replace(architecture="bert")
+    assert bert.padded_with(1).pad_id == 1
+    assert CONFIG.padded_with(1).pad_id == 0
 
 
 def test_it_labels(model: Path, tmp_path: Path) -> None:
