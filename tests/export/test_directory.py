@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from distill_jax.cli.main import main
+from distill_jax.export import size
 from distill_jax.export.directory import export_onnx
 from tests import tiny
 
@@ -83,3 +84,14 @@ def test_other_commands_name_the_way(
     assert main(["export", *target]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert "ONNX export" in line and "give the model directory" in line
+
+
+@pytest.mark.parametrize("to", ["onnx", "stablehlo"])
+def test_a_model_beyond_what_a_file_holds_is_refused(
+    to: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(size, "_MOST_BYTES", 100)
+    tiny.save_tiny(tmp_path / "m", "bilstm")
+    assert main(["export", "--to", to, str(tmp_path / "m"), str(tmp_path / "out")]) == 2
+    assert "holds less than 2; export it with --to hf" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -239,6 +239,8 @@ def test_other_origins(world: World) -> None:
     """No answer says that pages of others may read it, and what such a page asks is not done."""
     answer = post(world, {"inputs": "a"}, headers={"origin": "http://evil.example"})
     assert answer.status_code == 403 and "access-control-allow-origin" not in answer.headers
+    malformed = post(world, {"inputs": "a"}, headers={"origin": "http://["})
+    assert malformed.status_code == 403 and malformed.json()["error"]
     own = post(world, {"inputs": "a"}, headers={"origin": "http://test"})
     assert own.status_code == 200 and "access-control-allow-origin" not in own.headers
 
