@@ -20,9 +20,8 @@ EVALUATIONS = 10
 
 _EVALUATION_SHARE = 0.4
 _FEWEST_EVALUATIONS = 2
-_CALIBRATED = (
-    0.06  # MiniLM's ECE of 100 sentences is 0.04, that of T5s that posteriors helped 0.08 and more
-)
+_CALIBRATED = 0.08
+"""MiniLM's ECE of 100 sentences is 0.04 to 0.08, that of T5s pre-trained here 0.08 to 0.19."""
 _FEW = 1000
 """Fewer labelled sentences are a few-shot set."""
 
@@ -83,19 +82,29 @@ def student_learning_rate(kind: str, steps: int) -> float:
 
 
 class Teaching(NamedTuple):
-    """How a student learns from its teacher: λ of the posteriors beside the tags, and τ of their softmax."""
+    """How a student learns from its teacher's posteriors beside the tags.
+
+    Attributes:
+        kl_weight: λ.
+        temperature: τ.
+        both_sides: whether the student's logits are divided by τ too, and the KL term multiplied by τ²
+            (Hinton et al.), or the teacher's scores alone are softened (as Farina et al. print it).
+    """
 
     kl_weight: float
     temperature: float
+    both_sides: bool
 
 
 def teaching(train: int, ece: float | None) -> Teaching:
-    """Tags alone from a teacher that is as sure as it is right on dev, else posteriors; `ece` may be unknown.
+    """Posteriors as they are from a teacher that is as sure as it is right on dev, else softened ones.
 
-    τ is 4 for a teacher of few sentences, who is too sure of them, else 2 (docs/recipes.md).
+    `ece` may be unknown. The softening of a teacher of few sentences, who is too sure of them, is that
+    of the few-shot study (docs/recipes.md).
     """
-    calibrated = ece is not None and ece < _CALIBRATED
-    return Teaching(0.0 if calibrated else 1.0, 4.0 if train < _FEW else 2.0)
+    if ece is not None and ece < _CALIBRATED:
+        return Teaching(1.0, 1.0, both_sides=True)
+    return Teaching(1.0, 4.0, both_sides=False) if train < _FEW else Teaching(1.0, 2.0, True)
 
 
 def t5_learning_rate(width: int) -> float:

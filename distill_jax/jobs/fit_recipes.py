@@ -122,7 +122,12 @@ def student_gin(
         "PATIENCE": None,
     }
     if teaching is not None:
-        bindings |= {"KL_WEIGHT": teaching.kl_weight, "TEMPERATURE": teaching.temperature}
+        bindings |= {
+            "KL_WEIGHT": teaching.kl_weight,
+            "TEMPERATURE": teaching.temperature,
+            "BOTH_SIDES": teaching.both_sides,
+            "SQUARE_SCALE": teaching.both_sides,
+        }
     if start.kind == "bert":
         bindings |= {"INITIAL_CHECKPOINT_PATH": start.checkpoint, "ENCODER_LAYERS": start.layers}
     elif start.vectors is not None:

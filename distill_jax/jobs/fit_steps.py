@@ -11,7 +11,7 @@ from distill_jax.files import read_json_object, sha256_file, write_json, write_t
 from distill_jax.jobs import fit_plan
 from distill_jax.jobs.fit_data import FitData
 from distill_jax.jobs.fit_options import FitOptions, Screen
-from distill_jax.jobs.fit_plan import Extent, Teaching, Wanted
+from distill_jax.jobs.fit_plan import Extent, Wanted
 from distill_jax.jobs.fit_recipes import (
     Places,
     StudentStart,
@@ -214,8 +214,9 @@ class Fitting:
         from distill_jax.jobs.fit_training import check_run
 
         start, extent = self.start, fit_plan.with_evaluations(1)
+        teaching = fit_plan.teaching(len(self.data.train), None)
         gin = student_gin(
-            self.places, self.data, start, extent, self.options.seed, teaching=Teaching(1.0, 1.0)
+            self.places, self.data, start, extent, self.options.seed, teaching=teaching
         )
         check_run(gin, self.options.bindings)
 

@@ -43,10 +43,11 @@ def test_minutes_that_are_too_few_say_how_many_would_do() -> None:
         fit_plan.check_minutes(float("nan"))
 
 
-def test_a_calibrated_teacher_teaches_by_its_tags() -> None:
-    assert fit_plan.teaching(100, ece=0.04) == (0.0, 4.0)
-    assert fit_plan.teaching(100, ece=0.1) == fit_plan.teaching(100, ece=None) == (1.0, 4.0)
-    assert fit_plan.teaching(5000, ece=0.1) == (1.0, 2.0)
+def test_a_calibrated_teacher_is_not_softened() -> None:
+    assert fit_plan.teaching(100, ece=0.04) == fit_plan.teaching(5000, ece=0.04) == (1.0, 1.0, True)
+    few = (1.0, 4.0, False)  # as the few-shot study has it
+    assert fit_plan.teaching(100, ece=0.1) == fit_plan.teaching(100, ece=None) == few
+    assert fit_plan.teaching(5000, ece=0.1) == (1.0, 2.0, True)
 
 
 def test_as_many_are_labelled_as_there_is_time_for() -> None:
