@@ -154,12 +154,16 @@ def _generate(options: argparse.Namespace) -> None:
     if options.output is None or options.gold is None:
         raise UserError("generate needs --gold FILE and --output DIR (or --verify DIR alone)")
     check_inputs([options.gold, options.sentences, *options.held_out])
-    from distill_jax.data.readers import read_sentences
+    from distill_jax.data.readers import ReadOptions, is_stream, read_sentences
     from distill_jax.generate.pool import PoolLayout
     from distill_jax.jobs.generation import Material, generate
 
     reading = read_options(options)
     origin = _origin(options, reading)
+    if options.origin == "lm":
+        if is_stream(options.sentences):
+            raise UserError("--sentences is read several times; give a file, not a pipe")
+        reading = ReadOptions()  # what was said of a format is of these sentences
     gold = list(read_sentences(options.gold, options=reading))
     held_out = {path: list(read_sentences(path, options=reading)) for path in options.held_out}
     if options.origin == "lm" and next(iter(origin), None) is None:

@@ -77,12 +77,26 @@ class Filters:
     def judge(self, samples: Sequence[Drawn]) -> list[Reason | None]:
         """Why each is rejected, None where it is accepted."""
         reasons: list[Reason | None] = [self._alone(sample) for sample in samples]
-        if self._settings.gold:
-            self._reject(samples, reasons, "gold")
-        if self._settings.duplicate:
-            self._reject(samples, reasons, "duplicate")
-        if self._settings.near_duplicate:
-            self._reject(samples, reasons, "near_duplicate")
+        left = [index for index, reason in enumerate(reasons) if reason is None]
+        words = [samples[index].words for index in left]
+        same, similar = _hashes(words, exact), _hashes(words, near)
+        is_gold = ~self._gold.lacks(same)
+        seen = {*same[~self._exact.lacks(same)].tolist()}
+        seen_near = {*similar[~self._near.lacks(similar)].tolist()}
+        for index, gold, one, near_one in zip(
+            left, is_gold, same.tolist(), similar.tolist(), strict=True
+        ):
+            if self._settings.gold and gold:
+                reasons[index] = "gold"
+            elif self._settings.duplicate and one in seen:
+                reasons[index] = "duplicate"
+            elif self._settings.near_duplicate and near_one in seen_near:
+                reasons[index] = "near_duplicate"
+            else:
+                seen.add(one)
+                seen_near.add(near_one)
+        # Those alone: a pool that goes on knows no others.
+        self.remember(samples[index].words for index in left if reasons[index] is None)
         return reasons
 
     def remember(self, accepted: Iterable[Sequence[str]]) -> None:
@@ -105,22 +119,6 @@ class Filters:
         if band and value is not None and not band[0] <= value <= band[1]:
             return "perplexity"
         return None
-
-    def _reject(
-        self, samples: Sequence[Drawn], reasons: list[Reason | None], reason: Reason
-    ) -> None:
-        """Gives those a reason that are still without and have been seen."""
-        left = [index for index, given in enumerate(reasons) if given is None]
-        words = [samples[index].words for index in left]
-        if reason == "gold":
-            new = self._gold.lacks(_hashes(words, exact))
-        elif reason == "duplicate":
-            new = self._exact.add(_hashes(words, exact))
-        else:
-            new = self._near.add(_hashes(words, near))
-        for index, is_new in zip(left, new, strict=True):
-            if not is_new:
-                reasons[index] = reason
 
 
 def lengths_of(sentences: Iterable[Sequence[str]]) -> tuple[int, int]:

@@ -66,18 +66,25 @@ class InfillWriter:
             )
         ]
 
+    def can_mask(self, sentence: Sentence) -> bool:
+        """Whether there is something to mask in a sentence: a mention, where these are masked alone."""
+        if self.masked == "mentions":
+            return any(tag != "O" for tag in sentence.tags or ())
+        return bool(self._candidates(sentence, np.random.default_rng(0)))
+
     def prompt(
         self, gold: Sequence[Sentence], vocabulary: Vocabulary, number: int, seed: int
     ) -> Prompt:
-        """See `Writer.prompt`: of gold sentence `number`, counted round and round."""
+        """See `Writer.prompt`: of gold sentence `number`, counted round and round.
+
+        `can_mask` holds for all of them.
+        """
         sentence = gold[number % len(gold)]
         masks = self.masks(sentence, np.random.default_rng([seed, number]), vocabulary)
         ends = [0, *(end for _, end in masks)]
         starts = [*(start for start, _ in masks), len(sentence.words)]
         kept = tuple(sentence.words[end:start] for end, start in zip(ends, starts, strict=True))
-        if not masks:
-            kept = ((), ())  # nothing to mask: all of it is
-        return Prompt(_inputs(kept, vocabulary), max(1, len(masks)), kept)
+        return Prompt(_inputs(kept, vocabulary), len(masks), kept)
 
     def reader(self, gold: Sequence[Sentence], vocabulary: Vocabulary) -> Reader:
         """See `Writer.reader`."""

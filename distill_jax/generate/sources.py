@@ -13,6 +13,7 @@ import numpy as np
 from distill_jax.data.augmentation import MentionSwap
 from distill_jax.data.length_batches import batches_by_length
 from distill_jax.errors import UserError
+from distill_jax.generate.infill import InfillWriter
 from distill_jax.generate.labelled import usable_sentinels
 from distill_jax.generate.prompt import Prompt, Writer
 from distill_jax.generate.sampler import Alphabet, SamplingBatch, make_sampler
@@ -85,15 +86,18 @@ class Written:
         config, params, vocabulary, writer = generator
         sentinels = usable_sentinels(vocabulary) if writer.kind == "labelled" else None
         self._alphabet = Alphabet.of(vocabulary, config.vocab_size, sentinels)
-        if writer.kind == "infill":
-            gold = [sentence for sentence in gold if sentence.words]
+        if isinstance(writer, InfillWriter):
+            gold = [sentence for sentence in gold if writer.can_mask(sentence)]
             if vocabulary.num_sentinels < 2:
                 raise UserError(
                     f"the vocabulary has {vocabulary.num_sentinels} sentinels <extra_id_n>, and infilling "
                     "needs at least 2; use a T5 that was pre-trained with them"
                 )
             if not gold:
-                raise UserError("infilling needs gold sentences; give --gold a file that has some")
+                raise UserError(
+                    "infilling needs gold sentences in which something can be masked; give --gold a file "
+                    "that has some"
+                )
         self._params, self._vocabulary = params, vocabulary
         self._writer, self._gold = writer, gold
         self._read = writer.reader(gold, vocabulary)

@@ -159,7 +159,7 @@ def with_evaluations(steps: int, evaluations: int = EVALUATIONS) -> Extent:
 
 def labelled(pool: int, seconds_each: float, left: float) -> int:
     """How many sentences of a pool are labelled in their share of the time that is left."""
-    return min(pool, math.floor(LABEL_SHARE * left / max(seconds_each, 1e-9)))
+    return min(pool, max(0, math.floor(LABEL_SHARE * left / max(seconds_each, 1e-9))))
 
 
 def check_minutes(minutes: float) -> None:

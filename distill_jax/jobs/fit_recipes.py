@@ -5,6 +5,7 @@ truth about it.
 """
 
 import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,34 +158,37 @@ def steps_by_hand(
     """The commands that do what `fit` did, in other folders, as a shell script; of the unlabelled sentences
     the first `labelled` ones are used."""
     again = places.out.with_name(f"{places.out.name}-by-hand")
-    commands = []
-    student = (
-        f"distill-jax train --gin_file={places.gin('student')} --gin.MODEL_DIR={again}/student"
-    )
+    train, test = (places.data / data.name / f"{split}.jsonl" for split in ("train", "test"))
+    model, commands = again / "student" / "model", []
+    student = _train_command(places.gin("student"), again / "student")
     if source is not None:
-        model = source.path if source.kind == "tagger" else again / "teacher" / "model"
+        teacher = source.path if source.kind == "tagger" else again / "teacher" / "model"
         if source.kind != "tagger":
-            commands.append(
-                f"distill-jax train --gin_file={places.gin('teacher')} --gin.MODEL_DIR={again}/teacher"
-            )
+            commands.append(_train_command(places.gin("teacher"), again / "teacher"))
         commands.append(
-            f"head -n {labelled} {places.unlabelled} | distill-jax label --model {model} "
-            f"--input {places.data / data.name / 'train.jsonl'} - --output {again}/labels"
+            f"head -n {labelled} {_quoted(places.unlabelled)} | distill-jax label --model "
+            f"{_quoted(teacher)} --input {_quoted(train)} - --output {_quoted(again / 'labels')}"
         )
-        student += f" --gin.TEACHER_LABELS={again}/labels"
+        student += f" --gin.TEACHER_LABELS={_quoted(again / 'labels')}"
     commands += [
         student,
-        f"distill-jax evaluate --model {again}/student/model --fit_temperature "
-        f"--data {places.data / data.name / 'valid.jsonl'}",
+        f"distill-jax evaluate --model {_quoted(model)} --fit_temperature "
+        f"--data {_quoted(places.data / data.name / 'valid.jsonl')}",
     ]
     if data.test:
-        commands.append(
-            f"distill-jax evaluate --model {again}/student/model "
-            f"--data {places.data / data.name / 'test.jsonl'}"
-        )
-    commands.append(f"distill-jax export --to onnx {again}/student/model {again}/onnx")
+        commands.append(f"distill-jax evaluate --model {_quoted(model)} --data {_quoted(test)}")
+    commands.append(f"distill-jax export --to onnx {_quoted(model)} {_quoted(again / 'onnx')}")
     lines = ["# What distill-jax fit did, step by step.", "set -e -o pipefail", *commands]
     return "\n".join(lines) + "\n"
+
+
+def _quoted(path: Path) -> str:
+    """For a shell."""
+    return shlex.quote(str(path))
+
+
+def _train_command(gin: Path, model_dir: Path) -> str:
+    return f"distill-jax train --gin_file={_quoted(gin)} --gin.MODEL_DIR={_quoted(model_dir)}"
 
 
 def _common(places: Places, data: FitData, run: str, seed: int) -> dict[str, Any]:
@@ -203,7 +207,7 @@ def _common(places: Places, data: FitData, run: str, seed: int) -> dict[str, Any
 def _file(about: str, include: str, bindings: Mapping[str, Any], places: Places, run: str) -> str:
     lines = [
         f"# {about} Written by distill-jax fit; by hand:",
-        f"# distill-jax train --gin_file={places.gin(run)} --gin.MODEL_DIR={places.out}-by-hand/{run}",
+        f"# {_train_command(places.gin(run), Path(f'{places.out}-by-hand', run))}",
         f"include 'gin/runs/{include}.gin'",
         "",
         *(f"{name} = {value!r}" for name, value in bindings.items()),

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -276,7 +277,8 @@ class Fitting:
             f"{(time.monotonic() - self.began) / 60:.1f} minutes"
         )
         self.screen.command(
-            "use it", f"distill-jax predict --model {model} --input FILE --output -"
+            "use it",
+            f"distill-jax predict --model {shlex.quote(str(model))} --input FILE --output -",
         )
 
 

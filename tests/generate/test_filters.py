@@ -64,6 +64,16 @@ def test_all_filters_give_each_one_reason() -> None:
     assert pieces.judge(SAMPLES[4:]) == again.judge(SAMPLES[4:]) == whole[4:]
 
 
+def test_duplicates_are_of_accepted_sentences_however_often_a_pool_is_stopped() -> None:
+    shards = [[drawn("a b c"), drawn("c b a")], [drawn("x y z"), drawn("c b a")]]
+    whole = Filters(FilterSettings(), GOLD)
+    reasons = [whole.judge(shard) for shard in shards]
+    assert reasons == [[None, "near_duplicate"], [None, "near_duplicate"]]
+    resumed = Filters(FilterSettings(), GOLD)
+    resumed.remember([shards[0][0].words])
+    assert resumed.judge(shards[1]) == reasons[1]
+
+
 def test_perplexity_is_of_a_token() -> None:
     assert perplexity(drawn("x", log_probability=4 * math.log(0.5), tokens=4)) == pytest.approx(2.0)
     assert perplexity(drawn("x")) is None

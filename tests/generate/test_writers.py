@@ -74,6 +74,15 @@ def test_an_infilled_sentence_is_what_was_kept_and_what_was_written() -> None:
     assert words_of(prompt, written[:3], BYTES)[:2] == ("fly", "from")  # cut off
 
 
+def test_what_can_be_masked() -> None:
+    plain = Sentence(("good", "morning"), ("O", "O"))
+    for masked, expected in (("mentions", False), ("context", True), ("both", True)):
+        writer = InfillWriter(masked=masked)  # type: ignore[arg-type]
+        assert writer.can_mask(plain) == expected == bool(writer.examples([plain], BYTES))
+    assert not InfillWriter().can_mask(Sentence((), ()))
+    assert InfillWriter(masked="mentions").can_mask(GOLD[0])
+
+
 def test_prompts_depend_on_seed_and_number_alone() -> None:
     writer = InfillWriter()
     inputs = [writer.prompt(GOLD, BYTES, n, seed=1).inputs.tolist() for n in range(20)]

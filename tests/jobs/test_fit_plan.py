@@ -1,10 +1,17 @@
-"""The rules of `fit` for steps, batch and time."""
+"""The rules of `fit` for steps, batch and time, and the files and commands that come of them."""
+
+import shlex
+from pathlib import Path
 
 import pytest
 
 from distill_jax.errors import UserError
 from distill_jax.jobs import fit_plan
+from distill_jax.jobs.fit_data import FitData
 from distill_jax.jobs.fit_plan import Extent, Rate, Wanted
+from distill_jax.jobs.fit_recipes import Places, StudentStart, steps_by_hand, student_gin
+from distill_jax.jobs.fit_teacher import TeacherSource
+from distill_jax.tagging import LabelSet, Sentence
 
 
 def test_steps_are_those_of_the_recipes_where_there_is_time() -> None:
@@ -53,3 +60,27 @@ def test_a_calibrated_teacher_is_not_softened() -> None:
 def test_as_many_are_labelled_as_there_is_time_for() -> None:
     assert fit_plan.labelled(1000, 0.01, left=100.0) == 1000
     assert fit_plan.labelled(100_000, 0.01, left=100.0) == 3000
+    assert fit_plan.labelled(1000, 0.05, left=-10.0) == 0
+
+
+def test_the_steps_by_hand_are_those_of_a_shell(tmp_path: Path) -> None:
+    out = tmp_path / "my runs" / "it's (new)"
+    one = Sentence(("a",), ("O",))
+    data = FitData("d", LabelSet(("x",)), [one], [one], [one], [], "blanks")
+    script = steps_by_hand(Places(out), data, TeacherSource(tmp_path / "a b", "bert"), 5)
+    lines = [shlex.split(line) for line in script.splitlines()[2:]]
+    again = f"{out}-by-hand"
+    assert lines[0] == [
+        *("distill-jax", "train", f"--gin_file={out}/fit/teacher.gin"),
+        f"--gin.MODEL_DIR={again}/teacher",
+    ]
+    assert [lines[1][place] for place in (2, 3, 8, 13)] == [
+        *("5", f"{out}/data/unlabelled.jsonl"),
+        *(f"{again}/teacher/model", f"{again}/labels"),
+    ]
+    assert lines[-1][-2:] == [f"{again}/student/model", f"{again}/onnx"]
+    gin = student_gin(
+        Places(out), data, StudentStart(), fit_plan.with_evaluations(2), 0, teaching=None
+    )
+    said = next(line for line in gin.splitlines() if line.startswith("# distill-jax"))
+    assert shlex.split(said.removeprefix("# "))[2] == f"--gin_file={out}/fit/student.gin"
