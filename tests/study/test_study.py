@@ -420,6 +420,23 @@ def test_bilstms_silver_sentences_are_weighted_with_every_lambda() -> None:
     assert {one.lesson.training.seed for one in assigned.values()} == {3}
 
 
+def test_silver_that_the_teacher_is_unsure_of_is_left_out() -> None:
+    labels = LabelSet(("day",))
+    silver = [
+        TeacherLabel((word,), np.array([0]), np.log([[sure, (1 - sure) / 2, (1 - sure) / 2]]))
+        for word, sure in (("today", 0.4), ("then", 0.9))
+    ]
+    gold = TeacherLabel(("now",), np.array([2]), np.log([[0.4, 0.3, 0.3]]))
+    data = CellData(labels, [Sentence(("now",), ("B-day",))], [], [], [], "")
+    recipe = configured("demo/study", MIN_CONFIDENCE=0.5, LAMBDAS=(1.0,))
+    cell = Cell("x", Size.parse("1/1"), 3)
+    assigned = assignments(cell, data, recipe, {0: 0, 1: 1, 2: 2}, [gold, *silver])
+    # Of the first silver sentence alone nothing is left.
+    assert list(assigned) == ["bilstm-gold", "bilstm-silver0-kl1", "bilstm-silver2-kl1"]
+    taught = assigned["bilstm-silver2-kl1"].taught
+    assert taught is not None and taught.sentences == 1
+
+
 def test_bilstms_learn_the_weights_of_silver_sentences_by_the_dev_ones() -> None:
     day = Sentence(("today",), ("B-day",))
     data = CellData(LabelSet(("day",)), [day], [day], [], [], "")

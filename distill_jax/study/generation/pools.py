@@ -128,7 +128,8 @@ def _pool(
         )
     except UserError as error:
         raise UserError(
-            f"{cell.name}: the generator {directory.name} (leave it out of GENERATORS to go without): {error}"
+            f"{cell.name}: the generator {directory.name} (to go without, leave it out of GENERATORS, in "
+            f"another STUDY_DIR): {error}"
         ) from None
     say(f"{cell.name}: {directory.name}: {len(pool):,} of {number:,} sentences accepted")
     return _read(pool)
