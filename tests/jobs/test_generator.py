@@ -2,10 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -173,6 +169,16 @@ def test_swapped_mentions_and_a_file(work: Path, capsys: pytest.CaptureFixture[s
     assert GeneratedPool(work / "lm").counts["duplicate"] == 1
     assert [s.words for _, s in GeneratedPool(work / "lm").located()][1] == ("play", "jazz")
     assert "distinct_2" in capsys.readouterr().err
+    # What is said of the format is said of this file: gold sentences have their columns all the same.
+    assert (
+        main(arguments(work, *file[:4], "--format", "text", output=work / "as", number=None)) == 0
+    )
+    about = json.loads((work / "as" / "generated.json").read_text())
+    there = json.loads((work / "lm" / "generated.json").read_text())
+    assert about["gold_sha256"] == there["gold_sha256"]
+    assert about["filters"]["length"][1] > 2
+    assert main(arguments(work, "--from", "lm", "--sentences", "-", output=work / "pipe")) == 2
+    assert "give a file, not a pipe" in capsys.readouterr().err
     assert main([*take, str(work / "lm"), "--output", str(work / "none")]) == 2
     assert "part-00000-of-00001.jsonl:1: has no tags; let a teacher" in capsys.readouterr().err
     assert main([*take, "-", "--output", str(work / "none")]) == 2
@@ -233,28 +239,3 @@ def test_a_vocabulary_that_does_not_fit(work: Path, capsys: pytest.CaptureFixtur
 def test_a_generator_is_not_planned() -> None:
     with pytest.raises(UserError, match=r"plan finetune.gin"):
         run_to_plan(["gin/runs/generator_text.gin"], ["INITIAL_CHECKPOINT_PATH=None"])
-
-
-@pytest.mark.slow
-def test_sigkill_and_the_same_bytes(work: Path) -> None:
-    """Killed in the middle, gone on with, and the bytes of a pool that was not."""
-    options = arguments(work, "--from", "infill", "--keep", "unfinished", model=work / "start")
-    options += ["--number", "400", "--max_tokens", "12"]
-    environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"}
-
-    def start(pool: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "distill_jax", *options, "--output", str(pool)]
-        return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-
-    def content(pool: Path) -> dict[str, bytes]:
-        return {p.name: p.read_bytes() for p in pool.iterdir() if not p.name.startswith(".")}
-
-    assert start(work / "once").wait() == 0
-    for shards in (9, 31):
-        job = start(work / "killed")
-        while job.poll() is None and len(list((work / "killed").glob("part-*.json"))) < shards:
-            time.sleep(0.005)
-        job.send_signal(signal.SIGKILL)
-        assert job.wait() == -signal.SIGKILL
-    assert start(work / "killed").wait() == 0
-    assert content(work / "killed") == content(work / "once")
