@@ -241,7 +241,7 @@ setup() {
   archive=$cache/checkout.tar.gz
   run mkdir -p "$cache"
   run tar -czf "$archive" -C "$checkout" --exclude=__pycache__ \
-    setup.py pyproject.toml constraints.txt README.md LICENSE distill_jax tasks gin tpu_scripts
+    setup.py pyproject.toml constraints.txt README.md LICENSE distill_jax runtime tasks gin tpu_scripts
   on_all copy_to "$archive" checkout.tar.gz
   if [[ -n $t5x ]]; then
     run tar -czf "$cache/t5x.tar.gz" -C "$t5x" --exclude=__pycache__ --exclude=.git t5x airio jestimator
@@ -249,7 +249,7 @@ setup() {
     unpack="mkdir -p t5x && tar -xzf ../t5x.tar.gz -C t5x && "
   fi
   # What an earlier checkout had and this one has not must not stay.
-  on_all_hosts "mkdir -p distill_jax && cd distill_jax && rm -rf distill_jax tasks gin tpu_scripts t5x && tar -xzf ../checkout.tar.gz && ${unpack}bash tpu_scripts/on_host/install.sh $(words "$extras")"
+  on_all_hosts "mkdir -p distill_jax && cd distill_jax && rm -rf distill_jax runtime tasks gin tpu_scripts t5x && tar -xzf ../checkout.tar.gz && ${unpack}bash tpu_scripts/on_host/install.sh $(words "$extras")"
 }
 
 launch() {

@@ -339,7 +339,7 @@ def test_mistakes_end_in_a_line(
     changes["TEACHERS_OF"] = str(finished)
     assert study(tmp_path / "empty", data, **changes) == 2
     error = capfd.readouterr().err.splitlines()[-1]
-    assert "the generator swap (leave it out of GENERATORS" in error
+    assert "the generator swap (to go without, leave it out of GENERATORS" in error
     assert "the filters leave nothing of 24 sentences (length 24)" in error
     assert not (tmp_path / "empty" / CELL / "result.json").exists()
     assert (

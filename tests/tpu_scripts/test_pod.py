@@ -1,7 +1,9 @@
 """The scripts that create, set up, launch, follow, resume and delete a TPU."""
 
 import shlex
+import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -72,14 +74,31 @@ def test_delete(cloud: FakeCloud) -> None:
     assert command == ["gcloud", *QUEUED, "delete", "t5", *WHERE, "--force", "--quiet"]
 
 
-def test_setup_copies_to_all_slices_and_installs(cloud: FakeCloud) -> None:
+def check_package(root: Path, names: list[str], folder: Path) -> None:
+    """These files of a checkout have to be enough for an installation."""
+    folder.mkdir()
+    for name in names:
+        copy = shutil.copytree if (root / name).is_dir() else shutil.copy
+        copy(root / name, folder / name)
+    command = [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", str(folder)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_image_has_all_of_the_package(tmp_path: Path) -> None:
+    root = SCRIPTS.parent
+    lines = (SCRIPTS / "gke" / "Dockerfile").read_text().splitlines()
+    names = [n for line in lines if line.startswith("COPY") for n in line.split()[1:-1]]
+    check_package(root, names, tmp_path / "image")
+
+
+def test_setup_copies_to_all_slices_and_installs(cloud: FakeCloud, tmp_path: Path) -> None:
     describe, mkdir, tar, *rest = dry(cloud, "setup.sh", "--slices", "2", "--dry_run")
     assert describe == ["gcloud", *QUEUED, "describe", "t5", *WHERE, "--format=value(state.state)"]
     archive = tar[tar.index("-czf") + 1]
     assert mkdir == ["mkdir", "-p", str(Path(archive).parent)]
     root = Path(tar[tar.index("-C") + 1])
-    for name in tar[tar.index("--exclude=__pycache__") + 1 :]:
-        assert (root / name).exists(), name
+    check_package(root, tar[tar.index("--exclude=__pycache__") + 1 :], tmp_path / "host")
     copies, installs = rest[:2], rest[2:]
     assert copies == [
         ["gcloud", *VM, "scp", archive, f"t5-{i}:checkout.tar.gz", *WHERE, "--worker=all"]
