@@ -72,7 +72,8 @@ class SentDistillation:
             batch["kl_weights"],
         )
         language_model = sums["loss"]
-        # Both terms per word, as in the paper: the language-model loss spends several tokens a word.
+        # Both terms per word, as in the paper: the language-model loss spends several tokens a word. A mean
+        # of the batch's tokens is no sum over its sentences: micro-batches average theirs each.
         words = batch["tag_weights"].sum()
         total = language_model.mean() * words + self.distillation.kl_weight * kl.total
         return sums | {

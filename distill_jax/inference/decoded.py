@@ -79,14 +79,15 @@ def merge(parts: Sequence[Window], pieces: Sequence[Prediction]) -> Prediction:
         kinds = {kind for piece in pieces for kind in piece.malformed or ()}
         malformed = tuple(sorted(kinds))
         tag_ids = np.zeros_like(tag_ids) if kinds else tag_ids
+    scores = _merged(parts, [piece.log_likelihoods for piece in pieces])
+    unexplored = _merged_unexplored(parts, [piece.unexplored for piece in pieces])
+    if scores is not None:
+        owned = merge_windows(parts, [piece.tag_ids for piece in pieces])
+        _settle_seams(parts, scores, unexplored, owned, tag_ids)
     return Prediction(
         tag_ids,
-        _opened_at_seams(
-            _merged(parts, [piece.log_likelihoods for piece in pieces]),
-            merge_windows(parts, [piece.tag_ids for piece in pieces]),
-            tag_ids,
-        ),
-        unexplored=_merged_unexplored(parts, [piece.unexplored for piece in pieces]),
+        scores,
+        unexplored=unexplored,
         beam=_merged_beam(parts, pieces),
         malformed=malformed,
         windows=len(parts),
@@ -127,17 +128,29 @@ def _merged(parts: Sequence[Window], arrays: Sequence[np.ndarray | None]) -> np.
     return merge_windows(parts, there) if there else None
 
 
-def _opened_at_seams(
-    scores: np.ndarray | None, owned: np.ndarray, merged: np.ndarray
-) -> np.ndarray | None:
-    """Scores where the seam rule has a span begin with what was an I: going on was beginning there."""
-    if scores is None:
-        return None
+def _settle_seams(
+    parts: Sequence[Window],
+    scores: np.ndarray,
+    unexplored: Unexplored | None,
+    owned: np.ndarray,
+    merged: np.ndarray,
+) -> None:
+    """Changes scores where a window begins to own words, and the tag before is another window's.
+
+    Where the seam rule has a span begin with what was an I, going on was beginning there. After O an I is
+    illegal, whatever the window had before it. Both are known then, whatever a search has looked at.
+    """
     for word in np.flatnonzero((owned == _I) & (merged > _I)):
         label = merged[word]
         scores[word, label] = np.logaddexp(scores[word, label], scores[word, _I])
         scores[word, _I] = -np.inf
-    return scores
+        if unexplored is not None:
+            unexplored.tags[word, [label, _I]] = False
+    for own in owned_ranges(parts):
+        if own.length and own.start and merged[own.start - 1] == _O:
+            scores[own.start, _I] = -np.inf
+            if unexplored is not None:
+                unexplored.tags[own.start, _I] = False
 
 
 def _merged_unexplored(

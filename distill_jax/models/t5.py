@@ -133,7 +133,9 @@ class T5(nn.Module):
         """Logits over all rows of the vocabulary, float32."""
         dtype = jnp.dtype(self.config.dtype)
         if self.config.tied_embedding:
-            hidden = hidden * jnp.asarray(self.config.d_model**-0.5, dtype)
+            # Rounded after the product, as in `output_rows`: a scale that is rounded is a bias of all.
+            scaled = hidden.astype(jnp.float32) * self.config.d_model**-0.5
+            hidden = scaled.astype(dtype)
             kernel = self.token_embedder.embedding.T
         else:
             kernel = self.decoder.logits_dense()

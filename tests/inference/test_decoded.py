@@ -8,6 +8,7 @@ import pytest
 from distill_jax.errors import UserError
 from distill_jax.inference import Prediction
 from distill_jax.inference.decoded import merge, no_words, read_batch
+from distill_jax.inference.prediction import Unexplored
 from distill_jax.sent.format import SenTFormat
 from distill_jax.sent.windows import Window
 from distill_jax.sentscore import Beams, Decoded, DecoderSettings
@@ -150,6 +151,40 @@ def test_a_span_that_begins_at_a_seam_has_the_score_of_going_on() -> None:
     assert found.tag_ids.tolist() == [O, O, O, DATE, I, O]
     assert found.posteriors[3, DATE] > 0.99 and found.posteriors[3, I] == 0
     np.testing.assert_allclose(found.posteriors.sum(-1), 1, rtol=1e-6)
+
+
+def test_what_a_search_had_not_looked_at_is_known_where_a_span_begins_at_a_seam() -> None:
+    first, second = np.array([O, O, O, O], np.int32), np.array([DATE, I, I, O], np.int32)
+    looked_at = np.full((4, 4), -np.inf, np.float32)
+    sure = looked_at.copy()
+    looked_at[np.arange(4), first] = sure[np.arange(4), second] = -1e-5
+    found = merge(
+        PARTS,
+        [
+            Prediction(first, looked_at, unexplored=unexplored_but(first)),
+            Prediction(second, sure, unexplored=unexplored_but(second)),
+        ],
+    )
+    assert found.distributions[3, DATE] > 0.99 and found.distributions[3, I] == 0
+    np.testing.assert_allclose(found.distributions.sum(-1), 1, rtol=1e-4)
+
+
+def unexplored_but(tags: np.ndarray) -> Unexplored:
+    mask = np.ones((4, 4), bool)
+    mask[np.arange(4), tags] = False
+    before = np.concatenate([[O], tags[:-1]])
+    mask[before == O, I] = False
+    return Unexplored(np.full(4, 1e-5, np.float32), mask)
+
+
+def test_i_is_illegal_after_the_o_of_another_window() -> None:
+    first, second = np.array([O, O, O, O], np.int32), np.array([CITY, O, O, O], np.int32)
+    scores = np.zeros((4, 4), np.float32)
+    found = merge(PARTS, [Prediction(first, scores), Prediction(second, scores.copy())])
+    assert found.tag_ids.tolist() == [O] * 6
+    assert found.posteriors[3, I] == 0  # the second window had a city before it
+    np.testing.assert_allclose(found.posteriors[3], [1 / 3, 0, 1 / 3, 1 / 3], rtol=1e-6)
+    assert found.posteriors[4, I] == 0.25  # not at a seam: as its window has it
 
 
 def test_a_word_without_any_score_is_no_prediction() -> None:
