@@ -16,6 +16,7 @@ from distill_jax.data.folders import (
     files_of_split,
     language_folders,
     read_split,
+    split_candidates,
     split_file,
 )
 from distill_jax.data.locations import data_dir
@@ -33,7 +34,7 @@ def _sets() -> Iterator[tuple[Path, dict[str, Path]]]:
     if root is None or not root.is_dir():
         return
     for folder in sorted(root.iterdir()):
-        if folder.is_dir() and split_file(folder, "train") is None:
+        if folder.is_dir() and not split_candidates(folder, "train"):
             languages = {canonical_name(each.name): each for each in language_folders(folder)}
             if languages:
                 yield folder, languages

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from distill_jax.cli.input_options import refuse_for_task
 from distill_jax.errors import UserError
 
 
@@ -32,6 +33,7 @@ def gold_parts(options: argparse.Namespace, reading: Any) -> list[Part]:
     if not options.task and (options.split is not None or options.data_dir is not None):
         raise UserError("--split and --data_dir are of --task; leave them out")
     if options.task:
+        refuse_for_task(reading, names[0])
         return [Part(name, _of_task(name, options, reading.text_words)) for name in names]
     return [Part(name, gold_sentences(name, reading)) for name in names]
 
@@ -70,7 +72,7 @@ def _checked(name: str, sentences: list[Any]) -> list[Any]:
     if not sentences:
         raise UserError(f"{name}: holds no sentences; give tagged sentences to evaluate on")
     for number, sentence in enumerate(sentences, 1):
-        if sentence.tags is None:
+        if sentence.tags is None and sentence.words:
             raise UserError(
                 f"{name}: sentence {number} has no tags; evaluation needs tagged sentences"
             )

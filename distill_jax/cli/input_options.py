@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 from typing import Any
 
+from distill_jax.errors import UserError
+
 
 def add_input_options(parser: argparse.ArgumentParser) -> None:
     """`--format`, `--columns`, `--label_names`, `--scheme` and `--text_words`."""
@@ -57,6 +59,20 @@ def read_options(options: argparse.Namespace) -> Any:
         scheme=options.scheme,
         text_words=options.text_words,
     )
+
+
+def refuse_for_task(reading: Any, task: str) -> None:
+    """Raises `UserError` if a task is given options that say how a file is to be read."""
+    given = [
+        f"--{name}"
+        for name in ("format", "columns", "label_names", "scheme")
+        if getattr(reading, name) is not None
+    ]
+    if given:
+        raise UserError(
+            f"{task}: a task reads its files as reading.json beside them says; {', '.join(given)} is of "
+            "files, so leave it out"
+        )
 
 
 def as_model_reads(reading: Any, settings: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from distill_jax.cli.decoder_options import positive
 from distill_jax.cli.given import check_tasks
-from distill_jax.cli.input_options import add_input_options, read_options
+from distill_jax.cli.input_options import add_input_options, read_options, refuse_for_task
 from distill_jax.cli.output import check_local_options, check_output_options
 from distill_jax.errors import UserError
 
@@ -80,17 +80,21 @@ def _sources(name: str, options: argparse.Namespace, reading: Any) -> list[Any]:
     from distill_jax.data.inspection import file_sources, folder_sources, task_sources
     from distill_jax.data.locations import set_data_dir
     from distill_jax.data.readers import is_table
+    from distill_jax.data.readers.detection import KNOWN_SUFFIXES
 
     path = Path(name)
     if name != "-" and path.is_dir() and not is_table(path):
         return folder_sources(path, reading)
     # What cannot be a task's name is a file, and reading it says that it is not there.
-    is_file = name == "-" or path.exists() or is_table(path) or path.suffix != ""
+    is_file = (
+        name == "-" or path.exists() or is_table(path) or path.suffix.lower() in KNOWN_SUFFIXES
+    )
     if is_file or len(path.parts) > 1:
         return file_sources(name, reading)
 
     from distill_jax.data.prepare import TASK_MODULES, load_task_modules
 
+    refuse_for_task(reading, name)
     check_tasks([name], options.data_dir, options.task_modules)
     load_task_modules(options.task_modules or TASK_MODULES)
     if options.data_dir is not None:

@@ -14,6 +14,7 @@ from distill_jax.cli.input_options import (
     add_strict_option,
     as_model_reads,
     read_options,
+    refuse_for_task,
 )
 from distill_jax.cli.output import check_local_options, progress
 from distill_jax.errors import UserError
@@ -211,6 +212,8 @@ def _task(options: argparse.Namespace, reading: Any) -> Any:
 
     if not options.task:
         return None
+    if not options.input:
+        refuse_for_task(reading, options.task)
     task = TaskSplits(options.task, options.split, options.data_dir, text_words=reading.text_words)
     return dataclasses.replace(task, modules=options.task_modules) if options.task_modules else task
 

@@ -7,6 +7,7 @@ the files do not say by themselves: `{"columns": "2,3", "scheme": "bilou", "form
 "label_names": ["O", "B-city", "I-city"], "text_words": "blanks"}`, each if need be.
 """
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Iterator
@@ -83,12 +84,12 @@ def read_split(path: Path) -> Iterator[Sentence]:
 
 
 def read_located_split(path: Path, options: ReadOptions | None = None) -> Iterator[Located]:
-    """As `read_split`, each sentence with its line; `options` come before `reading.json`.
+    """As `read_split`, each sentence with its line; each of `options` comes before `reading.json`'s.
 
     Raises `UserError` as the readers do, and for a `reading.json` that is malformed.
     """
-    if options is None or options == ReadOptions():
-        options = _reading(_task_folder(path))
+    given = {name: v for name, v in vars(options or ReadOptions()).items() if v is not None}
+    options = dataclasses.replace(_reading(_task_folder(path)), **given)
     try:
         yield from read_located(path, options=options)
     except UserError as error:

@@ -14,8 +14,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, SupportsIndex
 
+from distill_jax.data import prepared_sources
+from distill_jax.data.locations import data_dir
 from distill_jax.errors import UserError
-from distill_jax.files import atomic_directory, read_json_object, sha256_file, write_json
+from distill_jax.files import atomic_directory, read_json_object, write_json
 from distill_jax.records import Shard, ShardedRecords, check_shard, read_shards, write_shard
 from distill_jax.tagging.labels import LabelSet
 from distill_jax.tagging.sentence import Sentence
@@ -106,10 +108,7 @@ class PreparedDataset:
                 "text_words": sorted(rules),
                 "shards": shards,
                 "definitions_sha256": definitions,
-                "sources": [
-                    {"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_file(path)}
-                    for path in (Path(source).absolute() for source in sources)
-                ],
+                **prepared_sources.described(sources, data_dir()),
             }
             write_json(temporary / MANIFEST, manifest)
         return cls.open(directory)
@@ -141,20 +140,8 @@ class PreparedDataset:
             check_shard(self.directory / shard["file"], shard, _REMEDY, checksum=True)
 
     def sources_changed(self, data_dir: Path | None = None) -> bool:
-        """Whether a file the data was prepared from now holds something else.
-
-        A file `NAME/FILE` is looked for below `data_dir` first, then where it was. One that is in
-        neither place has not changed: prepared data may travel without it.
-        """
-        for source in self.manifest["sources"]:
-            path = Path(source["path"])
-            if data_dir is not None and (data_dir / path.parent.name / path.name).is_file():
-                path = data_dir / path.parent.name / path.name
-            if path.is_file() and (
-                path.stat().st_size != source["bytes"] or sha256_file(path) != source["sha256"]
-            ):
-                return True
-        return False
+        """Whether what the data was prepared from is no longer what is there: `prepared_sources.changed`."""
+        return prepared_sources.changed(self.manifest, data_dir)
 
     def content_hash(self) -> str:
         """SHA-256 (hex) over the sentences in order, tags included, however they are sharded."""

@@ -16,6 +16,7 @@ from distill_jax.jobs.gin_files import REQUIRED, STUDIES, GinConfig, Macro, read
 
 _CHECKPOINTS = ("INITIAL_CHECKPOINT_PATH", "TEACHER_EMBEDDING", "TEACHER")
 _PATHS = ("EMBEDDING_FILE", "TEACHER_LABELS")
+_PLACES = {"data_dir", "directory", "modules"}
 _CONFIG, _STORE = "config.json", "store.json"
 
 
@@ -90,6 +91,9 @@ def check_files(gin_files: Sequence[str], bindings: Sequence[str]) -> None:
 def _check_tasks(config: GinConfig, tasks: Iterable[Any], folder: str) -> None:
     """Refuses a name that no task has; modules of a user's may register any. `folder` names the run's."""
     if _value(config, "MIXTURE_OR_TASK_MODULES") is not None or config.imports_modules:
+        return
+    # Fields that are bound come before macros.
+    if any(name == "Sources" and _PLACES & set(f) for (_, name), f in config.fields.items()):
         return
     data_dir = _value(config, "DATA_DIR")
     prepared = _value(config, "PREPARED_DATA_DIR") or Path(str(_value(config, folder)), "prepared")

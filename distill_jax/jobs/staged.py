@@ -180,7 +180,7 @@ class Progress:
         score = outcome.metrics.get("selection", -math.inf)
         kept = score >= self.best.get(plan.measure, -math.inf)
         if kept:
-            self.best[plan.measure] = score
+            self.best = {plan.measure: score}  # a score by another measure is of other parameters
             self.metrics = outcome.metrics
         self.steps += outcome.steps
         self.seconds += outcome.seconds

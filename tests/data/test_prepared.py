@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distill_jax.data import demo
+from distill_jax.data import demo, locations
 from distill_jax.data.prepared import PreparedDataset
 from distill_jax.errors import UserError
 from distill_jax.tagging import LabelSet, Sentence
@@ -146,6 +146,47 @@ def test_changed_bytes_are_noticed_by_verify(dataset: PreparedDataset) -> None:
     _shard(dataset).write_bytes(bytes(content))
     with pytest.raises(UserError, match="bytes have changed"):
         dataset.verify()
+
+
+@pytest.mark.parametrize("added", ["valid.conll", "labels.txt", "reading.json", "ibo/train.txt"])
+def test_files_that_come_later_are_noticed(added: str, tmp_path: Path) -> None:
+    source = tmp_path / "raw" / "mas" / "train.conll"
+    source.parent.mkdir(parents=True)
+    source.write_text("a O\n")
+    (tmp_path / "raw" / "other").mkdir()
+    (source.parent / "notes.md").write_text("none of the data")
+    dataset = PreparedDataset.write(tmp_path / "d", [], None, task="t", split="s", sources=[source])
+    (tmp_path / "raw" / "other" / "train.conll").write_text("another task\n")
+    (source.parent / "more.md").write_text("none of the data")
+    assert not dataset.sources_changed()
+    (source.parent / added).parent.mkdir(exist_ok=True)
+    (source.parent / added).write_text("a O\n")
+    assert dataset.sources_changed()
+
+
+def test_a_language_is_looked_for_where_it_lies_in_the_data_directory(tmp_path: Path) -> None:
+    for root, text in (("one", "a O\n"), ("two", "b O\n")):
+        source = tmp_path / root / "mas" / "hau" / "train.txt"
+        source.parent.mkdir(parents=True)
+        source.write_text(text)
+    (tmp_path / "one" / "hau").mkdir()
+    (tmp_path / "one" / "hau" / "train.txt").write_text("of no language set\n")
+    locations.set_data_dir(tmp_path / "one")
+    try:
+        dataset = PreparedDataset.write(
+            tmp_path / "d",
+            *([], None),
+            task="t",
+            split="s",
+            sources=[tmp_path / "one" / "mas" / "hau" / "train.txt"],
+        )
+    finally:
+        locations.set_data_dir(None)
+    assert not dataset.sources_changed(tmp_path / "one")
+    assert dataset.sources_changed(tmp_path / "two")
+    (tmp_path / "one" / "mas" / "ibo").mkdir()
+    (tmp_path / "one" / "mas" / "ibo" / "train.txt").write_text("a O\n")
+    assert dataset.sources_changed(tmp_path / "one")
 
 
 def test_changed_sources_are_noticed(tmp_path: Path) -> None:

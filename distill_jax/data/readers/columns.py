@@ -188,11 +188,13 @@ class _ColumnsReader:
         """Whether a line before a sentence's first word is a comment and no row of the file."""
         if line.lstrip(BLANK)[:1] != "#" or not looks_like_comment(line):
             return False
-        if layout.index is not None or len(columns) != layout.width or layout.tag is None:
+        if layout.index is not None or len(columns) != layout.width:
             return True
+        if layout.width == 1:  # words alone: a comment says something
+            return columns[0] != "#"
         if self._has_tabs and not columns[0].strip("#"):
             return False
-        tag = columns[layout.tag]
+        tag = columns[-1 if layout.tag is None else layout.tag]
         return not (is_tag_shaped(tag) or self._source.tags.knows(tag))
 
     def _of_right_width(

@@ -25,6 +25,13 @@ _COLUMN_NAMES = (
 COLUMN_SUFFIXES = frozenset(f".{name}" for name in _COLUMN_NAMES.split("|"))
 JSON_LINES_SUFFIXES = (".jsonl", ".ndjson", ".jsonlines")
 TABLE_SUFFIXES = (".parquet", ".arrow", ".feather")
+KNOWN_SUFFIXES = COLUMN_SUFFIXES | {
+    *(".json", ".txt", ".text", ".tsv", ".csv"),
+    *JSON_LINES_SUFFIXES,
+    *TABLE_SUFFIXES,
+    *UNREAD,
+}
+"""A name that ends with one of these is a file's."""
 MOST_LINES = 256
 MOST_LINES_OF_A_STREAM = 64
 """Detection looks no further; at a stream it waits for no more than it needs."""

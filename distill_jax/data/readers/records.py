@@ -347,7 +347,7 @@ class RecordReader:
         if self._source.options.columns is not None:
             return
         for name, value in record.items():
-            if name in (key, *WORD_FIELDS, *TEXT_FIELDS):
+            if name in (key, *WORD_FIELDS, *TEXT_FIELDS, *_OTHER_SPANS):
                 continue
             kind = _kind(value)
             is_tags = kind == "strings" and len(value) == length and all(map(is_tag_shaped, value))
@@ -368,6 +368,8 @@ class RecordReader:
                 )
 
 
+_OTHER_SPANS = ("sents",)
+"""Fields of spans that are no entities: spaCy's sentences."""
 _ONE_STRING_A_WORD = "write one string for every word"
 
 

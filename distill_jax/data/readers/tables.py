@@ -24,7 +24,11 @@ from distill_jax.data.readers.source import Located, Source
 from distill_jax.errors import UserError
 
 _SHARD = re.compile(r"(?P<split>[A-Za-z_]+)(?:-\d+(?:-of-\d+)?)?\.parquet")
-_OTHER_NAMES = {"valid": ("valid", "validation", "dev"), "train": ("train",), "test": ("test",)}
+_OTHER_NAMES = {
+    "valid": ("valid", "validation", "dev", "val"),
+    "train": ("train",),
+    "test": ("test",),
+}
 
 
 def is_table(path: str | os.PathLike[str]) -> bool:
