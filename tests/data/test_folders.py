@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from distill_jax.data.folders import files_of_split, read_split, split_candidates, split_file
+from distill_jax.data.folders import (
+    files_of_split,
+    read_located_split,
+    read_split,
+    split_candidates,
+    split_file,
+)
+from distill_jax.data.readers import ReadOptions
 from distill_jax.errors import UserError
 from distill_jax.tagging import Sentence
 
@@ -72,6 +79,17 @@ def test_reading_json_says_what_files_do_not(tmp_path: Path) -> None:
     assert list(read_split(tmp_path / "test.jsonl")) == [Sentence(("bonn",), ("B-city",))]
 
 
+def test_an_option_leaves_the_others_to_reading_json(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("1\tto\tO\tO\n2\tbonn\tO\tB-city\n")
+    (tmp_path / "reading.json").write_text(json.dumps({"columns": "2,3"}))
+    options = ReadOptions(scheme="iob2")
+    [located] = read_located_split(tmp_path / "train.tsv", options)
+    assert located.sentence == Sentence(("to", "bonn"), ("O", "O"))
+    options = ReadOptions(columns=("2", "4"))
+    [located] = read_located_split(tmp_path / "train.tsv", options)
+    assert located.sentence == Sentence(("to", "bonn"), ("O", "B-city"))
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -99,3 +117,7 @@ def test_tables_are_splits(tmp_path: Path) -> None:
     assert path == tmp_path / "set/validation"
     assert list(read_split(path)) == [Sentence(("bonn",), ("B-city",))]
     assert {file.suffix for file in files_of_split(path)} == {".arrow", ".json"}
+    for name in ("train", "val"):
+        table.to_parquet(tmp_path / "tables" / f"{name}-00000-of-00001.parquet")
+    own = split_file(tmp_path / "tables", "valid")
+    assert own is not None and list(read_split(own)) == [Sentence(("bonn",), ("B-city",))]

@@ -108,6 +108,27 @@ def test_a_task_has_its_splits(
     assert (result["format"], result["scheme"]) == ("conll", "iob2, bilou")
 
 
+def test_a_task_of_some_languages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("seqio")
+    from distill_jax.data.locations import set_data_dir
+
+    for language in ("hau", "yor", "ibo"):
+        folder = tmp_path / "data" / "mas" / language
+        folder.mkdir(parents=True)
+        (folder / "train.txt").write_text("a O\nb B-x\n\n")
+    for name in ("train.txt", "train.conll"):  # another task's trouble is none of this one's
+        (tmp_path / "data" / "aaa").mkdir(exist_ok=True)
+        (tmp_path / "data" / "aaa" / name).write_text("a O\n\n")
+    try:
+        where = ("--data_dir", str(tmp_path / "data"))
+        result, _ = inspected(capsys, tmp_path, "mas_hau.yor", *where)
+        assert main(["inspect", "mas_hau.yor", *where, "--columns", "1,2"]) == 2
+    finally:
+        set_data_dir(None)
+    assert result["sentences"] == 2
+    assert "--columns is of files" in capsys.readouterr().err
+
+
 def test_standard_input_and_options(
     folder: Path,
     tmp_path: Path,

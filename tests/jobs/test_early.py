@@ -42,6 +42,11 @@ def test_what_may_be_there_passes(tmp_path: Path) -> None:
     check_task_name("other", None, tmp_path / "prepared")
     own = ["MODEL_DIR=x", "MIXTURE_OR_TASK_NAME=mine", "MIXTURE_OR_TASK_MODULES=('my_tasks',)"]
     check_early(GOLD, own)
+    unknown = own[:2]
+    for place in (f"data_dir={str(tmp_path)!r}", "modules=('my_tasks',)", "directory='prepared'"):
+        check_early(GOLD, [*unknown, f"Sources.{place}"])  # a field comes before its macro
+    with pytest.raises(UserError, match="there is no task"):
+        check_early(GOLD, unknown)
     with pytest.raises(UserError, match="did you mean my_set"):
         check_task_name("my_sett", str(tmp_path), tmp_path / "prepared")
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from distill_jax.jobs import staged
 from distill_jax.kinds.base import Model
 from distill_jax.model_dir.directory import load_model, save_model
 from distill_jax.tagging import LabelSet
+from distill_jax.train.selection import Outcome
 from distill_jax.vocab import ByteVocabulary
 from tests.compiled_once import compiled_once
 from tests.tiny import BERT_CONFIG, bert_params
@@ -318,3 +320,16 @@ def test_stages_that_cannot_be_are_refused_before_anything_is_trained(
 def test_compile_refuses_them_in_one_line(recipe: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["compile", f"--gin_file=gin/runs/{recipe}.gin", "--topology", "cpu"]) == 2
     assert "a run in stages has a step for each phase" in capfd.readouterr().err
+
+
+def test_a_stage_of_tags_behind_one_of_states_is_not_compared_with_the_one_before() -> None:
+    progress = staged.Progress({})
+
+    def kept(measure: str, score: float) -> bool:
+        plan: Any = SimpleNamespace(measure=measure)
+        phase: Any = SimpleNamespace(folder="stage", names=("output",))
+        return progress.take(plan, phase, Outcome({}, {"selection": score}, 1, 1, 1.0))
+
+    assert kept("f1", 0.9) and not kept("f1", 0.8)
+    assert kept("loss", -1.0)
+    assert kept("f1", 0.88) and progress.metrics == {"selection": 0.88}

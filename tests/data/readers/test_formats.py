@@ -87,6 +87,15 @@ def test_the_suffix_and_the_argument_overrule_the_content(tmp_path: Path) -> Non
     assert next(read_sentences(write(tmp_path, "is O\n", "x"), format="text")).tags is None
 
 
+def test_a_hash_is_a_word_where_words_are_read_alone(tmp_path: Path) -> None:
+    words = [Sentence(("#", "1", "fan"), None)]
+    (tmp_path / "one.conll").write_text("# a comment\n#\n1\nfan\n\n")
+    (tmp_path / "two.conll").write_text("#\tO\n1\tO\nfan\tB-x\n\n")
+    for name in ("one.conll", "two.conll"):
+        found = list(read_sentences(tmp_path / name, options=ReadOptions(columns=("1",))))
+        assert [Sentence(each.words, each.tags) for each in found] == words
+
+
 def test_words_may_hold_other_blanks_than_those_between_columns(tmp_path: Path) -> None:
     sentence = next(read_sentences(write(tmp_path, "a\u00a0b\tO\nnew york\tB-x\n", "x.conll")))
     assert sentence == Sentence(("a\u00a0b", "new york"), ("O", "B-x"))

@@ -121,6 +121,11 @@ def test_a_field_that_was_asked_for_is_read_or_refused(read: Read, value: Any) -
         read({"text": TEXT, "found": value}, "x.jsonl", columns="text,found")
 
 
+def test_spacys_sentences_are_no_entities(read: Read) -> None:
+    record = {"text": "so what", "ents": [], "sents": [{"start": 0, "end": 7}]}
+    assert read(record, "x.jsonl")[0] == [Sentence(("so", "what"), ("O", "O"))]
+
+
 def test_of_two_texts_one_is_chosen(read: Read) -> None:
     record = {"context": TEXT, "query": "people"}
     assert read(record, "x.jsonl", columns="context")[0] == [Sentence(ANA.words)]
