@@ -24,7 +24,7 @@ _COLOURS = (*LINE_COLOURS, "#b0893a", "#c25b7a")
 
 
 def draw_pools(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
-    """F1 against the sentences of a pool, a panel a data set, a line a pool (its own tags: dashed).
+    """F1 against the sentences of a pool, a panel a data set, a line a pool (its own tags: dashed, hollow).
 
     Of several filters those of `all`, else the first; of several λ the largest. Points are means over seeds,
     bars standard deviations. All rows are of one size. Raises `UserError` if matplotlib is not installed.
@@ -49,6 +49,7 @@ def draw_pools(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
                 color=colours[pool.generator],
                 linestyle="--" if pool.tags == "own" else "-",
                 marker="s" if pool.generator == REAL else "o",
+                markerfacecolor="none" if pool.tags == "own" else colours[pool.generator],
                 label=pool.generator + (", own tags" if pool.tags == "own" else ""),
             )
         draw_levels(axes, own)
