@@ -105,7 +105,7 @@ def _sentences(name: str, split: str) -> Iterable[Sentence]:
             _logger.warning(
                 "task %r has no valid split: %d of its %d training sentences are held out as one (seed %d)",
                 name,
-                len(valid),
+                size,
                 len(sentences),
                 _CARVING_SEED,
             )

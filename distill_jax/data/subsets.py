@@ -119,9 +119,7 @@ def carve_validation(
 ) -> tuple[list[Sentence], list[Sentence]]:
     """Takes `size` sentences out of a training split: (the remaining ones, the validation split).
 
-    Both keep the order of the input. Copies of a sentence stay together, so that there may be some more in
-    the validation split, or fewer where no others would be left. Raises `UserError` if that would leave no
-    training sentence.
+    Both keep the order of the input. Raises `UserError` if that would leave no training sentence.
     """
     ordered = list(sentences)
     if not 0 <= size < len(ordered):
@@ -130,13 +128,7 @@ def carve_validation(
             "sentences; choose a smaller size"
         )
     numbers = sorted(range(len(ordered)), key=lambda n: _sort_key(ordered[n], "validation", seed))
-    ids = [ordered[number].example_id for number in numbers]
-    end = size
-    while 0 < end < len(ids) and ids[end] == ids[end - 1]:
-        end += 1
-    if end == len(ids):
-        end = ids.index(ids[-1])
-    chosen = set(numbers[:end])
+    chosen = set(numbers[:size])
     return (
         [sentence for number, sentence in enumerate(ordered) if number not in chosen],
         [sentence for number, sentence in enumerate(ordered) if number in chosen],

@@ -98,17 +98,6 @@ def test_carving_keeps_every_sentence_and_the_order(size: int, seed: int) -> Non
         assert sorted(part, key=lambda s: position[s.example_id]) == part
 
 
-@pytest.mark.parametrize("size", range(1, 9))
-def test_copies_of_a_sentence_stay_together(size: int) -> None:
-    words = ["a"] * 4 + ["b"] * 2 + ["c"] * 3
-    sentences = [Sentence((word,), ("O",)) for word in words]
-    train, valid = carve_validation(sentences, size, 0)
-    assert not {s.words for s in train} & {s.words for s in valid}
-    assert train and len(train) + len(valid) == 9
-    alike, none = carve_validation(sentences[:4], 1, 0)
-    assert (len(alike), none) == (4, [])
-
-
 def test_carving_needs_something_to_be_left() -> None:
     with pytest.raises(UserError, match="cannot be carved from 200"):
         carve_validation(SENTENCES, 200, 0)
