@@ -1,6 +1,7 @@
 """The tagged sentences that `distill-jax evaluate` is given: files, or splits of tasks, one or several."""
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -76,4 +77,5 @@ def _checked(name: str, sentences: list[Any]) -> list[Any]:
             raise UserError(
                 f"{name}: sentence {number} has no tags; evaluation needs tagged sentences"
             )
-    return sentences
+    # A blank line that comes before the first record cannot tell whether there will be tags.
+    return [one if one.words else dataclasses.replace(one, tags=()) for one in sentences]

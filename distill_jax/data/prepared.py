@@ -218,6 +218,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "sources": list,
 }
 _SOURCE_FIELDS: dict[str, type] = {"path": str, "bytes": int, "sha256": str}
+_FOLDER_FIELDS: dict[str, type] = {"path": str, "within": str, "names": list}
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -227,6 +228,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     _check_fields(manifest, _FIELDS, path)
     for source in manifest["sources"]:
         _check_fields(source, _SOURCE_FIELDS, path)
+    _check_fields({"folders": [], **manifest}, {"folders": list}, path)  # older ones have none
+    for folder in manifest.get("folders", ()):
+        _check_fields(folder, _FOLDER_FIELDS, path)
     shards = read_shards(manifest["shards"], path, _REMEDY)
     if sum(shard["examples"] for shard in shards) != manifest["examples"]:
         raise UserError(f"{path}: the shards' examples do not add up; {_REMEDY}")

@@ -22,7 +22,8 @@ def described(
 
     Both have their paths, and where they lie in the data directory.
     """
-    files, folders = [], {}
+    files: list[dict[str, Any]] = []
+    folders: dict[str, Path] = {}
     for source in sources:
         path = Path(source).absolute()
         within = Path(path.parent.name, path.name)
@@ -38,12 +39,14 @@ def described(
             }
         )
         for folder in list(within.parents)[:-1]:  # the last is the data directory itself
-            folders[folder.as_posix()] = {
-                "path": str(root / folder),
-                "within": folder.as_posix(),
-                "names": list(_names(root / folder)),
-            }
-    return {"sources": files, "folders": list(folders.values())}
+            folders[folder.as_posix()] = root / folder
+    return {
+        "sources": files,
+        "folders": [
+            {"path": str(path), "within": within, "names": list(_names(path))}
+            for within, path in folders.items()
+        ],
+    }
 
 
 def changed(manifest: Mapping[str, Any], data_dir: Path | None) -> bool:

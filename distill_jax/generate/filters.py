@@ -96,7 +96,9 @@ class Filters:
                 seen.add(one)
                 seen_near.add(near_one)
         # Those alone: a pool that goes on knows no others.
-        self.remember(samples[index].words for index in left if reasons[index] is None)
+        accepted = [reasons[index] is None for index in left]
+        self._exact.add(same[accepted])
+        self._near.add(similar[accepted])
         return reasons
 
     def remember(self, accepted: Iterable[Sequence[str]]) -> None:

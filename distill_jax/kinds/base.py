@@ -150,12 +150,11 @@ class Lesson:
     teacher: StepTeacher | None = None
     trusted: Sequence[Target] = ()
 
-    def check_weights_are_given(self, kind: str) -> None:
-        """Raises `UserError` if weights are to be learnt, which students of a kind cannot."""
+    def check_weights_are_given(self) -> None:
+        """Raises `UserError` if weights are to be learnt, for students that cannot."""
         if self.trusted:
             raise UserError(
-                "CONFIDENCE_WEIGHTING='learnt' is for BiLSTMs, and this student is of the kind "
-                f"{kind!r}; use one of the others"
+                "CONFIDENCE_WEIGHTING='learnt' is for BiLSTMs, and this student is none; use another one"
             )
 
     @property

@@ -83,7 +83,6 @@ class BertStudent:
 
     def learner(self, lesson: Lesson) -> Learner:
         """See `kinds.base.Student`."""
-        lesson.check_weights_are_given(self.kind)
         config, initial_params, vocabulary = self._start(lesson)
         if self.dropout is not None:
             config = config.replace(dropout_rate=self.dropout, attention_dropout_rate=self.dropout)

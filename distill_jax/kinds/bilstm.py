@@ -5,6 +5,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import grain
 import jax
 import numpy as np
 from flax import linen as nn
@@ -19,7 +20,7 @@ from distill_jax.kinds.base import Learner, Lesson, ParameterGroup, Resources
 from distill_jax.kinds.bilstm_start import SourceBiLSTM
 from distill_jax.kinds.registry import register
 from distill_jax.kinds.word_tagger import WordTaggerKind
-from distill_jax.kinds.word_vectors import WordVectors
+from distill_jax.kinds.word_vectors import FrozenWords, WordVectors
 from distill_jax.models.bilstm import (
     FROZEN_EMBEDDING,
     BiLSTMConfig,
@@ -78,13 +79,13 @@ class BiLSTMStudent:
         has_frozen = table is not None or (
             source is not None and source.config.num_frozen_words > 0
         )
-        gives = has_frozen and self.min_word_count > 1
+        given = self.given(frozen) if has_frozen else None
         trained = model.replace(
             num_words=own.num_words, num_chars=own.num_chars, num_tags=labels.num_tags
         )
         config = trained.replace(num_frozen_words=vocabulary.num_frozen_words)
         module = BiLSTMTagger(trained)
-        student = objective_of(module, lesson.loss, lesson, gives=gives)
+        student = objective_of(module, lesson.loss, lesson, given)
         start = self.vectors.start(own, config.word_dim, lesson.resources, training.seed, table)
 
         def initial_params() -> Any:
@@ -98,16 +99,7 @@ class BiLSTMStudent:
             return lambda params: evaluate(placed.added(params))
 
         def batches(lesson: Lesson) -> Batches:
-            return word_batches(
-                lesson.targets,
-                vocabulary if gives else own,
-                labels.num_tags,
-                batch_size=lesson.training.batch_size,
-                seed=lesson.training.seed,
-                teacher=lesson.reader,
-                trusted=lesson.trusted,
-                frozen_vectors=np.asarray(frozen.vectors) if gives else None,
-            )
+            return batches_of(lesson, vocabulary, given)
 
         return Learner(
             config,
@@ -129,6 +121,10 @@ class BiLSTMStudent:
         path = self.initial_checkpoint_path
         return None if path is None else SourceBiLSTM.read(resources.checkpoint(path), path)
 
+    def given(self, frozen: FrozenWords) -> np.ndarray | None:
+        """The vectors that frozen words have in training; None where every word of training has a row."""
+        return np.asarray(frozen.vectors) if self.min_word_count > 1 else None
+
     def vocabulary(self, lesson: Lesson) -> WordVocabulary:
         """The words and characters of the sentences that it learns from."""
         return WordVocabulary.build(
@@ -139,15 +135,31 @@ class BiLSTMStudent:
 
 
 def objective_of(
-    module: BiLSTMTagger, loss: TagLoss, lesson: Lesson, *, gives: bool
+    module: BiLSTMTagger, loss: TagLoss, lesson: Lesson, given: np.ndarray | None
 ) -> TaggerDistillation | Reweighted:
-    """What a BiLSTM minimises, without a teacher in the step.
-
-    `gives`: the vectors of words that are not trained are in the batch.
-    """
-    inputs = ("word_ids", "char_ids", *(("given_vectors",) if gives else ()))
+    """What a BiLSTM minimises, without a teacher in the step, over `batches_of` the lesson."""
+    inputs = ("word_ids", "char_ids", *(() if given is None else ("given_vectors",)))
     student = TaggerDistillation(module, loss, inputs)
     return Reweighted(student) if lesson.trusted else student
+
+
+def batches_of(
+    lesson: Lesson, vocabulary: WordVocabulary, given: np.ndarray | None
+) -> grain.MapDataset[dict[str, np.ndarray]]:
+    """A lesson's batches; `given` are the vectors of the vocabulary's frozen words (`BiLSTMStudent.given`).
+
+    None: these words are trained as unknown.
+    """
+    return word_batches(
+        lesson.targets,
+        vocabulary.with_frozen({}) if given is None else vocabulary,
+        lesson.labels.num_tags,
+        batch_size=lesson.training.batch_size,
+        seed=lesson.training.seed,
+        teacher=lesson.reader,
+        trusted=lesson.trusted,
+        frozen_vectors=given,
+    )
 
 
 def said_coverage(table: WordTable, vocabulary: WordVocabulary, dev: Sequence[Sentence]) -> str:

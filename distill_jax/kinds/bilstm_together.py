@@ -13,13 +13,12 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from distill_jax.data.distillation import word_batches
 from distill_jax.distill.tags import TagLoss
 from distill_jax.errors import UserError
 from distill_jax.inference import Prediction
 from distill_jax.integers import round_up
 from distill_jax.kinds.base import Lesson, Student
-from distill_jax.kinds.bilstm import BiLSTMStudent, objective_of, said_coverage
+from distill_jax.kinds.bilstm import BiLSTMStudent, batches_of, objective_of, said_coverage
 from distill_jax.kinds.bilstm_evaluation import StudentEvaluation
 from distill_jax.kinds.word_vectors import NO_FROZEN_WORDS, FrozenWords
 from distill_jax.models.bilstm import BiLSTMConfig, BiLSTMTagger, with_word_embeddings
@@ -116,7 +115,7 @@ def train_together(
     )
     frozen = architecture.vectors.frozen(table)
     vocabularies = {name: each.with_frozen(frozen.rows) for name, each in own.items()}
-    gives = table is not None and architecture.min_word_count > 1
+    given = None if table is None else architecture.given(frozen)
     if table is not None:
         for name, each in vocabularies.items():
             (say or _to_stderr)(f"{name}: {said_coverage(table, each, dev)}")
@@ -131,15 +130,7 @@ def train_together(
         Member(
             name,
             lesson.training.seed,
-            word_batches(
-                lesson.targets,
-                vocabularies[name] if gives else own[name],
-                labels.num_tags,
-                batch_size=training.batch_size,
-                seed=lesson.training.seed,
-                trusted=lesson.trusted,
-                frozen_vectors=np.asarray(frozen.vectors) if gives else None,
-            ),
+            batches_of(lesson, vocabularies[name], given),
             _varied(lesson.loss),
             _start(architecture, module, lesson, own[name], table),
         )
@@ -155,7 +146,7 @@ def train_together(
         batch_size=training.eval_batch_size,
     )
     outcomes = fit_many(
-        lambda varied: objective_of(module, _with(loss, varied), first, gives=gives),
+        lambda varied: objective_of(module, _with(loss, varied), first, given),
         members,
         evaluation.score,
         optimizer=training.optimizer.make(),

@@ -63,7 +63,6 @@ class EncoderStudent:
 
     def learner(self, lesson: Lesson) -> Learner:
         """See `kinds.base.Student`."""
-        lesson.check_weights_are_given(self.kind)
         config, initial_params, vocabulary = self._start(lesson)
         return subword_learner(
             EncoderTagger(config), vocabulary, lesson, self.max_input_tokens, initial_params

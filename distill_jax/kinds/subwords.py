@@ -41,6 +41,7 @@ def subword_learner(
         max_input_tokens: longer sentences are split into windows, in training as in prediction.
         initial_params: see `Learner`.
     """
+    lesson.check_weights_are_given()
     student = TaggerDistillation(module, lesson.loss, ("tokens", "first"))
 
     def batches(lesson: Lesson) -> Batches:

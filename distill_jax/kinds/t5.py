@@ -84,7 +84,7 @@ class T5Student:
 
     def learner(self, lesson: Lesson) -> Learner:
         """See `kinds.base.Student`."""
-        lesson.check_weights_are_given(self.kind)
+        lesson.check_weights_are_given()
         training, teacher, loss = lesson.training, lesson.teacher, lesson.loss
         if not isinstance(loss, DistillationWeights):
             raise UserError(

@@ -16,30 +16,32 @@ def check_least(least: float) -> None:
 def sure_labels(
     labels: LabelSequence, least: float, gold: Collection[tuple[str, ...]] = ()
 ) -> LabelSequence:
-    """Those labels of which the teacher gives all tags together at least this probability (`sequence`).
-
-    Labels of `gold` sentences stay: their tags are not the teacher's. They are read once here, and
-    again when they are asked for.
+    """As `sure_of`.
 
     Raises `UserError` if this is no probability below 1, or nothing but gold is left and there was more.
     """
     check_least(least)
+    sure = sure_of(labels, least, gold)
+    if len(sure) < len(labels) and all(label.words in gold for label in sure):
+        raise UserError(
+            f"MIN_CONFIDENCE: of none of the {len(labels) - len(sure):,} silver sentences the teacher is as "
+            f"sure as {least:g}; lower it, or weight them (CONFIDENCE_WEIGHTING)"
+        )
+    return sure
+
+
+def sure_of(
+    labels: LabelSequence, least: float, gold: Collection[tuple[str, ...]]
+) -> LabelSequence:
+    """Those labels of which the teacher gives all tags together at least this probability (`sequence`).
+
+    Labels of `gold` sentences stay: their tags are not the teacher's. They are read once here, and
+    again when they are asked for.
+    """
     if not least:
         return labels
-    kept, silver, sure = [], 0, 0
-    for index, label in enumerate(labels):
-        is_gold = label.words in gold
-        passes = is_sure(label, least)
-        silver += not is_gold
-        sure += passes and not is_gold
-        if is_gold or passes:
-            kept.append(index)
-    if silver and not sure:
-        raise UserError(
-            f"MIN_CONFIDENCE: of none of the {silver:,} silver sentences the teacher is as sure as "
-            f"{least:g}; lower it, or weight them (CONFIDENCE_WEIGHTING)"
-        )
-    return _Chosen(labels, kept)
+    places = [i for i, label in enumerate(labels) if label.words in gold or is_sure(label, least)]
+    return _Chosen(labels, places)
 
 
 def is_sure(label: TeacherLabel, least: float) -> bool:

@@ -1,7 +1,7 @@
 """The students of a cell: BiLSTMs that are trained together, and students of other kinds."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +13,8 @@ from distill_jax.jobs.student import StudentRun
 from distill_jax.jobs.targets import student_targets, trusted_targets
 from distill_jax.kinds.base import Lesson, Model
 from distill_jax.kinds.bilstm_together import TrainedStudent, predict_together, train_together
-from distill_jax.labels.cut import is_sure
-from distill_jax.labels.record import LabelSequence, TeacherLabel
+from distill_jax.labels.cut import sure_of
+from distill_jax.labels.record import TeacherLabel
 from distill_jax.labels.store import TeacherLabels
 from distill_jax.model_dir.directory import save_model
 from distill_jax.study.cell_data import CellData
@@ -83,18 +83,11 @@ def assignments(
     assigned = {GOLD_ONLY: lessons.of_gold()}
     least, gold = recipe.students.data.min_confidence, {each.words for each in data.gold}
     for taught in crossed(counts, recipe.lambdas):
-        chosen = _sure(labels[: of_gold + taught.sentences], least, gold)
+        chosen = list(sure_of(labels[: of_gold + taught.sentences], least, gold))
         sure = dataclasses.replace(taught, sentences=len(chosen) - of_gold)
         if sure.sentences or not taught.sentences:
             assigned[taught.name(BILSTM)] = lessons.of_labels(sure, chosen)
     return assigned
-
-
-def _sure(
-    labels: LabelSequence, least: float, gold: Collection[tuple[str, ...]]
-) -> list[TeacherLabel]:
-    """Those of gold sentences, and of others those that the teacher is sure of."""
-    return [label for label in labels if not least or label.words in gold or is_sure(label, least)]
 
 
 def train_bilstms(
@@ -201,8 +194,8 @@ def train_other(
     largest, count = max(counts.items(), key=lambda item: item[1], default=(0, 0))
     if least := run.data.min_confidence:
         gold = {each.words for each in data.gold}
-        labels = TeacherLabels(folder / "labels")
-        sure = sum(label.words not in gold for label in _sure(labels, least, gold))
+        labels = sure_of(TeacherLabels(folder / "labels"), least, gold)
+        sure = sum(label.words not in gold for label in labels)
         if count and not sure:
             return []
         count = sure

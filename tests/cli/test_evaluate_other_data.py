@@ -49,6 +49,16 @@ def test_labels_that_the_model_lacks_are_missed(
     assert "their words (3) are left out of ece, brier and nll" in said
 
 
+def test_a_blank_line_before_the_first_record_is_a_sentence_without_words(
+    model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "gold.jsonl").write_text('\n{"tokens": ["berlin"], "tags": ["B-city"]}\n')
+    command = ["evaluate", "--model", str(model), "--data", str(tmp_path / "gold.jsonl")]
+    assert main([*command, "--json", str(tmp_path / "figures.json")]) == 0
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert (figures["sentences"], figures["words"]) == (2, 1)
+
+
 def test_calibration_is_that_of_the_other_words(model: Path, tmp_path: Path) -> None:
     """The same words with O for what is unknown: its words alone make the difference."""
     with_unknown = run(model, tmp_path, KNOWN + "berlin B-ORG\n\n")

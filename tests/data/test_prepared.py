@@ -126,6 +126,8 @@ def _edit_manifest(dataset: PreparedDataset, **fields: object) -> None:
         (lambda d: _edit_manifest(d, shards=[{}]), "'file' is missing or malformed"),
         (lambda d: _edit_manifest(d, examples=24), "do not add up"),
         (lambda d: _edit_manifest(d, task=None), "'task' is missing or malformed"),
+        (lambda d: _edit_manifest(d, folders=None), "'folders' is missing or malformed"),
+        (lambda d: _edit_manifest(d, folders=[{"path": "x"}]), "'within' is missing or malformed"),
         (
             lambda d: _edit_manifest(d, shards=[d.manifest["shards"][0] | {"file": "../x"}]),
             "not a file name",
