@@ -197,7 +197,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "versions": {"jax": jax.__version__, "onnxruntime": onnxruntime.__version__},
         "taggers": timed(taggers, sentences, options.rounds),
         "bytes": {
-            name: sum(path.stat().st_size for path in (folder / name).glob("*.onnx"))
+            name: sum(path.stat().st_size for path in (folder / name).glob("*.onnx*"))
             for name in ("float32", "int8")
         },
         "cold": cold(folder / "float32", options.rounds),

@@ -184,7 +184,8 @@ def load_exported(options: argparse.Namespace) -> Any:
             )
     if options.model_parallel != 1:
         raise UserError("--model_parallel is for a T5; an exported model runs on one core")
-    return Tagger.load(options.model, batch_size=options.batch_size)
+    # A command is over soon: it need not read 350,000 words' vectors for the few that it meets.
+    return Tagger.load(options.model, batch_size=options.batch_size, mapped=True)
 
 
 def load_any(options: argparse.Namespace, *, posteriors_for: str | None = None) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from distill_jax.errors import UserError
+from distill_jax.export.frozen_words import with_sorted_words
 from distill_jax.files import atomic_directory, read_json_object, sha256_file, write_json
 from distill_jax.kinds.base import Model
 from distill_jax.kinds.registry import kind_of
@@ -25,24 +26,30 @@ def export_onnx(src: _Path, dst: _Path, *, int8: bool = False) -> None:
 
     Args:
         src: a model directory.
-        dst: to be made, with `model.onnx` (and `spelling.onnx` or `subwords.json`); whole or not at all.
+        dst: to be made, with `model.onnx` (and `spelling.onnx` or `subwords.json`, and `model.onnx.data` for
+            large tables); whole or not at all.
         int8: quantise the layers' weights and the embeddings.
 
     Raises:
         UserError: in one line; `dst` is there already, `src` is no model, or of a kind that has no graph.
     """
-    from distill_jax.export.onnx_kinds import onnx_graphs  # needs the package onnx
+    from distill_jax.export.graph import serialised  # needs the package onnx
+    from distill_jax.export.onnx_kinds import onnx_graphs
 
     model = _load(src, dst)
+    frozen = kind_of(model.config).frozen_parameters(model.config)
+    if frozen:
+        model = with_sorted_words(model)
     graphs = onnx_graphs(model, Path(src), int8=int8)
-    files = {name: graph.SerializeToString() for name, graph in graphs.items()}
+    files: dict[str, bytes] = {}
+    for name, graph in graphs.items():
+        files |= serialised(graph, name)
     use = _ONNX
     if SPELLING_FILE in files:
         use = _RUNTIME
     elif (subwords := subwords_of(model)) is not None:
         files[SUBWORDS_FILE] = json.dumps(subwords).encode()
         use = _RUNTIME
-    frozen = kind_of(model.config).frozen_parameters(model.config)
     parameters = sum(array.size for array in jax.tree.leaves(model.params)) - frozen
     about = {"int8": int8, "parameters": parameters, "frozen_parameters": frozen}
     _write(src, dst, model, files, EXPORT_FIELD, about, use)

@@ -7,19 +7,25 @@ are held equal to the models by tests.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import external_data_helper, helper, numpy_helper
 
 from distill_jax.export.size import check_size
 from distill_jax.version import __version__
+from distill_jax_runtime.directory import tables_file
 
 OPSET = 17
 """Of the standard operators: the least that has all that is used, so that older runtimes load it too."""
 IR_VERSION = 8
 """Of the file: that of the same release of ONNX as `OPSET`."""
+
+_LARGE = 1 << 24
+"""Bytes of a tensor that is kept beside the graph: a table of words or subwords, not a student's layer."""
+_PAGE = 1 << 12
 
 Dim = int | str
 """A size, or the name of one that may change from call to call."""
@@ -93,6 +99,26 @@ class Graph:
         helper.set_model_props(model, dict(metadata))
         onnx.checker.check_model(model)
         return model
+
+
+def serialised(model: onnx.ModelProto, file: str) -> dict[str, bytes]:
+    """A model's bytes under the name of its file, and under another those of its large tables.
+
+    A program that needs few rows of a table, as a sentence does, may then map that file and read no more.
+    The tables are taken out of `model`.
+    """
+    tables = tables_file(Path(file)).name
+    content = bytearray()
+    for tensor in model.graph.initializer:
+        if len(tensor.raw_data) < _LARGE:
+            continue
+        content += bytes(-len(content) % _PAGE)
+        size = len(tensor.raw_data)
+        external_data_helper.set_external_data(tensor, tables, len(content), size)
+        content += tensor.raw_data
+        tensor.ClearField("raw_data")
+    graph = {file: model.SerializeToString()}
+    return {**graph, tables: bytes(content)} if content else graph
 
 
 def _value(name: str, dtype: Any, shape: Sequence[Dim]) -> onnx.ValueInfoProto:

@@ -64,4 +64,4 @@ def _f1(directory: Path, gold: Sequence[Sentence]) -> float:
 
 
 def _size(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.glob("*.onnx"))
+    return sum(path.stat().st_size for path in directory.glob("*.onnx*"))

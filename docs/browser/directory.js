@@ -31,8 +31,8 @@ async function check(url, content, expected) {
 
 /**
  * What `distill-jax export --to onnx` wrote of a BiLSTM, below the address `base`: the `settings` of `tagger.json`,
- * the `vocabulary`, and the bytes of the graphs, `words` and `spelling`. Throws an `Error` in one line that names
- * the file, if one is missing, damaged or of another kind.
+ * the `vocabulary`, and the graphs, `words` and `spelling`, each with the file of its large tables if it has one. Throws
+ * an `Error` in one line that names the file, if one is missing, damaged or of another kind.
  */
 export async function readDirectory(base) {
   const at = (name) => `${base.replace(/\/$/, "")}/${name}`;
@@ -42,11 +42,21 @@ export async function readDirectory(base) {
   if (!("spelling.onnx" in files)) {
     throw new Error(`${base}: the graph of a tagger of subwords; this page runs exports of a BiLSTM`);
   }
-  const names = ["word_vocabulary.json", "model.onnx", "spelling.onnx"];
-  const [vocabulary, words, spelling] = await Promise.all(names.map(async (name) => {
+  const read = async (name) => {
+    if (!(name in files)) return undefined;
     const content = await fetched(at(name));
     await check(at(name), content, files[name]);
     return content;
-  }));
-  return { settings, vocabulary: parsed(at("word_vocabulary.json"), vocabulary), words, spelling };
+  };
+  const graph = async (name) => {
+    const tables = `${name}.data`;
+    const [bytes, data] = await Promise.all([read(name), read(tables)]);
+    return { bytes, externalData: data ? [{ path: tables, data: new Uint8Array(data) }] : [] };
+  };
+  const [content, frozen, words, spelling] = await Promise.all([
+    read("word_vocabulary.json"), read("frozen_words.txt"), graph("model.onnx"), graph("spelling.onnx"),
+  ]);
+  const vocabulary = parsed(at("word_vocabulary.json"), content);
+  if (frozen) vocabulary.frozen_words = new TextDecoder().decode(frozen).split("\n").slice(0, -1);
+  return { settings, vocabulary, words, spelling };
 }

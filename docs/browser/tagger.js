@@ -13,6 +13,16 @@ import { Vocabulary } from "./vocabulary.js";
 
 const KEPT_WORDS = 1 << 16; // spellings that are kept
 
+let lastCreated = Promise.resolve();
+
+/** The session of a graph. One at a time, for files beside graphs have one place in onnxruntime-web, which each session empties. */
+function created(ort, { bytes, externalData }) {
+  const session = lastCreated.then(() =>
+    ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], externalData }));
+  lastCreated = session.catch(() => {});
+  return session;
+}
+
 export class Tagger {
   /** Use `load`. */
   constructor(ort, settings, vocabulary, sessions) {
@@ -34,8 +44,7 @@ export class Tagger {
    */
   static async load(ort, base) {
     const { settings, vocabulary, words, spelling } = await readDirectory(base);
-    const made = async (bytes) => ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });
-    const sessions = { words: await made(words), spelling: await made(spelling) };
+    const sessions = { words: await created(ort, words), spelling: await created(ort, spelling) };
     const tagger = new Tagger(ort, settings, new Vocabulary(vocabulary), sessions);
     await tagger.tag("?", "blanks").catch((error) => {
       throw new Error(`${base}: graphs and settings are of different models, or damaged (${error.message})`);

@@ -6,7 +6,7 @@ const UNKNOWN = 1; // 0 is padding
 const FIRST = 2;
 
 export class Vocabulary {
-  /** Of what `word_vocabulary.json` holds. */
+  /** Of what `word_vocabulary.json` holds, and with `frozen_words`, an export's `frozen_words.txt`. */
   constructor({ words, characters, lowercase, frozen_words: frozen = [] }) {
     this.lowercase = lowercase;
     // A word that is trained and frozen has the id of the trained one.

@@ -52,6 +52,11 @@ class Settings:
     metadata: Mapping[str, Any]
 
 
+def tables_file(graph: Path) -> Path:
+    """Where the large tables of a graph are, if it has such."""
+    return graph.with_name(f"{graph.name}.data")
+
+
 def is_exported(directory: str | os.PathLike[str]) -> bool:
     """Whether a directory holds an ONNX export, damaged or not."""
     return (Path(directory) / MODEL_FILE).is_file()

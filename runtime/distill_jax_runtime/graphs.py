@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from distill_jax_runtime.directory import tables_file
 from distill_jax_runtime.errors import UserError
 from distill_jax_runtime.word_ids import WordLookup
 
@@ -17,8 +18,16 @@ _KEPT_CHARACTERS = 1 << 22
 """Of all words that are kept: a server is sent what it is sent."""
 
 
-def open_graph(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+def open_graph(
+    path: Path, threads: int = 1, *, mapped: bool = False
+) -> onnxruntime.InferenceSession:
     """A graph, ready to run.
+
+    Args:
+        path: of the graph; its large tables, if it has such, are in a file beside it.
+        threads: of one call.
+        mapped: leave the tables in their file, of which those parts are read that are needed.
+            Without, they are in memory, and a file may change or go while the graph is used.
 
     Raises `UserError` in one line if onnxruntime refuses the file.
     """
@@ -29,6 +38,13 @@ def open_graph(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
     options.log_severity_level = 3  # errors, which are raised anyway
     # Between two sentences threads would wait in a loop, at the cost of whatever else runs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    tables = tables_file(path)
+    if not mapped and tables.is_file() and tables.stat().st_size:
+        # Copied by onnxruntime while the session is made; an array of bytes in memory would be one copy more.
+        content = np.memmap(tables, np.uint8, "r")
+        options.add_external_initializers_from_files_in_memory(
+            [tables.name], [content], [content.size]
+        )
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no class in common

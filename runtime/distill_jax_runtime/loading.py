@@ -10,8 +10,10 @@ from distill_jax_runtime.scores import Scores
 from distill_jax_runtime.word_ids import WordLookup
 
 
-def open_scores(directory: Path, settings: Settings, batch_size: int, threads: int) -> Scores:
-    """Opens the graphs of an export.
+def open_scores(
+    directory: Path, settings: Settings, batch_size: int, threads: int, mapped: bool
+) -> Scores:
+    """Opens the graphs of an export; arguments are those of `Tagger.load`.
 
     Raises `UserError` in one line, if onnxruntime or the vocabulary's library refuses a file, or the parts
     do not belong together.
@@ -21,13 +23,13 @@ def open_scores(directory: Path, settings: Settings, batch_size: int, threads: i
         from distill_jax_runtime.subword_vocabulary import ExportedSubwords
 
         subwords = ExportedSubwords(directory)
-        graph = open_graph(directory / MODEL_FILE, threads)
+        graph = open_graph(directory / MODEL_FILE, threads, mapped=mapped)
         there = {"num_tags": len(settings.tags)}
         _check_sizes(directory, there, graph.get_modelmeta().custom_metadata_map)
         return SubwordScores(subwords, graph, batch_size)
     vocabulary = WordLookup.load(directory)
     spelling = open_graph(directory / SPELLING_FILE, threads)
-    graph = open_graph(directory / MODEL_FILE, threads)
+    graph = open_graph(directory / MODEL_FILE, threads, mapped=mapped)
     there = {
         "num_words": vocabulary.num_words,
         "num_frozen_words": vocabulary.num_frozen_words,

@@ -41,7 +41,12 @@ class Tagger:
 
     @classmethod
     def load(
-        cls, directory: str | os.PathLike[str], *, batch_size: int = 32, threads: int = 1
+        cls,
+        directory: str | os.PathLike[str],
+        *,
+        batch_size: int = 32,
+        threads: int = 1,
+        mapped: bool = False,
     ) -> "Tagger":
         """Loads what `distill-jax export --to onnx` wrote.
 
@@ -49,6 +54,9 @@ class Tagger:
             directory: with `model.onnx`.
             batch_size: the most sentences that go through the model together.
             threads: of one call; several processes or threads with one each do more together.
+            mapped: leave large tables of vectors in their file, of which those parts are read that sentences
+                need: for a process that ends soon, or many that share them. The directory must
+                not change meanwhile; without, it may.
 
         Raises:
             UserError: in one line, if the directory is not an export, is damaged, or its parts do not
@@ -59,7 +67,7 @@ class Tagger:
             raise UserError(f"threads is {threads!r}; give a number from 1")
         directory = Path(directory)
         settings = read_settings(directory)
-        scores = open_scores(directory, settings, batch_size, threads)
+        scores = open_scores(directory, settings, batch_size, threads, mapped)
         return cls(directory, settings, scores, batch_size=batch_size, threads=threads)
 
     def __reduce__(self) -> tuple[Callable[..., "Tagger"], tuple[Path, int, int]]:

@@ -19,8 +19,11 @@ import numpy as np
 
 from distill_jax_runtime.errors import UserError
 from distill_jax_runtime.json_files import read_json_object
+from distill_jax_runtime.sorted_words import SortedWords
 
 WORD_VOCABULARY_FILE = "word_vocabulary.json"
+FROZEN_WORDS_FILE = "frozen_words.txt"
+"""Of an export: the words of its frozen table, sorted, a line each."""
 PAD_ID = 0
 UNK_ID = 1
 NUM_SPECIAL_IDS = 2
@@ -65,7 +68,9 @@ class WordLookup:
             raise UserError(
                 f"word vocabulary: character {_first_duplicate(self.characters)!r} is there twice"
             )
-        for word in (*self.words, *self.frozen_rows):
+        # Sorted words are written of a vocabulary that has been checked, and too many to go through.
+        frozen = () if isinstance(frozen_rows, SortedWords) else frozen_rows
+        for word in (*self.words, *frozen):
             if not word or word != self.normalised(word):
                 raise UserError(f"word vocabulary: {word!r} could never be looked up")
         for char in self.characters:
@@ -149,9 +154,11 @@ class WordLookup:
                 " `characters` and maybe `frozen_words` (lists of strings); save the model again"
             )
         frozen = content.get("frozen_words", [])
-        rows = {word: row for row, word in enumerate(frozen)}
+        rows: Mapping[str, int] = {word: row for row, word in enumerate(frozen)}
         if len(rows) != len(frozen):
             raise UserError(f"{path}: frozen word {_first_duplicate(frozen)!r} is there twice")
+        if (sorted_words := Path(directory) / FROZEN_WORDS_FILE).is_file():
+            rows = SortedWords(sorted_words.read_bytes())
         try:
             return cls(
                 content["words"],

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from distill_jax.export import graph
 from distill_jax.export.directory import export_onnx
 from distill_jax.inference.settings import TaggerSettings
 from distill_jax.vocab import WordVocabulary
@@ -35,6 +36,9 @@ BLANKS = (" ", " ", " ", "", "  ", "\r\n", "\t", "\u00a0", "\u3000", "\x85", "\u
 WORDS = WordVocabulary(
     ["to", "berlin", "on", "may", "4", "café", "😀", "東", "οδος", "i\u0307stanbul", "שָׁלוֹם"],
     [*"abeilmnorty4Bé😀東私", "\u0301", "\u200d"],
+)
+FROZEN = WORDS.with_frozen(
+    {"😀": 0, "mara,": 1, "don't": 2, "café": 3, "on": 4, "ﬁne": 5, "e-mail": 6}
 )
 
 
@@ -61,8 +65,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("browser") / "page"
     shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("model", "ort"))
     (folder / "ort").symlink_to(ORT)
-    config = tiny.BILSTM_CONFIG.replace(num_words=WORDS.num_words, num_chars=WORDS.num_chars)
-    for rule in ("punctuation", "blanks"):
+    for rule, vocabulary in (("punctuation", WORDS), ("blanks", FROZEN)):
+        config = tiny.BILSTM_CONFIG.replace(
+            num_words=vocabulary.num_words,
+            num_chars=vocabulary.num_chars,
+            num_frozen_words=vocabulary.num_frozen_words,
+        )
         settings = TaggerSettings(
             format="word_tags",
             temperature=1.7,
@@ -75,11 +83,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "bilstm",
             config=config,
             params=tiny.bilstm_params(config),
-            vocabulary=WORDS,
+            vocabulary=vocabulary,
             settings=settings,
             name=rule,
         )
-        export_onnx(model, folder / rule)
+        with pytest.MonkeyPatch.context() as patch:
+            if vocabulary is FROZEN:
+                patch.setattr(graph, "_LARGE", 64)  # its tables get a file of their own
+            export_onnx(model, folder / rule)
+    assert (folder / "blanks" / "model.onnx.data").is_file()
     export_onnx(model, folder / "int8", int8=True)
     shutil.copytree(folder / "punctuation", folder / "model")
     return folder
