@@ -59,7 +59,7 @@ def draw_silver(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
     save_figure(figure, path)
 
 
-def draw_line(axes: Any, points: Sequence[tuple[int, Sequence[float]]], **look: Any) -> None:
+def draw_line(axes: Any, points: Sequence[tuple[float, Sequence[float]]], **look: Any) -> None:
     """Means of the seeds' values at each place, with bars of a standard deviation; no value, no point."""
     points = [(at, values) for at, values in points if values]
     means = [mean_std(values) for _, values in points]

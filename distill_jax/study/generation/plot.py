@@ -20,6 +20,8 @@ from distill_jax.study.plots import (
 )
 from distill_jax.study.results import Row
 
+_WIDTH = 0.4
+"""Of the points of one size, which stand beside each other: their bars would hide one another."""
 _COLOURS = (*LINE_COLOURS, "#b0893a", "#c25b7a")
 
 
@@ -36,10 +38,11 @@ def draw_pools(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
     silver = sorted({size for _, size, _ in variants(rows)}, key=int)
     for number, (dataset, axes) in enumerate(panels):
         own = [row for row in rows if row.dataset == dataset]
-        for pool in pools:
+        for place, pool in enumerate(pools):
+            beside = _WIDTH * ((place + 0.5) / len(pools) - 0.5)
             weights = [kl for each, _, kl in variants(own) if each == pool]
             points = [
-                (at, f1_of(own, is_of_pool(pool, size, max(weights))))
+                (at + beside, f1_of(own, is_of_pool(pool, size, max(weights))))
                 for at, size in enumerate(silver)
                 if weights
             ]
