@@ -39,6 +39,7 @@ from distill_jax import Tagger
 from distill_jax.data import demo
 from distill_jax.data.readers import read_sentences
 from distill_jax.export.directory import export_onnx
+from distill_jax.export.measuring import graph_bytes
 from distill_jax.files import write_json
 from distill_jax.kinds.base import Model
 from distill_jax.model_dir.directory import load_model, save_model
@@ -196,10 +197,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "words": sum(map(len, sentences)),
         "versions": {"jax": jax.__version__, "onnxruntime": onnxruntime.__version__},
         "taggers": timed(taggers, sentences, options.rounds),
-        "bytes": {
-            name: sum(path.stat().st_size for path in (folder / name).glob("*.onnx*"))
-            for name in ("float32", "int8")
-        },
+        "bytes": {name: graph_bytes(folder / name) for name in ("float32", "int8")},
         "cold": cold(folder / "float32", options.rounds),
         "skipped": skipped,
     }

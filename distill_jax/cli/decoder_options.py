@@ -166,10 +166,11 @@ def load_tagger(options: argparse.Namespace, *, posteriors_for: str | None = Non
     )
 
 
-def load_exported(options: argparse.Namespace) -> Any:
+def load_exported(options: argparse.Namespace, *, mapped: bool) -> Any:
     """The tagger of a `--model` that was exported to ONNX, which needs no JAX.
 
-    Raises `UserError` for what an export has no choice of, and for a damaged one.
+    `mapped` is that of the runtime's `Tagger.load`. Raises `UserError` for what an export has no choice of,
+    and for a damaged one.
     """
     from distill_jax.modules import check_installed
 
@@ -184,8 +185,7 @@ def load_exported(options: argparse.Namespace) -> Any:
             )
     if options.model_parallel != 1:
         raise UserError("--model_parallel is for a T5; an exported model runs on one core")
-    # A command is over soon: it need not read 350,000 words' vectors for the few that it meets.
-    return Tagger.load(options.model, batch_size=options.batch_size, mapped=True)
+    return Tagger.load(options.model, batch_size=options.batch_size, mapped=mapped)
 
 
 def load_any(options: argparse.Namespace, *, posteriors_for: str | None = None) -> Any:
@@ -195,7 +195,7 @@ def load_any(options: argparse.Namespace, *, posteriors_for: str | None = None) 
     """
     if not is_exported(options.model):
         return load_tagger(options, posteriors_for=posteriors_for)
-    tagger = load_exported(options)
+    tagger = load_exported(options, mapped=True)
     from distill_jax.export.tagger import ExportedTagger
 
     return ExportedTagger(options.model, tagger)

@@ -73,7 +73,7 @@ def _serve(options: argparse.Namespace) -> None:
     def load(directory: Path) -> Any:
         of_one = argparse.Namespace(**{**vars(options), "model": str(directory)})
         if is_exported(directory):
-            return load_exported(of_one)
+            return load_exported(of_one, mapped=False)  # somebody may overwrite it meanwhile
         use_compilation_cache()
         return load_tagger(of_one)
 

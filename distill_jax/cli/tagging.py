@@ -75,7 +75,8 @@ def _predict(options: argparse.Namespace) -> None:
         check_inputs([options.input])
     reading = read_options(options)
     if is_exported(options.model):
-        tagger = load_exported(options)
+        # It need not read 350,000 words' vectors for the few that it meets.
+        tagger = load_exported(options, mapped=True)
     else:
         tagger = load_tagger(options, posteriors_for=wanted[0] if wanted else None)
     located = read_located(options.input, options=as_model_reads(reading, tagger.settings))

@@ -54,7 +54,9 @@ def cost_of_int8(
     with tempfile.TemporaryDirectory() as folder:
         before = Path(folder) / "float32"
         export_onnx(src, before)
-        return Int8Cost(_f1(before, gold), _f1(Path(int8), gold), _size(before), _size(Path(int8)))
+        return Int8Cost(
+            _f1(before, gold), _f1(Path(int8), gold), graph_bytes(before), graph_bytes(int8)
+        )
 
 
 def _f1(directory: Path, gold: Sequence[Sentence]) -> float:
@@ -63,5 +65,6 @@ def _f1(directory: Path, gold: Sequence[Sentence]) -> float:
     return float(evaluate_tags(gold, found)["f1"])
 
 
-def _size(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.glob("*.onnx*"))
+def graph_bytes(directory: str | os.PathLike[str]) -> int:
+    """The bytes of all graphs of an export, with the tables beside them."""
+    return sum(path.stat().st_size for path in Path(directory).glob("*.onnx*"))

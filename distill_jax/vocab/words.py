@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_jax.errors import UserError
-from distill_jax.files import sha256_json, write_text
+from distill_jax.files import atomic_write, sha256_json, write_text
 from distill_jax_runtime.sorted_words import SortedWords
 from distill_jax_runtime.word_ids import (
     FROZEN_WORDS_FILE,
@@ -87,13 +87,13 @@ class WordVocabulary(WordLookup):
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes `word_vocabulary.json` into a directory (made if absent); sorted frozen words, if it has
         such, into `frozen_words.txt` beside it."""
-        content = self._to_json()
+        own = self
         if isinstance(self.frozen_rows, SortedWords):
-            del content["frozen_words"]
-        text = json.dumps(content, ensure_ascii=False)
+            own = self.with_frozen({})
+            with atomic_write(Path(directory) / FROZEN_WORDS_FILE) as temporary:
+                temporary.write_bytes(self.frozen_rows.text)
+        text = json.dumps(own._to_json(), ensure_ascii=False)
         write_text(Path(directory) / WORD_VOCABULARY_FILE, f"{text}\n")
-        if isinstance(self.frozen_rows, SortedWords):
-            (Path(directory) / FROZEN_WORDS_FILE).write_bytes(self.frozen_rows.text)
 
     def _to_json(self) -> dict[str, Any]:
         return {

@@ -28,7 +28,7 @@ def open_scores(
         _check_sizes(directory, there, graph.get_modelmeta().custom_metadata_map)
         return SubwordScores(subwords, graph, batch_size)
     vocabulary = WordLookup.load(directory)
-    spelling = open_graph(directory / SPELLING_FILE, threads)
+    spelling = open_graph(directory / SPELLING_FILE, threads, mapped=mapped)
     graph = open_graph(directory / MODEL_FILE, threads, mapped=mapped)
     there = {
         "num_words": vocabulary.num_words,

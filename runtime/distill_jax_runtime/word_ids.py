@@ -157,7 +157,8 @@ class WordLookup:
         rows: Mapping[str, int] = {word: row for row, word in enumerate(frozen)}
         if len(rows) != len(frozen):
             raise UserError(f"{path}: frozen word {_first_duplicate(frozen)!r} is there twice")
-        if (sorted_words := Path(directory) / FROZEN_WORDS_FILE).is_file():
+        sorted_words = Path(directory) / FROZEN_WORDS_FILE
+        if not frozen and sorted_words.is_file():
             rows = SortedWords(sorted_words.read_bytes())
         try:
             return cls(

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from distill_jax.cli import main
+from distill_jax.export import graph
 from distill_jax.export.directory import export_onnx
 from tests.tiny import save_tiny
 
@@ -112,6 +113,23 @@ def test_from_the_first_request_to_sigterm(exported: Path) -> None:
         assert served.records[-1]["event"] == "ended"
         with pytest.raises(ConnectionRefusedError):
             served.connect().request("GET", "/")
+
+
+def test_an_export_may_be_overwritten_while_it_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph, "_LARGE", 64)  # its tables get a file of their own
+    export_onnx(save_tiny(tmp_path / "src", "bilstm"), tmp_path / "tiny")
+    tables = tmp_path / "tiny" / "model.onnx.data"
+    with serving("--model", str(tmp_path / "tiny"), "--drain", "0") as served:
+        answers = []
+        for content in (tables.read_bytes(), bytes(tables.stat().st_size)):
+            tables.write_bytes(content)
+            client = served.connect()
+            body = {"inputs": "to berlin", "parameters": {"posteriors": True}}
+            client.request("POST", "/predict", json.dumps(body), TOKEN)
+            answers.append(json.loads(client.getresponse().read()))
+        assert answers[0] == answers[1]
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
