@@ -10,6 +10,8 @@ from starlette.responses import Response
 from distill_jax.serve.errors import RequestError
 from distill_jax.serve.settings import Limits
 
+# `json.dumps` with settings would make one for each answer.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _CLOSE = {"connection": "close"}
 """What is left of such a body is not read."""
 
@@ -48,8 +50,7 @@ def _too_long(limits: Limits) -> RequestError:
 
 def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON answer, in UTF-8."""
-    content = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Response(content.encode(), status, headers, media_type="application/json")
+    return Response(_ENCODER.encode(value).encode(), status, headers, media_type="application/json")
 
 
 def refusal(error: RequestError) -> Response:

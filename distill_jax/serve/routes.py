@@ -41,7 +41,9 @@ class PredictRoutes(ModelRoutes):
 
     async def predict(self, request: Request) -> Response:
         """Tags the texts of a request."""
-        name = request.path_params.get("model", request.query_params.get("model"))
+        name = request.path_params.get("model")
+        if name is None and request.scope["query_string"]:
+            name = request.query_params.get("model")
         model = self._models.get(name)
         fields = parse_json(await read_body(request, self._limits))
         asked = predict_request(fields, self._limits, model.current.text_words)

@@ -7,6 +7,7 @@ import logging
 import math
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -29,6 +30,9 @@ _LAST_REQUESTS = 1.0
 """Seconds in which a connection that was accepted last has to have sent its request."""
 _SAME_SIGNAL = 0.5
 """Seconds within which a second signal means the first: `timeout` and terminals may send it twice."""
+_SWITCH_SECONDS = 0.0005
+"""Between threads that both run Python. A model's thread gives Python up whenever it computes, and would wait
+5 ms, Python's default, to have it back from the event loop: then a busy server answers a fifth less."""
 
 
 def serve(
@@ -46,6 +50,7 @@ def serve(
     Raises `UserError` if the port cannot be had or a model cannot be loaded.
     """
     settings.check()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     with _bound(settings.host, settings.port) as listener:
         metrics = Metrics()
         models = Models(dict(directories), loader, settings, metrics)
