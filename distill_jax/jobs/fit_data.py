@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from distill_jax.data.augmentation import swap_mentions
 from distill_jax.data.folders import SPLITS, looked_for, read_located_split, split_file
 from distill_jax.data.readers import (
     ReadOptions,
@@ -21,6 +22,7 @@ from distill_jax.data.readers.report import LOSS, REPAIR
 from distill_jax.data.subsets import carve_validation, validation_size
 from distill_jax.errors import UserError
 from distill_jax.files import sha256_json
+from distill_jax.jobs.fit_plan import FEW
 from distill_jax.jobs.fit_text import compare_words, read_unlabelled, rule_for_texts
 from distill_jax.labels.pool import hash_of_ids
 from distill_jax.tagging import LabelSet, Sentence
@@ -28,6 +30,9 @@ from distill_jax_runtime.text import TextWords
 
 LEAST = 20
 """So many different labelled sentences there must be, of which a fifth are dev."""
+
+SWAPPED = 10
+"""Variants of each labelled sentence where there is no unlabelled text (docs/results/generation.md)."""
 
 _REPEATS = 0.5  # of the dev sentences: then its scores say nothing
 
@@ -43,6 +48,7 @@ class FitData:
         labels: of all splits, in the order of `labels.txt` where there is one.
         train, dev, test: with tags; there need be no test sentences.
         unlabelled: different ones, of which none is in the others.
+        swapped: whether those are no text of the user's but variants of `train`.
         text_words: how a text becomes words for the model.
         said: what a person should know, a line each.
     """
@@ -55,6 +61,7 @@ class FitData:
     unlabelled: Sequence[Sentence]
     text_words: TextWords
     said: Sequence[str] = ()
+    swapped: bool = False
 
     def splits(self) -> dict[str, Sequence[Sentence]]:
         """The labelled sentences under the names that runs know their splits by."""
@@ -129,6 +136,20 @@ def read_fit_data(
     return FitData(
         task_name(path), labels, train, dev_sentences, test, more, rule, [s for s in said if s]
     )
+
+
+def with_swapped(data: FitData, *, seed: int) -> FitData:
+    """Few labelled sentences and no text: variants of them, mentions swapped, for a teacher to label.
+
+    Theirs are the tags of the teacher, as if they were text; the data as they are if there is text, if there
+    are a thousand labelled sentences, or if no mention has another of its label to change places with.
+    """
+    if data.unlabelled or len(data.train) >= FEW:
+        return data
+    known = _words([*data.train, *data.dev, *data.test])
+    variants = dict.fromkeys(each.words for each in swap_mentions(data.train, SWAPPED, seed=seed))
+    made = [Sentence(words) for words in variants if words not in known]
+    return dataclasses.replace(data, unlabelled=made, swapped=True) if made else data
 
 
 def task_name(path: Path) -> str:

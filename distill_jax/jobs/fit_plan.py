@@ -22,7 +22,7 @@ _EVALUATION_SHARE = 0.4
 _FEWEST_EVALUATIONS = 2
 _CALIBRATED = 0.08
 """MiniLM's ECE of 100 sentences is 0.04 to 0.08, that of T5s pre-trained here 0.08 to 0.19."""
-_FEW = 1000
+FEW = 1000
 """Fewer labelled sentences are a few-shot set."""
 
 
@@ -56,8 +56,8 @@ class Rate:
 def teacher_batch(kind: str, train: int) -> int:
     """Sentences a step (of a T5: packed rows of about five)."""
     if kind == "t5":
-        return 4 if train < _FEW else 8
-    return 8 if train < _FEW else 16
+        return 4 if train < FEW else 8
+    return 8 if train < FEW else 16
 
 
 def wanted_of_teacher(kind: str, train: int) -> Wanted:
@@ -104,7 +104,7 @@ def teaching(train: int, ece: float | None) -> Teaching:
     """
     if ece is not None and ece < _CALIBRATED:
         return Teaching(1.0, 1.0, both_sides=True)
-    return Teaching(1.0, 4.0, both_sides=False) if train < _FEW else Teaching(1.0, 2.0, True)
+    return Teaching(1.0, 4.0, both_sides=False) if train < FEW else Teaching(1.0, 2.0, True)
 
 
 def t5_learning_rate(width: int) -> float:

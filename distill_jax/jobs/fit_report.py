@@ -71,7 +71,10 @@ def how_made(
     """How the models came about, from what the steps have left (`done`)."""
     rows = [
         ("labelled sentences", f"{len(data.train):,}, and {len(data.dev):,} for dev"),
-        ("unlabelled sentences", f"{labelled:,} used of {len(data.unlabelled):,}"),
+        (
+            "their variants, mentions swapped" if data.swapped else "unlabelled sentences",
+            f"{labelled:,} used of {len(data.unlabelled):,}",
+        ),
         ("teacher", "none" if teacher is None else str(teacher)),
     ]
     for run in ("teacher", "student"):

@@ -16,7 +16,7 @@ from distill_jax.data.readers import ReadOptions
 from distill_jax.errors import UserError
 from distill_jax.files import only_one, read_json_object
 from distill_jax.jobs import fit_plan
-from distill_jax.jobs.fit_data import FitData, read_fit_data
+from distill_jax.jobs.fit_data import FitData, read_fit_data, with_swapped
 from distill_jax.jobs.fit_options import FitOptions, Screen
 from distill_jax.jobs.fit_recipes import FIXED, StudentStart
 from distill_jax.jobs.fit_stages import Stages
@@ -45,6 +45,8 @@ def fit_tagger(options: FitOptions, screen: Screen, reading: ReadOptions | None 
     source = None if options.teacher is None else teacher_source(options.teacher, data.labels)
     if source is not None and source.labels is not None:
         data = dataclasses.replace(data, labels=source.labels)
+    if source is not None:
+        data = with_swapped(data, seed=options.seed)
     start = _student_start(options, source)
     _check_bindings(options.bindings)
     for line in data.said:
@@ -99,6 +101,11 @@ def _check_bindings(bindings: Sequence[str]) -> None:
 def _advice(options: FitOptions, data: FitData, source: TeacherSource | None) -> list[str]:
     """What would help, in few words."""
     if source is not None:
+        if data.swapped:
+            return [
+                f"no --unlabelled text: the teacher labels {len(data.unlabelled):,} variants of train, "
+                "mentions swapped"
+            ]
         if data.unlabelled:
             return []
         return ["no unlabelled text: the student learns from the labelled sentences alone; some thousand"

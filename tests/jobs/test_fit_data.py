@@ -8,7 +8,7 @@ import pytest
 
 from distill_jax.data.readers import write_conll
 from distill_jax.errors import UserError
-from distill_jax.jobs.fit_data import FitData, read_fit_data, task_name
+from distill_jax.jobs.fit_data import SWAPPED, FitData, read_fit_data, task_name, with_swapped
 from distill_jax.tagging import Sentence
 
 CITIES = ("oslo", "rome", "berlin", "paris", "lima")
@@ -82,6 +82,32 @@ def test_untagged_training_sentences_are_unlabelled_text(tmp_path: Path) -> None
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     data = read_fit_data(str(tmp_path))
     assert [s.words for s in data.unlabelled] == [("hello", "you")]
+
+
+def test_few_sentences_without_text_have_their_mentions_swapped(tmp_path: Path) -> None:
+    data = read(tmp_path / "few", train=GIVEN, test=GIVEN[:3])
+    swapped = with_swapped(data, seed=0)
+    assert swapped.swapped
+    made = [s.words for s in swapped.unlabelled]
+    assert len(GIVEN) < len(set(made)) == len(made) <= SWAPPED * len(data.train)
+    assert not set(made) & {s.words for s in [*data.train, *data.dev, *data.test]}
+    gold = {s.words[:3] for s in data.train}
+    assert all(words[:3] in gold and words[3] in CITIES for words in made)
+    assert all(s.tags is None for s in swapped.unlabelled)  # the teacher's are theirs
+    assert with_swapped(data, seed=0).hashes() == swapped.hashes()
+    assert with_swapped(data, seed=1).hashes() != swapped.hashes()
+
+
+def test_variants_are_not_made_where_there_is_text_or_enough_or_nothing_to_swap(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "pool.txt").write_text("what now\n")
+    read(tmp_path / "few", train=GIVEN)
+    with_text = read_fit_data(str(tmp_path / "few"), [str(tmp_path / "pool.txt")])
+    enough = read(tmp_path / "enough", train=[sentence(number) for number in range(1300)])
+    alike = [Sentence((f"w{n}", "oslo"), ("O", "B-city")) for n in range(30)]
+    for data in (with_text, enough, read(tmp_path / "alike", train=alike)):
+        assert with_swapped(data, seed=0) is data
 
 
 def test_a_foreign_text_is_noticed(tmp_path: Path) -> None:
