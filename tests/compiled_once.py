@@ -7,6 +7,7 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 CACHE_OPTIONS = {
+    "jax_enable_compilation_cache": True,
     "jax_compilation_cache_dir": None,
     "jax_persistent_cache_min_compile_time_secs": 0,
     "jax_persistent_cache_min_entry_size_bytes": 0,

@@ -17,6 +17,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = " ".join(
     [os.environ.get("XLA_FLAGS", ""), devices(8), quick_to_compile()]
 )
+# Commands keep what they compile in the user's cache, where tests leave nothing and find nothing.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 # Programs are compiled more often than they run, and nobody reads where their operations were written.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS", "0")

@@ -165,7 +165,6 @@ def test_a_command_tidies_up(
     capsys: pytest.CaptureFixture[str],
     lost: list[Any],
 ) -> None:
-    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
     decode = Tagger.decode
 
     def interrupted(*args: Any) -> Any:
@@ -183,5 +182,4 @@ def test_a_command_tidies_up(
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert left <= {"store.json", "labels.txt"}  # a store that is gone on with
     monkeypatch.undo()
-    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
     assert main(command) == 0

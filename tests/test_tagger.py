@@ -350,7 +350,7 @@ def test_prediction_neither_needs_nor_imports_tensorflow(tmp_path: Path, how: st
     models = [str(save_tiny(tmp_path / kind, kind)) for kind in KINDS]
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, how, *models],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_ENABLE_COMPILATION_CACHE": "false"},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         input="",
         capture_output=True,
         text=True,

@@ -61,7 +61,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def world(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """See `World`; the process is left as it was."""
-    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
     monkeypatch.delenv(locations.DATA_VARIABLE, raising=False)
     yield World(models, tmp_path)
     locations.set_data_dir(None)

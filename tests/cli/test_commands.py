@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,12 +23,6 @@ from tests.tiny import KINDS, LABELS, SENTENCES, T5_CONFIG, save_tiny, t5_params
 ROOT = Path(__file__).resolve().parents[2]
 NONEMPTY = [words for words in SENTENCES if words]
 CONLL = "to O\nberlin B-city\n\non O\nmay B-date_time\n4 I-date_time\n\n"
-
-
-@pytest.fixture(autouse=True)
-def no_compilation_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests leave nothing in the user's cache."""
-    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
 
 
 @pytest.fixture(scope="module")
@@ -412,7 +405,6 @@ def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "distill_jax", *arguments],
         cwd=ROOT,
-        env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"},
         input=text,
         capture_output=True,
         text=True,
@@ -448,7 +440,6 @@ def test_a_reader_that_goes_away_is_no_error_of_ours(models: dict[str, Path]) ->
     process = subprocess.Popen(
         [*command, "--input", "-", "--output", "-"],
         cwd=ROOT,
-        env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -22,12 +22,6 @@ GOLD = [
 CONLL = "to O\nberlin B-city\n\non O\nmay B-date_time\n4 I-date_time\n\n"
 
 
-@pytest.fixture(autouse=True)
-def no_compilation_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests leave nothing in the user's cache."""
-    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
-
-
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A model directory of each kind."""

@@ -15,11 +15,6 @@ KNOWN = "to O\nberlin B-city\n\n"
 UNKNOWN = "may B-date_time\nin O\nbig B-ORG\ncorp I-ORG\n\nacme B-shop\n\n"
 
 
-@pytest.fixture(autouse=True)
-def no_compilation_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """It has the labels `city` and `date_time`."""

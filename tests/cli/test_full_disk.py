@@ -28,9 +28,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "gold.conll").write_text(GOLD)
     (folder / "in.txt").write_text(TEXT)
     (folder / "labels.txt").write_text("city\ndate_time\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
-        yield folder
+    yield folder
 
 
 Command = Callable[[Path, Path], list[str]]

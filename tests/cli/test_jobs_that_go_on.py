@@ -20,12 +20,6 @@ from tests.tiny import save_tiny
 LONG = "data:image/png;base64," + "x" * 1200
 
 
-@pytest.fixture(autouse=True)
-def no_compilation_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests leave nothing in the user's cache."""
-    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
-
-
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model of each kind."""
@@ -159,7 +153,6 @@ def test_an_error_does_not_wait_for_more(models: Path) -> None:
     command = [sys.executable, "-m", "distill_jax", "predict", "--model", str(models / "t5")]
     process = subprocess.Popen(
         [*command, "--strict", "--input", "-", "--output", "-"],
-        env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

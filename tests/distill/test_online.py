@@ -238,9 +238,8 @@ def test_the_states_of_a_t5_are_its_encoders_at_first_subwords() -> None:
     own = {"teacher_tokens": FORMAT.encode_input(words)[None], "tags": np.zeros((1, 3))}
     last = TEACHER.states(TEACHER_PARAMS, {**own, "num_words": np.array([3])})[-1]
     tokens = own["teacher_tokens"]
-    encoded = TEACHER.model.apply(
-        {"params": TEACHER_PARAMS}, tokens, np.ones_like(tokens), method="encode"
-    )
+    encode = jax.jit(functools.partial(TEACHER.model.apply, method="encode"))
+    encoded = encode({"params": TEACHER_PARAMS}, tokens, np.ones_like(tokens))
     # <s0> t o <s1> r o m e <s2> n …
     np.testing.assert_allclose(last[0], encoded[0, [1, 4, 9]], rtol=1e-5)
 
@@ -313,8 +312,12 @@ def test_tokens_against_numpy() -> None:
             "decoder_segment_ids",
         )
     ]
-    student_logits = np.asarray(T5(T5_CONFIG).apply({"params": params}, *inputs), np.float64)
-    teacher_logits = np.asarray(T5(wide).apply({"params": teacher_params}, *inputs), np.float64)
+    student_logits = np.asarray(
+        jax.jit(T5(T5_CONFIG).apply)({"params": params}, *inputs), np.float64
+    )
+    teacher_logits = np.asarray(
+        jax.jit(T5(wide).apply)({"params": teacher_params}, *inputs), np.float64
+    )
     log_q = np.asarray(jax.nn.log_softmax(student_logits / 2))
     log_p = np.asarray(jax.nn.log_softmax(teacher_logits[..., :384] / 2))
     kl = 4 * (np.exp(log_p) * (log_p - log_q)).sum(-1)

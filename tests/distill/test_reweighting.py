@@ -73,6 +73,11 @@ def flat(tree: Any) -> np.ndarray:
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
+@jax.jit
+def weights_of(params: Any, batch: dict[str, np.ndarray], key: Any = None) -> jax.Array:
+    return learnt_weights(STUDENT, params, batch, key)
+
+
 def expected_weights(params: Any, batch: dict[str, np.ndarray]) -> np.ndarray:
     """By the equation, a gradient a sentence."""
 
@@ -83,12 +88,10 @@ def expected_weights(params: Any, batch: dict[str, np.ndarray]) -> np.ndarray:
         part = {n.removeprefix(TRUSTED): v for n, v in batch.items() if n.startswith(TRUSTED)}
         return STUDENT.loss(params, None, part, None)["cross_entropy"].mean()
 
-    direction = flat(jax.grad(trusted_loss)(params))
+    direction = flat(jax.jit(jax.grad(trusted_loss))(params))
+    gradient = jax.jit(jax.grad(total))
     helps = np.array(
-        [
-            max(direction @ flat(jax.grad(total)(params, rows(batch, [row]))), 0.0)
-            for row in range(ROWS)
-        ]
+        [max(direction @ flat(gradient(params, rows(batch, [row]))), 0.0) for row in range(ROWS)]
     )
     silver = batch["is_silver"]
     helps[~silver] = 0
@@ -99,37 +102,40 @@ def test_weights_are_those_of_the_equation(params: Any, batch: dict[str, np.ndar
     assert batch["is_silver"].sum() == ROWS - 1  # each sentence once
     expected = expected_weights(params, batch)
     assert 0 < (expected == 0).sum() < ROWS - 1  # some help, some do not
-    found = learnt_weights(STUDENT, params, batch, None)
+    found = weights_of(params, batch)
     # Differences of two points: the third derivative, and what float32 rounds.
     np.testing.assert_allclose(found, expected, rtol=5e-3, atol=1e-3)
 
 
 def test_the_loss_is_that_of_the_weighted_rows(params: Any, batch: dict[str, np.ndarray]) -> None:
-    weights = np.asarray(learnt_weights(STUDENT, params, batch, None))
+    weights = np.asarray(weights_of(params, batch))
     plain = rows(batch, list(range(ROWS)))
     for name in ("tag_weights", "kl_weights"):
         plain[name] = plain[name] * weights[:, None].astype(np.float32)
 
     def loss(objective: Any, batch: Any) -> Any:
-        def mean(params: Any) -> jax.Array:
-            total, weight = objective.loss(params, None, batch, None)["loss"]
-            return total / weight
+        def mean(params: Any) -> tuple[jax.Array, Any]:
+            sums = objective.loss(params, None, batch, None)
+            total, weight = sums["loss"]
+            return total / weight, sums
 
-        return jax.value_and_grad(mean)(params)
+        return jax.jit(jax.value_and_grad(mean, has_aux=True))(params)
 
-    (value, gradient), (expected, wanted) = loss(Reweighted(STUDENT), batch), loss(STUDENT, plain)
+    (value, sums), gradient = loss(Reweighted(STUDENT), batch)
+    (expected, _), wanted = loss(STUDENT, plain)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     # No gradient flows through the weights.
     np.testing.assert_allclose(flat(gradient), flat(wanted), rtol=1e-4, atol=1e-6)
-    used = Reweighted(STUDENT).loss(params, None, batch, None)["silver_used"].mean()
+    used = sums["silver_used"].mean()
     np.testing.assert_allclose(used, (weights[batch["is_silver"]] > 0).mean())
 
 
 def test_where_nothing_helps_gold_alone_counts(params: Any, batch: dict[str, np.ndarray]) -> None:
     same = {**batch, f"{TRUSTED}tag_weights": np.zeros_like(batch[f"{TRUSTED}tag_weights"])}
-    weights = learnt_weights(STUDENT, params, same, jax.random.key(1))
+    weights = weights_of(params, same, jax.random.key(1))
     np.testing.assert_array_equal(weights, np.where(batch["is_silver"], 0.0, 1.0))
-    assert jnp.isfinite(Reweighted(STUDENT).loss(params, None, same, None)["loss"].mean())
+    loss = jax.jit(Reweighted(STUDENT).loss)(params, None, same, None)["loss"]
+    assert jnp.isfinite(loss.mean())
 
 
 def test_trusted_sentences_are_drawn_anew_and_have_one_length() -> None:

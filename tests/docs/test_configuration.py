@@ -31,7 +31,6 @@ def test_the_run_without_gin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for text, value in small.items():
         assert text in snippet
         snippet = snippet.replace(text, value)
-    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, str(DOCUMENT), "exec"), {})
     locations.set_data_dir(None)

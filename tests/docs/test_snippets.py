@@ -25,15 +25,13 @@ TEXT = "remind me to call mara on friday"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where a reader is: models and files where the documents have them."""
     folder = tmp_path_factory.mktemp("snippets")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
-        for model in MODELS:
-            save_tiny(folder / model, "bilstm")
-        export_onnx(folder / MODELS[-1], folder / "runs/demo/onnx")
-        export_stablehlo(folder / MODELS[-1], folder / "runs/demo/stablehlo")
-        for name in ("new.txt", "sentences.txt"):
-            (folder / name).write_text(f"{TEXT}\nto berlin\n")
-        yield folder
+    for model in MODELS:
+        save_tiny(folder / model, "bilstm")
+    export_onnx(folder / MODELS[-1], folder / "runs/demo/onnx")
+    export_stablehlo(folder / MODELS[-1], folder / "runs/demo/stablehlo")
+    for name in ("new.txt", "sentences.txt"):
+        (folder / name).write_text(f"{TEXT}\nto berlin\n")
+    yield folder
 
 
 def run(place: str, code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

@@ -56,9 +56,10 @@ def test_the_model_s_logits_at_every_shape(name: str) -> None:
     config = CONFIGS[name]
     params = tiny.bilstm_params(config)
     graphs = session(word_graph(config, params)), session(spelling_graph(config, params))
+    model = jax.jit(BiLSTMTagger(config).apply)
     for lengths, chars in (([1], 1), ([7], 20), ([3, 1, 9, 4], 6), ([40, 2], 3)):
         word_ids, char_ids = random_ids(config, lengths, chars)
-        expected = np.asarray(BiLSTMTagger(config).apply({"params": params}, word_ids, char_ids))
+        expected = np.asarray(model({"params": params}, word_ids, char_ids))
         logits, log_probabilities = scores_of(*graphs, word_ids, char_ids)
         real = word_ids != 0
         np.testing.assert_allclose(logits[real], expected[real], atol=2e-5)
@@ -92,7 +93,9 @@ def test_frozen_vectors_stay_in_half_the_bytes_and_are_exact() -> None:
     stored = {tensor.name: tensor.data_type for tensor in graph.graph.initializer}
     assert stored["frozen_embedding"] == onnx.TensorProto.FLOAT16
     word_ids, char_ids = random_ids(config, [9], 4)
-    expected = np.asarray(BiLSTMTagger(config).apply({"params": params}, word_ids, char_ids))
+    expected = np.asarray(
+        jax.jit(BiLSTMTagger(config).apply)({"params": params}, word_ids, char_ids)
+    )
     logits, _ = scores_of(
         session(graph), session(spelling_graph(config, params)), word_ids, char_ids
     )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 import onnx
 import onnxruntime
@@ -64,7 +65,7 @@ def test_the_model_s_logits_at_every_shape(name: str) -> None:
     module, params, graph = made(config)
     for lengths in ([2], [7, 38, 20]):
         tokens, first = batch_of(config, lengths)
-        expected = np.asarray(module.apply({"params": params}, tokens, first))
+        expected = np.asarray(jax.jit(module.apply)({"params": params}, tokens, first))
         found = run(graph, tokens, first)
         np.testing.assert_allclose(found[first >= 0], expected[first >= 0], rtol=1e-4, atol=1e-4)
 

@@ -29,7 +29,7 @@ def predictor(**options: Any) -> EncoderPredictor:
 def by_itself(words: tuple[str, ...]) -> np.ndarray:
     """Log-probabilities of a sentence without padding or batch."""
     tokens, first = SUBWORDS.encode(words)
-    logits = MODEL.apply({"params": encoder_params()}, tokens[None], first[None])
+    logits = jax.jit(MODEL.apply)({"params": encoder_params()}, tokens[None], first[None])
     return np.asarray(jax.nn.log_softmax(jnp.asarray(logits)))[0]
 
 

@@ -22,6 +22,7 @@ from distill_jax.interop.hf.checkpoint import write_hf
 from distill_jax.labels.store import TeacherLabels
 from distill_jax.planning.plan import run_to_plan
 from distill_jax.vocab import load_vocabulary
+from tests.compiled_once import compiled_once
 from tests.tiny import T5_CONFIG, save_tiny, t5_params, write_t5_start
 
 TASK = "tiny_generation"
@@ -33,8 +34,7 @@ SHORT = {"TRAIN_STEPS": 1, "EVAL_PERIOD": 1, "BATCH_SIZE": 8, "WARMUP_STEPS": 1}
 def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A task, and a T5 to start from."""
     work = tmp_path_factory.mktemp("generation")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+    with compiled_once(str(work / "xla")):
         for split, size in (("train", 24), ("valid", 12)):
             write_conll(
                 work / "data" / TASK / f"{split}.conll", list(demo_data.generate(split, size))

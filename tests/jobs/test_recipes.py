@@ -20,6 +20,7 @@ from distill_jax.kinds.base import Model
 from distill_jax.labels.store import write_store
 from distill_jax.model_dir.directory import load_model, open_checkpoint
 from distill_jax.tagging import Sentence
+from tests.compiled_once import compiled_once
 from tests.tiny import T5_CONFIG, write_t5_start
 from tests.tiny_bert import write_encoder, write_wordpieces
 
@@ -74,8 +75,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         write_store(
             work / f"labels{number}", [Sentence(one) for one in words], labels, label, settings={}
         )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+    with compiled_once(str(work / "xla")):
         yield work
     locations.set_data_dir(None)
 

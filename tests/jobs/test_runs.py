@@ -23,6 +23,7 @@ from distill_jax.model_dir.directory import load_model
 from distill_jax.sent.format import SenTFormat
 from distill_jax.tagger import Tagger
 from distill_jax.tagging import LabelSet
+from tests.compiled_once import compiled_once
 from tests.tiny import write_t5_start
 
 TASK = "tiny_runs"
@@ -66,8 +67,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         sentences = [s for s in demo_data.generate(split, 8 * size) if 5 <= len(s.words) <= 8]
         write_conll(work / "data" / TASK / f"{split}.conll", sentences[:size])
     write_t5_start(work / "start")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+    with compiled_once(str(work / "xla")):
         data = {"DATA_DIR": str(work / "data"), "PREPARED_DATA_DIR": str(work / "prepared")}
         whole = {**data, **LENGTHS, "MIXTURE_OR_TASK_NAME": TASK}
         start = {"INITIAL_CHECKPOINT_PATH": str(work / "start")}
@@ -133,7 +133,6 @@ def test_a_student_may_have_a_token_for_each_tag(work: Path) -> None:
 def test_single_token_tags_are_of_one_label_set(
     work: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
     other = [s for s in demo_data.generate("train", 40) if 5 <= len(s.words) <= 8][:2]
     for split in ("train", "valid"):
         folder = work / "data" / f"{TASK}_other"
@@ -185,7 +184,6 @@ def test_a_finished_run_is_not_run_again(
     work: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (work / "bilstm" / "model" / "model.safetensors").read_bytes()
-    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
     data = {"DATA_DIR": str(work / "data"), "PREPARED_DATA_DIR": str(work / "prepared")}
     labels = {
         "MIXTURE_OR_TASK_NAME": FEW_SHOT,

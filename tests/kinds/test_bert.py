@@ -71,7 +71,9 @@ def test_long_sentences_are_tagged_in_windows(model: Path) -> None:
     vocabulary = load_model(model).vocabulary
     tokens, first = SubwordFormat(vocabulary).encode(SENTENCE[:7])
     assert len(tokens) <= CONFIG.max_tokens < len(SubwordFormat(vocabulary).encode(SENTENCE)[0])
-    alone = BertTagger(CONFIG).apply({"params": bert_params(CONFIG)}, tokens[None], first[None])
+    alone = jax.jit(BertTagger(CONFIG).apply)(
+        {"params": bert_params(CONFIG)}, tokens[None], first[None]
+    )
     np.testing.assert_allclose(
         found.log_likelihoods[0], jax.nn.log_softmax(alone[0, 0]), rtol=1e-3, atol=1e-5
     )

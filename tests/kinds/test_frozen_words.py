@@ -106,7 +106,7 @@ def test_rare_words_read_in_training_what_they_read_at_prediction(vectors: Path)
     assert learner.initial_params is not None
     params = learner.initial_params()
     inputs = [batch[name] for name in learner.objective.inputs]
-    logits = learner.objective.model.apply({"params": params}, *inputs)
+    logits = jax.jit(learner.objective.model.apply)({"params": params}, *inputs)
     trained = jax.nn.log_softmax(logits[row, :3])
     [predicted] = scores(learner, learner.final(params), [words])
     np.testing.assert_allclose(trained, predicted, rtol=1e-4, atol=1e-5)

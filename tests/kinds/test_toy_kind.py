@@ -41,7 +41,6 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     registry.all_kinds()  # a module that is first imported later registers its kind once alone
     before = dict(registry._KINDS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
         # As if it had never been imported: importing it is what registers the kind.
         patch.delitem(sys.modules, "tests.kinds.toy_kind", raising=False)
         yield work

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -91,7 +92,7 @@ def test_a_token_classifier_gives_the_model_s_logits(
     with torch.no_grad():
         logits = classifier(torch.tensor(tokens[None]).long()).logits[0].numpy()
     module = kind_of(model.config).module(model.config)  # type: ignore[attr-defined]
-    expected = module.apply({"params": model.params}, tokens[None], first[None])[0]
+    expected = jax.jit(module.apply)({"params": model.params}, tokens[None], first[None])[0]
     np.testing.assert_allclose(logits[first], expected, rtol=1e-4, atol=1e-4)
     labels = [classifier.config.id2label[number] for number in range(len(expected[0]))]
     assert labels == list(tiny.LABELS.tags)
@@ -121,7 +122,7 @@ def test_a_teacher_gives_the_model_s_logits(
         logits = teacher(
             input_ids=torch.tensor(source).long(), decoder_input_ids=torch.tensor(target)
         ).logits.numpy()
-    expected = T5(model.config).apply(
+    expected = jax.jit(T5(model.config).apply)(
         {"params": model.params}, source, source != 0, target, target >= 0
     )
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)

@@ -1,5 +1,6 @@
 """BERT's module: words, padding, positions, axes, and configurations that cannot be."""
 
+import functools
 from typing import Any
 
 import jax
@@ -43,10 +44,14 @@ def variables(boxed: Any) -> Any:
 run = jax.jit(MODEL.apply)
 
 
+def hidden_states(model: BertTagger) -> Any:
+    return jax.jit(functools.partial(model.apply, method="hidden_states"))
+
+
 def test_words_are_read_at_their_first_subword(variables: Any) -> None:
     logits = run(variables, TOKENS, FIRST)
     assert logits.shape == (2, 3, 5) and logits.dtype == jnp.float32
-    states = MODEL.apply(variables, TOKENS, method="hidden_states")
+    states = hidden_states(MODEL)(variables, TOKENS)
     assert len(states) == 3 and all(each.shape == (2, 6, 16) for each in states)
     output = variables["params"]["output"]
     expected = states[-1] @ output["kernel"] + output["bias"]
@@ -83,9 +88,9 @@ def test_dropout_and_bfloat16(variables: Any) -> None:
     )
     assert np.abs(dropped - plain).max() > 0.1
     half = BertTagger(CONFIG.replace(dtype="bfloat16"))
-    states = half.apply(variables, TOKENS, method="hidden_states")
+    states = hidden_states(half)(variables, TOKENS)
     assert all(each.dtype == jnp.bfloat16 for each in states)
-    logits = half.apply(variables, TOKENS, FIRST)
+    logits = jax.jit(half.apply)(variables, TOKENS, FIRST)
     assert logits.dtype == jnp.float32
     np.testing.assert_allclose(logits, plain, atol=0.3)
 

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -25,13 +26,12 @@ def boxed() -> dict[str, object]:
 def test_words_are_read_at_their_first_subword(boxed: dict[str, object]) -> None:
     """The head on the states of T5's own encoder, with the same parameters."""
     variables = nn.unbox(boxed)
-    logits = EncoderTagger(CONFIG).apply(variables, TOKENS, FIRST)
+    logits = jax.jit(EncoderTagger(CONFIG).apply)(variables, TOKENS, FIRST)
     assert logits.shape == (2, 3, 5) and logits.dtype == jnp.float32
     params = variables["params"]
     teacher = {name: params[name] for name in ("token_embedder", "encoder")}
-    states = T5(CONFIG.encoder).apply(
-        {"params": teacher}, TOKENS, (TOKENS > 0).astype(np.int32), method="encode"
-    )
+    encode = jax.jit(functools.partial(T5(CONFIG.encoder).apply, method="encode"))
+    states = encode({"params": teacher}, TOKENS, (TOKENS > 0).astype(np.int32))
     expected = states @ params["output"]["kernel"] + params["output"]["bias"]
     for row, word in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1)):
         np.testing.assert_allclose(
@@ -42,12 +42,12 @@ def test_words_are_read_at_their_first_subword(boxed: dict[str, object]) -> None
 
 def test_padding_changes_nothing(boxed: dict[str, object]) -> None:
     model, variables = EncoderTagger(CONFIG), nn.unbox(boxed)
-    wide = model.apply(
+    wide = jax.jit(model.apply)(
         variables,
         np.pad(TOKENS, ((0, 0), (0, 3))),
         np.pad(FIRST, ((0, 0), (0, 2)), constant_values=-1),
     )
-    narrow = model.apply(variables, TOKENS, FIRST)
+    narrow = jax.jit(model.apply)(variables, TOKENS, FIRST)
     np.testing.assert_allclose(wide[:, :3], narrow, rtol=1e-4, atol=1e-6)
     assert not np.any(wide[:, 3:])
 

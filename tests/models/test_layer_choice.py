@@ -1,5 +1,6 @@
 """Students made of a teacher's layers."""
 
+import functools
 from typing import Any
 
 import jax
@@ -69,7 +70,7 @@ def test_chosen_layers_are_the_teachers() -> None:
     # It is a whole model: its tree is that of a T5 of its size, and it runs.
     expected = jax.eval_shape(T5(STUDENT).init, jax.random.key(0), TOKENS, TOKENS, TOKENS, TOKENS)
     assert jax.tree.structure(nn.unbox(expected)["params"]) == jax.tree.structure(student)
-    logits = T5(STUDENT).apply({"params": student}, TOKENS, TOKENS, TOKENS, TOKENS)
+    logits = jax.jit(T5(STUDENT).apply)({"params": student}, TOKENS, TOKENS, TOKENS, TOKENS)
     assert np.isfinite(logits).all()
 
 
@@ -101,10 +102,11 @@ def test_an_encoder_tagger_reads_as_the_teachers_encoder_does() -> None:
     own = nn.unbox(model.init(jax.random.key(1), TOKENS, TOKENS))["params"]
     params = encoder_tagger_from_layers(own, PARAMS, TEACHER, config, encoder_layers=range(4))
     assert jax.tree.structure(params) == jax.tree.structure(own)
-    states = T5(TEACHER).apply({"params": PARAMS}, TOKENS, TOKENS > 0, method="encode")
+    encode = jax.jit(functools.partial(T5(TEACHER).apply, method="encode"))
+    states = encode({"params": PARAMS}, TOKENS, TOKENS > 0)
     first = jnp.array([[0, 2]])
     np.testing.assert_allclose(
-        model.apply({"params": params}, TOKENS, first),
+        jax.jit(model.apply)({"params": params}, TOKENS, first),
         states[:, (0, 2)] @ own["output"]["kernel"] + own["output"]["bias"],
         rtol=1e-4,
         atol=1e-5,

@@ -39,14 +39,11 @@ def model_and_variables(kind: str) -> tuple[T5, Any]:
     """A model with random parameters (relative biases large enough to matter)."""
     model = T5(CONFIGS[kind])
     ids = jnp.ones((1, 3), jnp.int32)
-    variables = nn.meta.unbox(jax.jit(model.init)(jax.random.key(0), ids, ids, ids, ids))
-    leaves, tree = jax.tree.flatten(variables)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    leaves = [
-        leaf + 0.2 * jax.random.normal(key, leaf.shape)
-        for key, leaf in zip(keys, leaves, strict=True)
-    ]
-    return model, jax.tree.unflatten(tree, leaves)
+    shapes = nn.meta.unbox(jax.eval_shape(model.init, jax.random.key(0), ids, ids, ids, ids))
+    rng = np.random.default_rng(1)
+    return model, jax.tree.map(
+        lambda leaf: jnp.array(rng.normal(scale=0.3, size=leaf.shape), jnp.float32), shapes
+    )
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """The states of all layers at words, of every model that has them."""
 
+import functools
 from typing import Any
 
 import jax
@@ -40,7 +41,7 @@ def test_the_head_on_the_last_states_gives_the_logits(kind: str) -> None:
     states = jax.jit(lambda p: model.apply({"params": p}, *inputs, method="word_states"))(params)
     assert [layer.shape for layer in states] == [(2, 3, width) for width in widths]
     assert all(np.any(layer[1, :2]) and not np.any(layer[1, 2]) for layer in states)
-    logits = model.apply({"params": params}, *inputs)
+    logits = jax.jit(model.apply)({"params": params}, *inputs)
     head = states[-1] @ params["output"]["kernel"] + params["output"]["bias"]
     np.testing.assert_allclose(logits[0], head[0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(logits[1, :2], head[1, :2], rtol=1e-4, atol=1e-5)
@@ -49,8 +50,12 @@ def test_the_head_on_the_last_states_gives_the_logits(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["bert", "encoder"])
 def test_states_are_those_of_first_subwords(kind: str) -> None:
     model, params, inputs, _ = MODELS[kind]
-    hidden = model.apply({"params": params}, TOKENS, method="hidden_states")
-    states = model.apply({"params": params}, *inputs, method="word_states")
+    hidden, states = jax.jit(
+        lambda params: (
+            model.apply({"params": params}, TOKENS, method="hidden_states"),
+            model.apply({"params": params}, *inputs, method="word_states"),
+        )
+    )(params)
     assert len(hidden) == len(states) == model.config.num_layers + 1
     for whole, words in zip(hidden, states, strict=True):
         for row, word in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1)):
@@ -63,7 +68,8 @@ def test_a_t5s_encoder_by_layers() -> None:
 
     def of(layers: int, params: Any, method: str, **execution: Any) -> Any:
         model = T5(config.replace(num_encoder_layers=layers, **execution))
-        return model.apply({"params": params}, TOKENS, segments, method=method)
+        apply = functools.partial(model.apply, method=method)
+        return jax.jit(apply)({"params": params}, TOKENS, segments)
 
     states = of(3, params, "encoder_states")
     assert len(states) == 4

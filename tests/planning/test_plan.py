@@ -30,6 +30,7 @@ from distill_jax.vocab import (
     load_vocabulary,
     train_sentencepiece,
 )
+from tests.compiled_once import compiled_once
 from tests.tiny import BILSTM_CONFIG, T5_CONFIG, bert_params, bilstm_params, t5_params
 from tests.tiny_bert import BERT, write_encoder, write_wordpieces
 
@@ -128,8 +129,7 @@ class Folder:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+    with compiled_once(str(tmp_path_factory.mktemp("xla"))):
         yield Folder(tmp_path_factory.mktemp("planned"))
     locations.set_data_dir(None)
 

@@ -29,6 +29,7 @@ from distill_jax.study.grid import Generated, Taught
 from distill_jax.study.results import Row
 from distill_jax.study.run import StudyRun
 from distill_jax.tagging import LabelSet, Sentence
+from tests.compiled_once import compiled_once
 from tests.html_reader import Page
 from tests.study.rows import row
 from tests.tiny import write_t5_start
@@ -103,8 +104,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         sentences = [s for s in demo_data.generate(split, 8 * size) if 5 <= len(s.words) <= 8]
         write_conll(folder / TASK / f"{split}.conll", sentences[:size])
     write_t5_start(folder / "start")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+    with compiled_once(str(folder / "xla")):
         yield folder
     locations.set_data_dir(None)
 

@@ -27,6 +27,7 @@ from distill_jax.study.settings import check_folder, check_teachers, claim, sett
 from distill_jax.study.students import assignments
 from distill_jax.tagger import Tagger, model_hash
 from distill_jax.tagging import LabelSet, Sentence
+from tests.compiled_once import compiled_once
 from tests.html_reader import Page
 from tests.tiny import save_tiny
 
@@ -86,8 +87,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         write_conll(folder / TASK / f"{split}.conll", sentences[:size])
     numbers = " 1 2 3 4 5 6 7 8\n"
     (folder / "vectors.txt").write_text(f"elsewhere{numbers}play{numbers}")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+    with compiled_once(str(folder / "xla")):
         yield str(folder)
     locations.set_data_dir(None)
 

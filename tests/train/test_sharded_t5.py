@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -45,14 +44,6 @@ SHAPES = [
     for fsdp in (1, 2, 4, 8)
     if 8 % (slices * data * fsdp) == 0
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fast_compilation() -> Iterator[None]:
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def batch_of_rows() -> dict[str, np.ndarray]:

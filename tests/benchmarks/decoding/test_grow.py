@@ -40,7 +40,9 @@ def test_logits_stay_and_new_rows_are_never_likely(tied: bool) -> None:
     source, target = rng.integers(1, 40, (2, 3, 9)).astype(np.int32)
 
     def logits(config: T5Config, params: object) -> np.ndarray:
-        return np.asarray(T5(config).apply({"params": params}, source, target, target, target > 0))
+        return np.asarray(
+            jax.jit(T5(config).apply)({"params": params}, source, target, target, target > 0)
+        )
 
     before, after = logits(small, params), logits(_LARGE, grown)
     np.testing.assert_allclose(after[..., :40], before, atol=2e-5)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import flax.serialization
+import jax
 import ml_dtypes
 import numpy as np
 import pytest
@@ -168,7 +169,7 @@ def test_logits_are_those_of_t5x(shared_dir: Path, name: str, layout: str) -> No
         golden = dict(stored)
     found = T5xCheckpoint(folder / layout)
     source, target = golden["encoder_input_tokens"], golden["decoder_target_tokens"]
-    logits = T5(found.config).apply(
+    logits = jax.jit(T5(found.config).apply)(
         {"params": found.read()},
         source,
         (source > 0).astype(np.int32),
