@@ -7,8 +7,13 @@ import pytest
 from tests.compiled_once import compiled_once
 
 
-@pytest.fixture(scope="session", autouse=True)
-def compilation_cache_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    directory = str(tmp_path_factory.mktemp("xla"))
-    with compiled_once(directory):
-        yield directory
+@pytest.fixture(scope="session")
+def compilation_cache_directory(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("xla"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once(compilation_cache_directory: str) -> Iterator[None]:
+    """For these tests alone: others in the process may fill the disk, or count what is compiled."""
+    with compiled_once(compilation_cache_directory):
+        yield

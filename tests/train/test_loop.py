@@ -27,6 +27,7 @@ from distill_jax.train.same_run import NO_ORIGIN
 from distill_jax.train.selection import Evaluate, Outcome
 from distill_jax.train.state import abstract_state
 from distill_jax.train.training import Schedule
+from tests.compiled_once import cache_environment
 from tests.train import toy
 from tests.train.toy import (
     Made,
@@ -114,10 +115,8 @@ def test_going_on_after_being_killed_equals_never_stopping(
     uninterrupted: tuple[Path, Outcome], compilation_cache_directory: str, tmp_path: Path
 ) -> None:
     directory = tmp_path / "run"
-    environment = os.environ | {
-        "PYTHONPATH": str(TOY.parents[2]),
-        "JAX_COMPILATION_CACHE_DIR": compilation_cache_directory,
-    }
+    environment = os.environ | cache_environment(compilation_cache_directory)
+    environment["PYTHONPATH"] = str(TOY.parents[2])
     killed = subprocess.run(
         [sys.executable, "-m", "tests.train.toy", str(directory), "4"],
         env=environment,
