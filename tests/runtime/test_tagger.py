@@ -1,7 +1,9 @@
 """The runtime tags as the model does that was exported: the same tags, spans and posteriors."""
 
+import dataclasses
 import json
 import pickle
+import random
 import shutil
 import subprocess
 import sys
@@ -254,3 +256,28 @@ def test_the_command_line_imports_no_more_than_it_needs(exported: Path) -> None:
     command = [sys.executable, "-c", program, "predict", *options]
     done = subprocess.run(command, input="to berlin\n", capture_output=True, text=True, check=True)
     assert done.stderr == "0\n" and json.loads(done.stdout)["words"] == ["to", "berlin"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["blanks", "punctuation"])
+def test_spans_of_100_000_random_texts_are_slices_of_them(exported: Path, rule: str) -> None:
+    """Code points of all planes but surrogates, blanks, joiners and marks among them."""
+    tagger = RuntimeTagger.load(exported, batch_size=256)
+    tagger.settings = dataclasses.replace(tagger.settings, text_words=rule, thresholds={})
+    dice, blanks = random.Random(0), " \t\u00a0\u2003\u3000\u200d\u0301\u200b\ufe0f.,"
+    planes = [(0x20, 0x7F), (0xA0, 0x2FF), (0x300, 0xD7FF), (0xE000, 0xFFFF), (0x10000, 0x10FFFF)]
+
+    def character() -> str:
+        return (
+            dice.choice(blanks) if dice.random() < 0.2 else chr(dice.randint(*dice.choice(planes)))
+        )
+
+    texts = ["".join(character() for _ in range(dice.randrange(40))) for _ in range(100_000)]
+    spans = 0
+    for text, found in zip(texts, tagger.pipe(texts, 4096), strict=True):
+        assert found.text == text and found.offsets is not None
+        assert [text[start:end] for start, end in found.offsets] == list(found.words)
+        for span in found.spans:
+            assert text[span.start_char : span.end_char] == span.text
+            spans += 1
+    assert spans > 10_000
