@@ -26,6 +26,13 @@ FEW = 1000
 """Fewer labelled sentences are a few-shot set."""
 
 
+GOLD_PHASES = 3
+"""Phases of a BiLSTM's stage of gold tags, each of a sixth of its steps before (`distil_then_gold.gin`)."""
+
+GOLD_EVALUATIONS = 20
+"""How often each of them looks at dev sentences."""
+
+
 class Extent(NamedTuple):
     """How long a run trains, and how often it looks at dev sentences."""
 
@@ -68,10 +75,33 @@ def wanted_of_teacher(kind: str, train: int) -> Wanted:
     return Wanted(max(steps, 1000) if kind == "t5" else steps, 100)
 
 
-def wanted_of_student(kind: str, sentences: int) -> Wanted:
-    """Thirty passes over all its sentences of 16 a step, within 1,200 and 8,000 steps (a BERT: 5,000)."""
-    most = 5000 if kind == "bert" else 8000
+def wanted_of_student(kind: str, sentences: int, *, then_gold: bool = False) -> Wanted:
+    """Thirty passes over all its sentences of 16 a step, within 1,200 and 8,000 steps.
+
+    A BERT has 5,000 at most, a student that ends with gold tags 3,000 before them.
+    """
+    most = 3000 if then_gold else 5000 if kind == "bert" else 8000
     return Wanted(min(max(1200, 30 * sentences // 16), most), 200)
+
+
+def ends_with_gold(kind: str, train: int, silver: int) -> bool:
+    """Whether a student that has a teacher learns the gold tags alone at its end.
+
+    They are right where a teacher of few sentences is not (docs/results/few_shot.md#then-gold).
+    """
+    return kind == "bilstm" and train < FEW and silver > 1
+
+
+def gold_steps(steps: int) -> int:
+    """Of each phase of the stage of gold tags, of a student of so many steps."""
+    return max(math.ceil(steps / 6), GOLD_EVALUATIONS)
+
+
+def with_gold(rate: Rate) -> Rate:
+    """The rate of a student that learns the gold tags at its end: what that takes at most, in its steps."""
+    evaluations = GOLD_PHASES * GOLD_EVALUATIONS
+    start = rate.start + evaluations * rate.evaluation
+    return Rate(start, rate.step * (1 + GOLD_PHASES / 6), rate.evaluation)
 
 
 def student_learning_rate(kind: str, steps: int) -> float:

@@ -5,6 +5,7 @@ truth about it.
 """
 
 import dataclasses
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -110,9 +111,14 @@ def student_gin(
     seed: int,
     *,
     teaching: Teaching | None,
+    then_gold: bool = False,
     given: Sequence[str] = (),
 ) -> str:
-    """The Gin file of a student; `teaching` None: there is no teacher; `given` are the user's, which win."""
+    """The Gin file of a student.
+
+    `teaching` None: there is no teacher; `then_gold`: it learns the gold tags alone at its end; `given` are
+    the user's bindings, which win.
+    """
     bindings: dict[str, Any] = {
         "TEACHER_LABELS": None if teaching is None else str(places.labels),
         "BATCH_SIZE": 16,
@@ -120,8 +126,16 @@ def student_gin(
         "EVAL_PERIOD": extent.eval_period,
         "LEARNING_RATE": fit_plan.student_learning_rate(start.kind, extent.steps),
         "WARMUP_STEPS": 50 if start.kind == "bilstm" else 100,
-        "PATIENCE": None,
     }
+    if then_gold:
+        steps = fit_plan.gold_steps(extent.steps)
+        bindings |= {
+            "TAGS_TRAIN_STEPS": steps,
+            "TAGS_EVAL_PERIOD": math.ceil(steps / fit_plan.GOLD_EVALUATIONS),
+            "TAGS_WARMUP_STEPS": min(50, steps // 10),
+        }
+    else:
+        bindings["PATIENCE"] = None
     if teaching is not None:
         bindings |= {
             "KL_WEIGHT": teaching.kl_weight,
@@ -133,16 +147,21 @@ def student_gin(
         bindings |= {"INITIAL_CHECKPOINT_PATH": start.checkpoint, "ENCODER_LAYERS": start.layers}
     elif start.vectors is not None:
         bindings |= {"EMBEDDING_FILE": start.vectors, "BiLSTMConfig.word_dim": start.width}
+        if teaching is not None:
+            # A word that silver sentences have once keeps its vector, which the frozen table has.
+            bindings["MIN_WORD_COUNT"] = 2
     elif start.text is not None:
         bindings["EMBEDDING_TEXT"] = start.text
     what = (
-        "the teacher's labels"
+        "the teacher's labels, then from gold tags"
+        if then_gold
+        else "the teacher's labels"
         if teaching is not None
         else f"{len(data.train):,} labelled sentences alone"
     )
     text = _file(
         f"The student: it learns from {what}.",
-        "bert_distil" if start.kind == "bert" else "distil",
+        "bert_distil" if start.kind == "bert" else "distil_then_gold" if then_gold else "distil",
         _common(places, data, "student", seed) | bindings,
         places,
         "student",

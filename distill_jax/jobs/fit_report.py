@@ -81,6 +81,8 @@ def how_made(
         if run in done:
             steps = done[f"{run}-plan"]["steps"]
             best = f"{steps:,} steps, best on dev at {done[run]['best_step']:,}"
+            if run == "student" and done["then_gold"]:
+                best = f"{steps:,} steps on posteriors, then gold tags alone"
             rows.append((f"{run}'s training", best))
     rows.append(("temperature", f"{done['model']['temperature']:.4g}, fitted on dev"))
     return rows

@@ -5,6 +5,7 @@ import dataclasses
 import math
 import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from distill_jax.files import read_json_object, sha256_file, write_json, write_t
 from distill_jax.jobs import fit_plan
 from distill_jax.jobs.fit_data import FitData
 from distill_jax.jobs.fit_options import FitOptions, Screen
-from distill_jax.jobs.fit_plan import Extent, Wanted
+from distill_jax.jobs.fit_plan import Extent, Rate, Wanted
 from distill_jax.jobs.fit_recipes import (
     Places,
     StudentStart,
@@ -86,9 +87,18 @@ class Fitting:
         return 60 * self.options.minutes - (time.monotonic() - self.began)
 
     def _planned(
-        self, run: str, settings: dict[str, Any], wanted: Wanted, given: int | None, gin: Any
+        self,
+        run: str,
+        settings: dict[str, Any],
+        wanted: Wanted,
+        given: int | None,
+        gin: Any,
+        whole: Callable[[Rate], Rate] = lambda rate: rate,
     ) -> tuple[Extent, dict[str, Any]]:
-        """How long a run trains, decided once; its Gin file is written with it."""
+        """How long a run trains, decided once; its Gin file is written with it.
+
+        `whole` makes of the rate that its steps have the rate of what depends on their number.
+        """
         from distill_jax.jobs.fit_training import measured_rate
 
         share = fit_plan.TEACHER_SHARE if run == "teacher" else fit_plan.STUDENT_SHARE
@@ -97,7 +107,7 @@ class Fitting:
             if given is not None:
                 chosen = fit_plan.with_evaluations(given)
             else:
-                rate = measured_rate(gin(fit_plan.with_evaluations(wanted.steps)))
+                rate = whole(measured_rate(gin(fit_plan.with_evaluations(wanted.steps))))
                 passed = time.monotonic() - self.began
                 first = run == "teacher" or "teacher" not in settings
                 chosen = fit_plan.extent(wanted, rate, self._left(), passed, share, first=first)
@@ -181,12 +191,13 @@ class Fitting:
             "student-start": [start.kind, vectors, start.layers],
             "bindings": list(self.options.bindings),
         }
-        silver = self._labelled
-        sentences = len(self.data.train) + silver
+        silver, few = self._labelled, len(self.data.train)
+        then_gold = model is not None and fit_plan.ends_with_gold(start.kind, few, silver)
+        settings["then_gold"] = then_gold
         teaching = None
         if model is not None:
             ece = before.get("teacher", {}).get("ece")
-            teaching = fit_plan.teaching(len(self.data.train), ece)
+            teaching = fit_plan.teaching(few, ece)
 
         def gin(extent: Extent) -> str:
             return student_gin(
@@ -196,18 +207,20 @@ class Fitting:
                 extent,
                 self.options.seed,
                 teaching=teaching,
+                then_gold=then_gold,
                 given=self.options.bindings,
             )
 
-        wanted = fit_plan.wanted_of_student(start.kind, sentences)
-        extent, after = self._planned("student", settings, wanted, self.options.steps, gin)
+        wanted = fit_plan.wanted_of_student(start.kind, few + silver, then_gold=then_gold)
+        whole = fit_plan.with_gold if then_gold else lambda rate: rate
+        extent, after = self._planned("student", settings, wanted, self.options.steps, gin, whole)
 
         def learn() -> dict[str, Any]:
             return _kept(train(self.places.gin("student")))
 
         after = self._do("student", after, f"student: {extent.steps:,} steps", learn)
-        what = f"{start.kind} of {len(self.data.train):,} gold and {silver:,} silver sentences"
-        self._say_run("student", what, extent, after["student"])
+        what = f"{start.kind} of {few:,} gold and {silver:,} silver sentences"
+        self._say_run("student", what, extent, after["student"], then_gold=then_gold)
         return after
 
     def _check_student(self) -> None:
@@ -215,9 +228,16 @@ class Fitting:
         from distill_jax.jobs.fit_training import check_run
 
         start, extent = self.start, fit_plan.with_evaluations(1)
-        teaching = fit_plan.teaching(len(self.data.train), None)
+        few, silver = len(self.data.train), len(self.data.unlabelled)
+        then_gold = self.source is not None and fit_plan.ends_with_gold(start.kind, few, silver)
         gin = student_gin(
-            self.places, self.data, start, extent, self.options.seed, teaching=teaching
+            self.places,
+            self.data,
+            start,
+            extent,
+            self.options.seed,
+            teaching=fit_plan.teaching(few, None),
+            then_gold=then_gold,
         )
         check_run(gin, self.options.bindings)
 
@@ -255,11 +275,18 @@ class Fitting:
         skipped: str | None = after["export"]["skipped"]
         return skipped
 
-    def _say_run(self, run: str, what: str, extent: Extent, result: dict[str, Any]) -> None:
-        self.screen.say(
-            f"{run}: {what}: {extent.steps:,} steps, best at {result['best_step']:,}, "
-            f"dev F1 {100 * result['dev_f1']:.1f}"
-        )
+    def _say_run(
+        self,
+        run: str,
+        what: str,
+        extent: Extent,
+        result: dict[str, Any],
+        *,
+        then_gold: bool = False,
+    ) -> None:
+        best = "then gold alone" if then_gold else f"best at {result['best_step']:,}"
+        f1 = 100 * result["dev_f1"]
+        self.screen.say(f"{run}: {what}: {extent.steps:,} steps, {best}, dev F1 {f1:.1f}")
 
     def _say_results(self, scores: dict[str, Any], skipped: str | None) -> None:
         from distill_jax.jobs.fit_report import table

@@ -109,28 +109,36 @@ def measured_rate(gin: str) -> Rate:
     """
     folder = tempfile.mkdtemp(prefix="distill_jax-")
     try:
-        file = Path(folder) / "run.gin"
-        file.write_text(gin, "utf-8")
-        bindings = [
-            f"MODEL_DIR={str(Path(folder) / 'run')!r}",
-            f"TRAIN_STEPS={RATE_STEPS}",
-            f"EVAL_PERIOD={RATE_STEPS // 2}",
-            f"LOG_PERIOD={RATE_STEPS // 2}",
-        ]
+        run, file = Path(folder) / "run", Path(folder) / "run.gin"
+        periods = f"{RATE_STEPS // 2}"
+        values = {
+            "MODEL_DIR": repr(str(run)),
+            **{f"{stage}TRAIN_STEPS": str(RATE_STEPS) for stage in ("", "TAGS_")},
+            **{f"{stage}EVAL_PERIOD": periods for stage in ("", "TAGS_")},
+            "LOG_PERIOD": periods,
+        }
+        lines = "".join(f"{name} = {value}\n" for name, value in values.items())
+        file.write_text(f"{gin}\n{lines}", "utf-8")
         start = time.monotonic()
-        configured([str(file)], bindings).run()
+        configured([str(file)]).run()
         seconds = time.monotonic() - start
-        lines = (Path(folder) / "run" / "metrics.jsonl").read_text("utf-8").splitlines()
-        records = [json.loads(line) for line in lines]
+        # Of a run in stages the first is the longest; the programs of all are compiled now.
+        phases = [_records(path) for path in sorted(run.rglob("metrics.jsonl"))]
         # The last of each: the first ones compile, or wait for what is read.
-        step = next(r["step_seconds"] for r in reversed(records) if r["kind"] == "train")
-        evaluation = next(r["seconds"] for r in reversed(records) if r["kind"] == "dev")
-        start = seconds - RATE_STEPS * step - evaluation
+        step = next(r["step_seconds"] for r in reversed(phases[0]) if r["kind"] == "train")
+        evaluation = next(r["seconds"] for r in reversed(phases[0]) if r["kind"] == "dev")
+        start = seconds - len(phases) * (RATE_STEPS * step + evaluation)
         if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
-            start -= sum(r["compile_seconds"] for r in records if r["kind"] == "train")
+            start -= sum(
+                r["compile_seconds"] for each in phases for r in each if r["kind"] == "train"
+            )
         return Rate(max(start, 0.0), step, evaluation)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _records(metrics: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
 
 
 def seconds_to_label(model: Path, sentences: Sequence[Sentence]) -> float:

@@ -24,6 +24,11 @@ from distill_jax.kinds.registry import kind_of
 from distill_jax.train.feed import Batches, RowBatches
 from distill_jax.train.objective import Objective
 
+F1 = "f1"
+"""What the dev score of a stage that is judged by F1 is named."""
+
+_MOST_HELD_OUT = 500
+
 Score = Callable[[Any, Any], dict[str, float]]
 """(all parameters of the stage's objective, the teacher's) → dev metrics."""
 
@@ -132,16 +137,50 @@ def _plan_tags(
     objective: Any = dataclasses.replace(tagger, distillation=loss)
     if teacher is not None:
         objective = teacher.online(objective)
+    lesson = dataclasses.replace(lesson, loss=loss, teacher=teacher)
+    held_out: Sequence[Target] = ()
+    if stage.selection == "loss":
+        learnt, held_out = hold_out(lesson.targets, number)
+        lesson = dataclasses.replace(lesson, targets=learnt)
     evaluate = learner.evaluation(dev_evaluation(learner.predictor, material.dev))
+
+    def of_dev(params: Any, teacher: Any) -> dict[str, float]:
+        del teacher
+        return evaluate(params)
+
+    score: Score = of_dev
+    if held_out:
+        batches = learner.batches_of(dataclasses.replace(lesson, targets=held_out))
+        count = ceil_divide(len(held_out), stage.training.batch_size)
+        of_held_out = held_out_loss(objective, batches, count)
+
+        def of_both(params: Any, teacher: Any) -> dict[str, float]:
+            return evaluate(params) | of_held_out(params, teacher)
+
+        score = of_both
     return StagePlan(
         stage,
         phases_of(stage, number, groups),
         objective,
-        learner.batches_of(dataclasses.replace(lesson, loss=loss, teacher=teacher)),
-        lambda params, teacher: evaluate(params),
-        "tags",
+        learner.batches_of(lesson),
+        score,
+        f"loss of stage {number}" if held_out else F1,
         teacher is not None,
     )
+
+
+def hold_out(targets: Sequence[Target], number: int) -> tuple[list[Target], list[Target]]:
+    """The targets without a twentieth of the silver ones, evenly chosen, and these."""
+    silver = [index for index, target in enumerate(targets) if not target.gold]
+    if len(silver) < 2:
+        raise UserError(
+            f"stage {number}: SELECTION='loss' holds silver sentences out, and it has {len(silver)}; "
+            "give 'f1', or silver sentences"
+        )
+    count = min(max(len(silver) // 20, 1), _MOST_HELD_OUT)
+    chosen = {silver[n * len(silver) // count] for n in range(count)}
+    kept = [target for index, target in enumerate(targets) if index not in chosen]
+    return kept, [targets[index] for index in sorted(chosen)]
 
 
 def _plan_states(

@@ -25,7 +25,7 @@ from distill_jax.errors import UserError
 from distill_jax.jobs.evaluation import say_left_behind
 from distill_jax.jobs.resources import RunResources
 from distill_jax.jobs.sources import settings_with
-from distill_jax.jobs.stage_plan import StagePlan, plan_stages
+from distill_jax.jobs.stage_plan import F1, StagePlan, plan_stages
 from distill_jax.jobs.stages import Phase, Stage
 from distill_jax.jobs.student import Material, StudentData, read_material
 from distill_jax.kinds.base import Learner, Lesson, Model, Student
@@ -180,7 +180,9 @@ class Progress:
         score = outcome.metrics.get("selection", -math.inf)
         kept = score >= self.best.get(plan.measure, -math.inf)
         if kept:
-            self.best = {plan.measure: score}  # a score by another measure is of other parameters
+            # A score by another measure is of other parameters, but for F1, which all stages of tags have.
+            f1 = outcome.metrics.get(F1)
+            self.best = ({} if f1 is None else {F1: f1}) | {plan.measure: score}
             self.metrics = outcome.metrics
         self.steps += outcome.steps
         self.seconds += outcome.seconds

@@ -14,6 +14,7 @@ from distill_jax.train.training import Training
 
 Sentences = Literal["gold", "silver", "all"]
 _SENTENCES = ("gold", "silver", "all")
+Measure = Literal["f1", "loss"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,11 +28,15 @@ class Stage:
             `layer_1`, `embeddings`); None: all that the loss depends on.
         unfreezing: gradually: first the topmost of these groups alone, then with the next, …, a phase
             each, which starts from the best parameters of the one before.
+        selection: what a phase's best parameters are, and when its patience ends: those of the best F1 on
+            dev, or of the least loss on silver sentences held out of the stage. A stage that imitates
+            is judged better by these: fifty dev sentences tell students of 78 and 82 apart by luck alone.
+            A stage of states is judged by its loss on dev sentences in any case.
         training: optimizer, batch size, and when each phase ends: after so many steps, or by its patience
             when dev scores get no better.
 
     Raises:
-        UserError: `sentences` is none of these, or `trained` is empty.
+        UserError: `sentences` or `selection` is none of these, or `trained` is empty.
     """
 
     loss: TagLoss | StateMatching = setting(
@@ -40,9 +45,12 @@ class Stage:
     sentences: Sentences = setting("all", macro="SENTENCES")
     trained: Sequence[str] | None = setting(None, macro="TRAINED")
     unfreezing: bool = setting(False, macro="UNFREEZING")
+    selection: Measure = setting("f1", macro="SELECTION")
     training: Training = setting()
 
     def __post_init__(self) -> None:
+        if self.selection not in ("f1", "loss"):
+            raise UserError(f"SELECTION is {self.selection!r}; it must be one of f1, loss")
         if self.sentences not in _SENTENCES:
             raise UserError(
                 f"SENTENCES is {self.sentences!r}; it must be one of {', '.join(_SENTENCES)}"

@@ -106,7 +106,8 @@ def test_its_gin_file_is_the_run(fitted: tuple[Path, str], monkeypatch: pytest.M
     monkeypatch.chdir(out.parent)
     run = configured(["out/fit/student.gin"])
     assert run.student.model.hidden == 8
-    assert run.training.schedule.train_steps == 4
+    posteriors, gold = (stage.training.schedule for stage in run.stages)
+    assert (posteriors.train_steps, gold.train_steps, gold.eval_period) == (4, 20, 1)
     assert run.data.teacher_labels == "out/labels"
     assert to_json(run) == to_json(configured(["out/fit/student.gin"], ["SEED=0"]))
 

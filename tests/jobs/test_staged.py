@@ -12,8 +12,9 @@ import pytest
 from distill_jax.cli import main
 from distill_jax.data import demo as demo_data
 from distill_jax.data import locations
+from distill_jax.data.distillation import Target
 from distill_jax.data.readers import write_conll
-from distill_jax.jobs import staged
+from distill_jax.jobs import stage_plan, staged
 from distill_jax.kinds.base import Model
 from distill_jax.model_dir.directory import load_model, save_model
 from distill_jax.tagging import LabelSet
@@ -325,11 +326,45 @@ def test_compile_refuses_them_in_one_line(recipe: str, capfd: pytest.CaptureFixt
 def test_a_stage_of_tags_behind_one_of_states_is_not_compared_with_the_one_before() -> None:
     progress = staged.Progress({})
 
-    def kept(measure: str, score: float) -> bool:
+    def kept(measure: str, score: float, **more: float) -> bool:
         plan: Any = SimpleNamespace(measure=measure)
         phase: Any = SimpleNamespace(folder="stage", names=("output",))
-        return progress.take(plan, phase, Outcome({}, {"selection": score}, 1, 1, 1.0))
+        return progress.take(plan, phase, Outcome({}, {"selection": score, **more}, 1, 1, 1.0))
 
     assert kept("f1", 0.9) and not kept("f1", 0.8)
     assert kept("loss", -1.0)
     assert kept("f1", 0.88) and progress.metrics == {"selection": 0.88}
+    # One of tags that was judged by its loss has an F1 too.
+    assert kept("loss of stage 2", -2.0, f1=0.7)
+    assert not kept("f1", 0.69) and kept("f1", 0.71)
+
+
+def test_posteriors_that_are_judged_by_silver_sentences_then_gold_tags(
+    folder: Folder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stages = {"StagedRun__stages": "<(@posteriors/Stage(), @tags/Stage())>", "TEACHER": None}
+    assert folder.run("then_gold", "distil_then_gold", **folder.store, **stages) == 0
+    facts = load_model(folder.path / "then_gold" / "model").metadata["training"]
+    assert [(phase["phase"], tuple(phase["trained"])) for phase in facts["phases"]] == [
+        ("stage1", GROUPS),
+        ("stage2", GROUPS),
+    ]
+    assert [stage["sentences"] for stage in facts["stages"]] == ["all", "gold"]
+    lines = (folder.path / "then_gold" / "stage1" / "metrics.jsonl").read_text().splitlines()
+    [*_, last] = [line for line in map(json.loads, lines) if line["kind"] == "dev"]
+    assert last["selection"] == -last["loss"] < 0 <= last["f1"]
+    gold = {"POSTERIORS_SENTENCES": "gold"}
+    assert folder.run("none", "distil_then_gold", **folder.store, **stages, **gold) == 2
+    assert "stage 1: SELECTION='loss' holds silver sentences out" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("silver, held_out", [(2, 1), (39, 1), (40, 2), (20_000, 500)])
+def test_silver_sentences_that_are_held_out_are_spread(silver: int, held_out: int) -> None:
+    tags = np.zeros(1, np.int32)
+    gold = [Target(("gold",), tags, gold=True)] * 3
+    targets = [*gold, *(Target((str(n),), tags) for n in range(silver))]
+    learnt, judged = stage_plan.hold_out(targets, 1)
+    assert len(judged) == held_out and learnt[:3] == gold
+    assert sorted(int(t.words[0]) for t in [*learnt[3:], *judged]) == list(range(silver))
+    gaps = np.diff([int(t.words[0]) for t in judged])
+    assert not len(gaps) or gaps.max() - gaps.min() <= 1
