@@ -317,7 +317,7 @@ def test_stages_that_cannot_be_are_refused_before_anything_is_trained(
     assert not list(folder.path.glob("refused/stage*"))
 
 
-@pytest.mark.parametrize("recipe", ["xtreme_2020", "xtreme_2021"])
+@pytest.mark.parametrize("recipe", ["xtreme_2020", "xtreme_2021", "distil_then_gold"])
 def test_compile_refuses_them_in_one_line(recipe: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["compile", f"--gin_file=gin/runs/{recipe}.gin", "--topology", "cpu"]) == 2
     assert "a run in stages has a step for each phase" in capfd.readouterr().err
