@@ -99,15 +99,21 @@ class Fitting:
 
         `whole` makes of the rate that its steps have the rate of what depends on their number.
         """
-        from distill_jax.jobs.fit_training import measured_rate
+        from distill_jax.jobs.fit_training import (
+            STUDENT_RATE_STEPS,
+            TEACHER_RATE_STEPS,
+            measured_rate,
+        )
 
-        share = fit_plan.TEACHER_SHARE if run == "teacher" else fit_plan.STUDENT_SHARE
+        share, steps = fit_plan.STUDENT_SHARE, STUDENT_RATE_STEPS
+        if run == "teacher":
+            share, steps = fit_plan.TEACHER_SHARE, TEACHER_RATE_STEPS
 
         def decide() -> dict[str, Any]:
             if given is not None:
                 chosen = fit_plan.with_evaluations(given)
             else:
-                rate = whole(measured_rate(gin(fit_plan.with_evaluations(wanted.steps))))
+                rate = whole(measured_rate(gin(fit_plan.with_evaluations(wanted.steps)), steps))
                 passed = time.monotonic() - self.began
                 first = run == "teacher" or "teacher" not in settings
                 chosen = fit_plan.extent(wanted, rate, self._left(), passed, share, first=first)
