@@ -124,7 +124,7 @@ def student_gin(
         "BATCH_SIZE": 16,
         "TRAIN_STEPS": extent.steps,
         "EVAL_PERIOD": extent.eval_period,
-        "LEARNING_RATE": fit_plan.student_learning_rate(start.kind, extent.steps),
+        "LEARNING_RATE": fit_plan.student_learning_rate(start.kind),
         "WARMUP_STEPS": 50 if start.kind == "bilstm" else 100,
     }
     if then_gold:
