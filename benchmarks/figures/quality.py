@@ -18,7 +18,7 @@ HEADING = "## Beside other tools"
 WIDTH, HEIGHT = 960, 400
 LEFT, RIGHT, TOP, BOTTOM = 70, 930, 56, 340
 SPEEDS = (100, 3_000)
-SCORES = (35, 67)
+SCORES = (35, 70)
 STYLE = """
   .page { fill: #ffffff; stroke: #d5d9e0 }
   .text { fill: #1f2430 }
