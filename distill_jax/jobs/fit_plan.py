@@ -26,8 +26,8 @@ FEW = 1000
 """Fewer labelled sentences are a few-shot set."""
 
 
-GOLD_PHASES = 3
-"""Phases of a BiLSTM's stage of gold tags, each of a sixth of its steps before (`distil_then_gold.gin`)."""
+GOLD_PHASES, GOLD_PART = 3, 6
+"""Phases of a BiLSTM's stage of gold tags, each of this part of its steps before (`distil_then_gold.gin`)."""
 
 GOLD_EVALUATIONS = 20
 """How often each of them looks at dev sentences."""
@@ -87,21 +87,21 @@ def wanted_of_student(kind: str, sentences: int, *, then_gold: bool = False) -> 
 def ends_with_gold(kind: str, train: int, silver: int) -> bool:
     """Whether a student that has a teacher learns the gold tags alone at its end.
 
-    They are right where a teacher of few sentences is not (docs/results/few_shot.md#then-gold).
+    They are right where a teacher of few sentences is not (docs/results/few_shot.md).
     """
     return kind == "bilstm" and train < FEW and silver > 1
 
 
 def gold_steps(steps: int) -> int:
     """Of each phase of the stage of gold tags, of a student of so many steps."""
-    return max(math.ceil(steps / 6), GOLD_EVALUATIONS)
+    return max(math.ceil(steps / GOLD_PART), GOLD_EVALUATIONS)
 
 
 def with_gold(rate: Rate) -> Rate:
     """The rate of a student that learns the gold tags at its end: what that takes at most, in its steps."""
     evaluations = GOLD_PHASES * GOLD_EVALUATIONS
     start = rate.start + evaluations * rate.evaluation
-    return Rate(start, rate.step * (1 + GOLD_PHASES / 6), rate.evaluation)
+    return Rate(start, rate.step * (1 + GOLD_PHASES / GOLD_PART), rate.evaluation)
 
 
 def student_learning_rate(kind: str) -> float:

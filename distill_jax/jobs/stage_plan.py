@@ -143,27 +143,17 @@ def _plan_tags(
         learnt, held_out = hold_out(lesson.targets, number)
         lesson = dataclasses.replace(lesson, targets=learnt)
     evaluate = learner.evaluation(dev_evaluation(learner.predictor, material.dev))
-
-    def of_dev(params: Any, teacher: Any) -> dict[str, float]:
-        del teacher
-        return evaluate(params)
-
-    score: Score = of_dev
+    of_held_out: Score = lambda params, teacher: {}  # noqa: E731
     if held_out:
         batches = learner.batches_of(dataclasses.replace(lesson, targets=held_out))
         count = ceil_divide(len(held_out), stage.training.batch_size)
         of_held_out = held_out_loss(objective, batches, count)
-
-        def of_both(params: Any, teacher: Any) -> dict[str, float]:
-            return evaluate(params) | of_held_out(params, teacher)
-
-        score = of_both
     return StagePlan(
         stage,
         phases_of(stage, number, groups),
         objective,
         learner.batches_of(lesson),
-        score,
+        lambda params, teacher: evaluate(params) | of_held_out(params, teacher),
         f"loss of stage {number}" if held_out else F1,
         teacher is not None,
     )

@@ -25,6 +25,19 @@ def test_steps_are_those_of_the_recipes_where_there_is_time() -> None:
     assert fit_plan.extent(wanted, rate, left=1200.0, passed=0.0, share=0.5) == Extent(500, 50)
 
 
+def test_a_student_that_ends_with_gold_has_time_for_it() -> None:
+    assert fit_plan.ends_with_gold("bilstm", 100, 500)
+    for kind, train, silver in (("bert", 100, 500), ("bilstm", 1000, 500), ("bilstm", 100, 1)):
+        assert not fit_plan.ends_with_gold(kind, train, silver)
+    wanted = fit_plan.wanted_of_student("bilstm", 13_000, then_gold=True)
+    assert (wanted.steps, fit_plan.gold_steps(3000)) == (3000, 500)  # distil_then_gold.gin
+    rate = Rate(start=10.0, step=0.1, evaluation=0.2)
+    steps, period = fit_plan.extent(wanted, fit_plan.with_gold(rate), 300.0, 0.0, 0.8)
+    phases = fit_plan.GOLD_PHASES * fit_plan.gold_steps(steps)
+    seconds = rate.seconds(steps, -(-steps // period)) + 0.1 * phases + 3 * 20 * 0.2
+    assert 1000 < steps < 3000 and seconds <= 0.8 * 300
+
+
 @pytest.mark.parametrize("left", [40.0, 60.0, 100.0, 140.0])
 @pytest.mark.parametrize("evaluation", [0.01, 1.0, 3.0])
 def test_a_run_ends_within_its_share(left: float, evaluation: float) -> None:
