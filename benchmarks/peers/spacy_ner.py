@@ -3,19 +3,20 @@
 import argparse
 import json
 import random
+import sys
 import time
 from pathlib import Path
 from typing import Any
+
+if __package__ in (None, ""):  # run as a file: what is imported from is the checkout
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 import spacy
 from spacy.tokens import Doc
 from spacy.training import Example, biluo_tags_to_spans, iob_to_biluo
 from spacy.util import compounding, fix_random_seed, minibatch
 
-
-def read(path: str) -> list[tuple[list[str], list[str]]]:
-    lines = map(json.loads, Path(path).read_text("utf-8").splitlines())
-    return [(line["tokens"], line["tags"]) for line in lines]
+from benchmarks.peers.sentences import read
 
 
 def tags_of(doc: Doc) -> list[str]:

@@ -8,36 +8,23 @@ import argparse
 import copy
 import json
 import random
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
+if __package__ in (None, ""):  # run as a file: what is imported from is the checkout
+    root = Path(__file__).resolve().parents[2]
+    sys.path[:1] = [str(root), str(root / "runtime")]
+
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
+from benchmarks.peers.sentences import Sentences, read
+from distill_jax_runtime.spans import spans_from_iob2
+
 BATCH = 8
 RATE = 1e-4
-
-Sentences = list[tuple[list[str], list[str]]]
-
-
-def read(path: str) -> Sentences:
-    lines = map(json.loads, Path(path).read_text("utf-8").splitlines())
-    return [(line["tokens"], line["tags"]) for line in lines]
-
-
-def spans(tags: list[str]) -> set[tuple[int, int, str]]:
-    """As conlleval reads IOB2."""
-    found: set[tuple[int, int, str]] = set()
-    start, label = 0, ""
-    for position, tag in enumerate([*tags, "O"]):
-        prefix, _, name = tag.partition("-")
-        if label and (prefix != "I" or name != label):
-            found.add((start, position, label))
-            label = ""
-        if prefix != "O" and not label:
-            start, label = position, name
-    return found
 
 
 class Classifier:
@@ -91,7 +78,7 @@ class Classifier:
 def score(classifier: Classifier, sentences: Sentences) -> float:
     right = given = wanted = 0
     for (_, tags), found in zip(sentences, classifier.predict(sentences), strict=True):
-        gold, predicted = spans(tags), spans(found)
+        gold, predicted = set(spans_from_iob2(tags)), set(spans_from_iob2(found))
         right, given, wanted = (
             right + len(gold & predicted),
             given + len(predicted),
