@@ -5,7 +5,6 @@ import dataclasses
 import math
 import shlex
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from distill_jax.files import read_json_object, sha256_file, write_json, write_t
 from distill_jax.jobs import fit_plan
 from distill_jax.jobs.fit_data import FitData
 from distill_jax.jobs.fit_options import FitOptions, Screen
-from distill_jax.jobs.fit_plan import Extent, Rate, Wanted
+from distill_jax.jobs.fit_plan import Extent, Wanted
 from distill_jax.jobs.fit_recipes import (
     Places,
     StudentStart,
@@ -93,12 +92,10 @@ class Fitting:
         wanted: Wanted,
         given: int | None,
         gin: Any,
-        whole: Callable[[Rate], Rate] = lambda rate: rate,
+        *,
+        then_gold: bool = False,
     ) -> tuple[Extent, dict[str, Any]]:
-        """How long a run trains, decided once; its Gin file is written with it.
-
-        `whole` makes of the rate that its steps have the rate of what depends on their number.
-        """
+        """How long a run trains, decided once; its Gin file is written with it."""
         from distill_jax.jobs.fit_training import (
             STUDENT_RATE_STEPS,
             TEACHER_RATE_STEPS,
@@ -113,7 +110,9 @@ class Fitting:
             if given is not None:
                 chosen = fit_plan.with_evaluations(given)
             else:
-                rate = whole(measured_rate(gin(fit_plan.with_evaluations(wanted.steps)), steps))
+                rate = measured_rate(gin(fit_plan.with_evaluations(wanted.steps)), steps)
+                if then_gold:
+                    rate = fit_plan.with_gold(rate)
                 passed = time.monotonic() - self.began
                 first = run == "teacher" or "teacher" not in settings
                 chosen = fit_plan.extent(wanted, rate, self._left(), passed, share, first=first)
@@ -218,8 +217,9 @@ class Fitting:
             )
 
         wanted = fit_plan.wanted_of_student(start.kind, few + silver, then_gold=then_gold)
-        whole = fit_plan.with_gold if then_gold else lambda rate: rate
-        extent, after = self._planned("student", settings, wanted, self.options.steps, gin, whole)
+        extent, after = self._planned(
+            "student", settings, wanted, self.options.steps, gin, then_gold=then_gold
+        )
 
         def learn() -> dict[str, Any]:
             return _kept(train(self.places.gin("student")))
