@@ -9,7 +9,11 @@ from distill_jax.study.results import BILSTM, Row
 Match = Callable[[Row], bool]
 """Whether a line belongs to a group."""
 
-_TITLES = {"t5-student": "T5 student", "encoder-student": "encoder student"}
+_TITLES = {
+    "t5-student": "T5 student",
+    "encoder-student": "encoder student",
+    "bert-student": "BERT student",
+}
 _TEACHERS = {"t5": "T5 teacher", "bert": "BERT teacher", "bilstm": "BiLSTM teacher"}
 
 

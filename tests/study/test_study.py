@@ -310,6 +310,30 @@ def test_another_student_has_all_it_needs(
         assert other.student.initial_checkpoint_path == "model"
 
 
+def test_students_of_every_kind_beside_a_bert_teacher() -> None:
+    run = configured(
+        "fewshot_study_kinds",
+        INITIAL_CHECKPOINT_PATH="minilm",
+        T5_CHECKPOINT="t5",
+        EMBEDDING_FILE="vectors",
+    )
+    bert, encoder, t5 = run.others
+    assert run.students.student.vectors.file == "vectors"
+    assert (bert.student.initial_checkpoint_path, bert.student.layers) == ("minilm", (0, 2, 4))
+    assert run.teacher.student.layers is None
+    assert (encoder.student.initial_checkpoint_path, encoder.student.layers) == ("t5", None)
+    assert t5.student.start.vocabulary == "t5"
+    assert t5.student.start.initial_checkpoint_path is None
+    # Word vectors are the BiLSTMs'; the others have their checkpoint's, or none.
+    assert bert.student.embedding is None
+    assert t5.student.start.embedding.source is None
+    for other, rate in ((bert, 1e-4), (encoder, 1e-3), (t5, 3e-3)):
+        training = other.training
+        assert training.optimizer.learning_rate.peak == rate
+        assert training.schedule.train_steps == 1500
+        assert other.loss == run.students.loss
+
+
 def configured(name: str, **values: Any) -> StudyRun:
     given = {"STUDY_DIR": "study", **values}
     bindings = [f"{name}={value!r}" for name, value in given.items()]
