@@ -1,7 +1,9 @@
 """Parses the command line and runs one command."""
 
 import argparse
+import difflib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -56,6 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
         serving,
     ):
         group.add_commands(commands)
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)
     return parser
 
 
@@ -66,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = build_parser()
     others, bindings = split_gin_bindings(sys.argv[1:] if arguments is None else arguments)
-    options = parser.parse_args(others)
+    options, unknown = parser.parse_known_args(others)
+    if unknown:
+        _refuse(unknown, options.parser)
     options.gin_bindings = bindings
     if bindings and options.command not in ("train", "study", "compile", "fit"):
         parser.error("--gin.NAME=VALUE is an option of train, study, compile and fit")
@@ -110,6 +116,14 @@ def _run(options: argparse.Namespace) -> int:
             return _fail(f"{error.strerror}; check where the output goes, and the disk")
         return _fail(f"{path}: {error.strerror}; check the path, its permissions and the disk")
     return 0
+
+
+def _refuse(unknown: Sequence[str], command: argparse.ArgumentParser) -> NoReturn:
+    """Arguments that a command does not have; says what the first of them may have been meant to be."""
+    name = unknown[0].partition("=")[0]
+    near = difflib.get_close_matches(name, re.findall(r"--\w+", command.format_help()), n=1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    command.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
 
 
 def _drop_output() -> None:

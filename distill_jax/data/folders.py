@@ -10,6 +10,7 @@ the files do not say by themselves: `{"columns": "2,3", "scheme": "bilou", "form
 import dataclasses
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,14 @@ SUFFIXES = (
     ".parquet",
 )
 READING_FILE = "reading.json"
+_EXAMPLES: dict[str, str | list[str]] = {
+    "columns": "2,3",
+    "label_names": ["O", "B-city"],
+    "scheme": "bare",
+    "format": "conll",
+    "text_words": "blanks",
+}
+"""What it may hold: the options of the command line, with a value of each."""
 
 
 def split_candidates(folder: Path, split: str) -> list[Path]:
@@ -93,11 +102,12 @@ def read_located_split(path: Path, options: ReadOptions | None = None) -> Iterat
     try:
         yield from read_located(path, options=options)
     except UserError as error:
-        if "--" not in str(error):
+        option = re.search(r"--(\w+)", str(error))
+        if option is None or option[1] not in _EXAMPLES:
             raise
-        raise UserError(
-            f'{error} (of a task: in {_task_folder(path) / READING_FILE}, such as {{"columns": "2,3"}})'
-        ) from None
+        example = json.dumps({option[1]: _EXAMPLES[option[1]]})
+        file = _task_folder(path) / READING_FILE
+        raise UserError(f"{error} (of a task: in {file}, such as {example})") from None
 
 
 def _task_folder(path: Path) -> Path:
@@ -109,15 +119,14 @@ def _reading(folder: Path) -> ReadOptions:
     path = folder / READING_FILE
     if not path.exists():
         return ReadOptions()
-    example = '{"columns": "2,3", "label_names": ["O", "B-city"]}'
+    example = json.dumps({name: _EXAMPLES[name] for name in ("columns", "label_names")})
     try:
         fields = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError):
         raise UserError(f"{path}: not a JSON file; write an object such as {example}") from None
-    known = {"format", "columns", "scheme", "label_names", "text_words"}
-    if not isinstance(fields, dict) or fields.keys() - known:
+    if not isinstance(fields, dict) or fields.keys() - _EXAMPLES.keys():
         raise UserError(
-            f"{path}: expected an object with {', '.join(sorted(known))}, such as {example}"
+            f"{path}: expected an object with {', '.join(sorted(_EXAMPLES))}, such as {example}"
         )
     names = fields.pop("label_names", None)
     texts = isinstance(names, list) and all(isinstance(name, str) for name in names)

@@ -128,7 +128,7 @@ def read_fit_data(
     if test and (shared := len(_words(test) & _words(train))):
         said.append(f"{shared:,} test sentences are in train as well: their scores are too good")
     labels = _labels(path, [*train, *dev_sentences, *test])
-    rule = rule_for_texts([*train, *dev_sentences, *test], unlabelled, data, said)
+    rule = rule_for_texts(train, [*dev_sentences, *test], reading.text_words, data, said)
     known = _words(train) | _words(dev_sentences) | _words(test)
     more = read_unlabelled(unlabelled, untagged, known, rule, said)
     if unlabelled and len(more) > len(untagged):
@@ -216,8 +216,8 @@ def _check_learnable(train: Sequence[Sentence], dev: Sequence[Sentence], data: s
     distinct = len(_words([*train, *dev]))
     if distinct < LEAST:
         raise UserError(
-            f"{data}: {distinct} different labelled sentences are too few to learn from and to choose a "
-            f"model by; label at least {LEAST} (100 are a good start)"
+            f"{data}: too few different labelled sentences to learn from and to choose a model by "
+            f"({distinct}); label at least {LEAST} (100 are a good start)"
         )
 
 

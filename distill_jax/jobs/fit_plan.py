@@ -18,6 +18,7 @@ LEAST_MINUTES = 1.0
 EVALUATIONS = 10
 """How often a run looks at dev sentences, where they take no more than `_EVALUATION_SHARE` of its time."""
 
+_LEAST_LABEL_SHARE = 0.05
 _EVALUATION_SHARE = 0.4
 _FEWEST_EVALUATIONS = 2
 _CALIBRATED = 0.08
@@ -49,15 +50,24 @@ class Wanted(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Rate:
-    """Seconds that a run takes: to begin (reading, compiling), for a step, for the dev sentences."""
+    """Seconds that a run takes: to begin (reading, compiling), for a step, for the dev sentences.
+
+    `compiling` is what more it takes to begin where it has other steps than are wanted: the learning rate's
+    schedule is part of the programs, and those of the wanted steps are there already.
+    """
 
     start: float
     step: float
     evaluation: float
+    compiling: float = 0.0
 
     def seconds(self, steps: int, evaluations: int = _FEWEST_EVALUATIONS) -> float:
         """Of a whole run."""
         return self.start + steps * self.step + evaluations * self.evaluation
+
+    def of_other_steps(self) -> "Rate":
+        """Of a run that has other steps than are wanted."""
+        return dataclasses.replace(self, start=self.start + self.compiling, compiling=0.0)
 
 
 def teacher_batch(kind: str, train: int) -> int:
@@ -101,7 +111,8 @@ def with_gold(rate: Rate) -> Rate:
     """The rate of a student that learns the gold tags at its end: what that takes at most, in its steps."""
     evaluations = GOLD_PHASES * GOLD_EVALUATIONS
     start = rate.start + evaluations * rate.evaluation
-    return Rate(start, rate.step * (1 + GOLD_PHASES / GOLD_PART), rate.evaluation)
+    step = rate.step * (1 + GOLD_PHASES / GOLD_PART)
+    return dataclasses.replace(rate, start=start, step=step)
 
 
 def student_learning_rate(kind: str) -> float:
@@ -164,6 +175,9 @@ def extent(
             would do.
     """
     seconds = share * left
+    if rate.seconds(wanted.steps) <= seconds:
+        return with_evaluations(wanted.steps, _evaluations(rate, wanted.steps, seconds))
+    rate = rate.of_other_steps()
     if not first:
         seconds = max(seconds, rate.seconds(wanted.least))
     if rate.seconds(wanted.least) > seconds:
@@ -172,12 +186,19 @@ def extent(
             f"--minutes {(passed + left) / 60:.3g} is too little here: {minutes} are needed for "
             f"{wanted.least} steps at {rate.step:.2g} s each, which is the least; give --minutes {minutes}"
         )
-    for_evaluation = _EVALUATION_SHARE * (seconds - rate.start)
-    evaluations = math.floor(for_evaluation / max(rate.evaluation, 1e-9))
-    evaluations = min(max(evaluations, _FEWEST_EVALUATIONS), EVALUATIONS)
+    evaluations = _evaluations(rate, wanted.least, seconds)
     possible = (seconds - rate.start - evaluations * rate.evaluation) / max(rate.step, 1e-9)
     # The least is possible with the fewest evaluations.
     return with_evaluations(_rounded(min(wanted.steps, max(possible, wanted.least))), evaluations)
+
+
+def _evaluations(rate: Rate, steps: int, seconds: float) -> int:
+    """How often a run of at least so many steps looks at dev sentences."""
+    for_evaluation = min(
+        _EVALUATION_SHARE * (seconds - rate.start), seconds - rate.seconds(steps, 0)
+    )
+    evaluations = math.floor(for_evaluation / max(rate.evaluation, 1e-9))
+    return min(max(evaluations, _FEWEST_EVALUATIONS), EVALUATIONS)
 
 
 def with_evaluations(steps: int, evaluations: int = EVALUATIONS) -> Extent:
@@ -185,9 +206,13 @@ def with_evaluations(steps: int, evaluations: int = EVALUATIONS) -> Extent:
     return Extent(steps, max(math.ceil(steps / evaluations), 1))
 
 
-def labelled(pool: int, seconds_each: float, left: float) -> int:
-    """How many sentences of a pool are labelled in their share of the time that is left."""
-    return min(pool, max(0, math.floor(LABEL_SHARE * left / max(seconds_each, 1e-9))))
+def labelled(pool: int, seconds_each: float, left: float, whole: float) -> int:
+    """How many sentences of a pool are labelled in their share of the time that is left.
+
+    However little that is, they have a small part of the whole: without labels a teacher was trained in vain.
+    """
+    seconds = max(LABEL_SHARE * left, _LEAST_LABEL_SHARE * whole)
+    return min(pool, math.floor(seconds / max(seconds_each, 1e-9)))
 
 
 def check_minutes(minutes: float) -> None:

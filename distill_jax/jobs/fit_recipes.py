@@ -184,9 +184,10 @@ def steps_by_hand(
         teacher = source.path if source.kind == "tagger" else again / "teacher" / "model"
         if source.kind != "tagger":
             commands.append(_train_command(places.gin("teacher"), again / "teacher"))
+        pool = f"head -n {labelled} {_quoted(places.unlabelled)} | " if labelled else ""
         commands.append(
-            f"head -n {labelled} {_quoted(places.unlabelled)} | distill-jax label --model "
-            f"{_quoted(teacher)} --input {_quoted(train)} - --output {_quoted(again / 'labels')}"
+            f"{pool}distill-jax label --model {_quoted(teacher)} --input {_quoted(train)}"
+            f"{' -' if pool else ''} --output {_quoted(again / 'labels')}"
         )
         student += f" --gin.TEACHER_LABELS={_quoted(again / 'labels')}"
     commands += [

@@ -102,6 +102,8 @@ def _score(tagger: Tagger, model: Path, sentences: Sequence[Sentence]) -> Evalua
         "decoder": tagger.decoder,
         TIMED: len(words) / seconds,
     }
+    if tagger.frozen_parameters:
+        result["frozen_parameters"] = tagger.frozen_parameters
     return Evaluated(str(model), tagger.labels, predictions, result)
 
 

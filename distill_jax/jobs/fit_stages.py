@@ -16,7 +16,19 @@ from distill_jax.errors import UserError
 from distill_jax.files import read_json_object, write_json
 
 FOLDER = "fit"
-_REMEDY = "give another --out, or delete this one"
+_REMEDY = "give another --out, or delete the folder"
+_SAID_BY = {
+    "inputs.seed": "another --seed",
+    "inputs.unlabelled": "other --unlabelled text",
+    "inputs.text_words": "other --text_words",
+    "inputs": "other labelled sentences",
+    "teacher_sha256": "another --teacher",
+    "teacher_steps": "other --teacher_steps",
+    "student_steps": "other --steps",
+    "student-start": "another --student or --vectors",
+    "bindings": "other --gin options",
+}
+"""What a user did otherwise where settings differ; what others follow from comes first."""
 
 
 class Stages:
@@ -43,14 +55,18 @@ class Stages:
     def done(self, name: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         """What a step left that is done; None: it is not.
 
-        Raises `UserError` naming the first setting that was another one.
+        Raises `UserError` saying what was done otherwise.
         """
         path = self._folder / f"{name}.json"
         if not path.exists():
             return None
         saved = read_json_object(path, _REMEDY)
         wanted = json.loads(json.dumps(settings))
-        for difference in differences(saved.get("settings"), wanted):
+        different = {each.name: each for each in differences(saved.get("settings"), wanted)}
+        for setting, said in _SAID_BY.items():
+            if any(f"{each}.".startswith(f"{setting}.") for each in different):
+                raise UserError(f"{self._out}: was made with {said}; {_REMEDY}")
+        for difference in different.values():
             raise UserError(f"{path}: was made with {difference}; {_REMEDY}")
         result: dict[str, Any] = saved.get("result", {})
         return result

@@ -45,6 +45,7 @@ class Fitting:
         self.stages, self.screen, self.began = stages, screen, began
         self.places = Places(Path(options.out))
         self._labelled = 0
+        self._seconds = 0.0  # of all steps, those of earlier commands too
 
     def run(self) -> None:
         """All of them."""
@@ -75,6 +76,7 @@ class Fitting:
             return {**result, "seconds": round(time.monotonic() - start, 1)}
 
         result = self.stages.do(name, settings, timed)
+        self._seconds += result["seconds"]
         # Scores of a run that was killed are the same, its seconds are not.
         return {**settings, name: {k: v for k, v in result.items() if k != "seconds"}}
 
@@ -124,7 +126,8 @@ class Fitting:
         chosen = Extent(**after[f"{run}-plan"])
         if chosen.steps < wanted.steps and given is None:
             self.screen.say(
-                f"{run}: {chosen.steps:,} steps; {wanted.steps:,} would be better, with more --minutes"
+                f"{run}: {chosen.steps:,} steps; {wanted.steps:,} would be better: more --minutes, another "
+                "--out"
             )
         return chosen, after
 
@@ -164,7 +167,8 @@ class Fitting:
             if not pool or self.options.steps is not None:  # who sets the steps sets the time
                 return {"sentences": len(pool)}
             each = seconds_to_label(model, pool)
-            return {"sentences": fit_plan.labelled(len(pool), each, self._left())}
+            whole = 60 * self.options.minutes
+            return {"sentences": fit_plan.labelled(len(pool), each, self._left(), whole)}
 
         after = self._do("labels-plan", before, "labels: the rate", decide)
         self._labelled = after["labels-plan"]["sentences"]
@@ -178,7 +182,8 @@ class Fitting:
         )
         if self._labelled < len(pool):
             self.screen.say(
-                f"labels: {self._labelled:,} of {len(pool):,} unlabelled sentences, for want of time"
+                f"labels: {self._labelled:,} of {len(pool):,} unlabelled sentences, for want of time: more "
+                "--minutes, another --out"
             )
         return after
 
@@ -305,9 +310,10 @@ class Fitting:
         model = places.onnx if skipped is None else places.model
         kinds = f"{places.model}" + ("" if skipped is not None else f", {places.onnx} (ONNX)")
         self.screen.say(f"model: {kinds}; page: {places.page}")
+        seconds = max(self._seconds, time.monotonic() - self.began)
         self.screen.say(
             f"by hand: {places.gin('student')}, {places.out / FOLDER / 'steps.sh'}; "
-            f"{(time.monotonic() - self.began) / 60:.1f} minutes"
+            f"{seconds / 60:.1f} minutes"
         )
         self.screen.command(
             "use it",

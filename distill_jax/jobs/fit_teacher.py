@@ -9,10 +9,12 @@ from distill_jax.files import read_json_object
 from distill_jax.interop.hf.bert_config import BERT_TYPES, NOT_BERT
 from distill_jax.interop.hf.config import NOT_T5, T5_TYPES
 from distill_jax.interop.hf.foreign import check_is_checkpoint, check_weights_are_whole
+from distill_jax.interop.hf.weights import INDEX, WEIGHTS, find_entries
 from distill_jax.tagging import LabelSet
+from distill_jax.vocab.loading import load_vocabulary
+from distill_jax_runtime.directory import is_exported
 
 CONFIG, TAGGER = "config.json", "tagger.json"
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,17 +46,24 @@ def teacher_source(directory: str, wanted: LabelSet) -> TeacherSource:
     if not (path / CONFIG).exists() and (path / "model" / CONFIG).is_file():
         path /= "model"  # the directory of a run was given
     check_is_checkpoint(path, CONFIG)
+    if is_exported(path) and not (path / CONFIG).exists():
+        raise UserError(
+            f"{path}: an export, of which no teacher is made; give the model directory that it was made of"
+        )
     fields = read_json_object(path / CONFIG, absent="give the directory of a checkpoint")
-    if not any((path / name).is_file() for name in _WEIGHTS):
+    if not any((path / name).is_file() for name in (WEIGHTS, INDEX)):
         check_weights_are_whole(path)
         raise UserError(
-            f"{path}: has no {_WEIGHTS[0]}; download the safetensors file, or load the model in transformers "
+            f"{path}: has no {WEIGHTS}; download the safetensors file, or load the model in transformers "
             "and save_pretrained(DIR)"
         )
+    find_entries(path)  # raises if a file is damaged
     model_type = str(fields.get("model_type"))
     labels = _labels(path / TAGGER) if (path / TAGGER).is_file() else None
     if labels is not None and set(labels.names) >= set(wanted.names):
         return TeacherSource(path, "tagger", labels)
+    if model_type in (*BERT_TYPES, *T5_TYPES):
+        load_vocabulary(path)  # raises if there is none, or it cannot be read
     if model_type in BERT_TYPES:
         return TeacherSource(path, "bert")
     if model_type in T5_TYPES:

@@ -1,25 +1,29 @@
 """The unlabelled text of `distill-jax fit`: how it becomes words, and what of it is new; no JAX."""
 
+import collections
 import itertools
 from collections.abc import Sequence
 
 from distill_jax.data.readers import ReadOptions, read_sentences
 from distill_jax.errors import UserError
 from distill_jax.tagging import Sentence
-from distill_jax_runtime.text import TextWords
+from distill_jax_runtime.text import TextWords, words_with_offsets
 
 _COMMON_WORDS = 0.1  # of an unlabelled text's words: below it is said that it looks foreign
-_APART, _ATTACHED = 0.01, 0.005  # of the words: punctuation that is a word, and that is part of one
 _MARKS = frozenset(".,;:!?")
 
 Words = tuple[str, ...]
 
 
 def rule_for_texts(
-    sentences: Sequence[Sentence], unlabelled: Sequence[str], data: str, said: list[str]
+    train: Sequence[Sentence],
+    held_out: Sequence[Sentence],
+    given: TextWords | None,
+    data: str,
+    said: list[str],
 ) -> TextWords:
-    """How a text becomes words: as those of the labelled texts did, or as their words look."""
-    origins = [sentence.origin for sentence in sentences if sentence.origin is not None]
+    """How a text becomes words: as those of the labelled texts did, as is given, or as train's words look."""
+    origins = [sentence.origin for sentence in [*train, *held_out] if sentence.origin is not None]
     rules = {origin.rule for origin in origins if origin.rule is not None}
     if len(rules) > 1:
         raise UserError(
@@ -28,15 +32,31 @@ def rule_for_texts(
         )
     if rules:
         return rules.pop()
-    if not unlabelled:
-        return "blanks"
-    words = [word for sentence in sentences for word in sentence.words]
-    apart = sum(word in _MARKS for word in words)
-    attached = sum(len(word) > 1 and word[-1] in _MARKS and word[-2].isalnum() for word in words)
-    if apart >= _APART * len(words) and attached < _ATTACHED * len(words):
-        said.append("labelled words have punctuation apart, so texts are split so too")
-        return "punctuation"
-    return "blanks"
+    if given is not None:
+        return given
+    rule: TextWords = "punctuation" if _has_marks_apart(train) else "blanks"
+    where = "blanks and punctuation" if rule == "punctuation" else "blanks"
+    said.append(f"raw text is split at {where}, as the words of train look (else: --text_words)")
+    return rule
+
+
+def _has_marks_apart(sentences: Sequence[Sentence]) -> bool:
+    """Whether more words are marks, which blanks would leave on the word before, than a split at punctuation
+    would break (`don't`, `U.S.`). Single letters of scripts without blanks count as marks do."""
+    counts = collections.Counter(word for sentence in sentences for word in sentence.words)
+    apart = broken = 0
+    for word, count in counts.items():
+        pieces, _ = words_with_offsets(word, "punctuation")
+        if len(pieces) > 1:
+            broken += count
+        elif word in _MARKS or (word.isalpha() and _stands_alone(word)):
+            apart += count
+    return apart > broken
+
+
+def _stands_alone(letter: str) -> bool:
+    """Of a script that writes no blanks between words: two of them are two words."""
+    return len(words_with_offsets(letter * 2, "punctuation")[0]) == 2
 
 
 def read_unlabelled(
@@ -63,7 +83,7 @@ def read_unlabelled(
     if total:
         left = total - len(found)
         repeated = f", {left:,} left out that are repeated or labelled" if left else ""
-        said.append(f"unlabelled: {len(found):,} sentences{repeated}")
+        said.append(f"unlabelled sentences: {len(found):,}{repeated}")
     return [Sentence(words) for words in found]
 
 

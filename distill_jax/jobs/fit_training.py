@@ -108,16 +108,17 @@ def check_run(gin: str, bindings: Sequence[str]) -> None:
 def measured_rate(gin: str, steps: int) -> Rate:
     """How fast a run is, from its first steps in a folder that is removed again.
 
-    What was compiled for them need not be compiled again where there is a compilation cache.
+    `gin` is that of the run with the steps that are wanted. What is compiled for it here need not be compiled
+    again, where there is a compilation cache, if it has these: only the end of its loop is another one.
     """
     folder = tempfile.mkdtemp(prefix="distill_jax-")
     try:
         run, file = Path(folder) / "run", Path(folder) / "run.gin"
         values = {
             "MODEL_DIR": repr(str(run)),
-            **{f"{stage}TRAIN_STEPS": str(steps) for stage in ("", "TAGS_")},
-            **{f"{stage}EVAL_PERIOD": str(steps // 2) for stage in ("", "TAGS_")},
-            "LOG_PERIOD": str(steps // 4),
+            "Schedule.train_steps": str(steps),
+            "Schedule.eval_period": str(steps // 2),
+            "Schedule.log_period": str(steps // 4),
         }
         lines = "".join(f"{name} = {value}\n" for name, value in values.items())
         file.write_text(f"{gin}\n{lines}", "utf-8")
@@ -131,11 +132,12 @@ def measured_rate(gin: str, steps: int) -> Rate:
         # The last: the first one compiles.
         evaluation = next(r["seconds"] for r in reversed(phases[0]) if r["kind"] == "dev")
         start = seconds - len(phases) * (steps * step + evaluation)
+        compiling = 0.0
         if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
-            start -= sum(
+            compiling = sum(
                 r["compile_seconds"] for each in phases for r in each if r["kind"] == "train"
             )
-        return Rate(max(start, 0.0), step, evaluation)
+        return Rate(max(start - compiling, 0.0), step, evaluation, compiling)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

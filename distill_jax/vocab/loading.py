@@ -107,7 +107,7 @@ def _load_directory(directory: Path) -> Vocabulary:
         return ByteVocabulary()
     raise UserError(
         f"{directory}: no vocabulary here; expected {SENTENCEPIECE_FILE}, {HUGGINGFACE_FILE}, "
-        f"{WORDPIECE_FILE} or {VOCABULARY_FILE}"
+        f"{WORDPIECE_FILE} or {VOCABULARY_FILE}; copy the tokenizer's files there"
     )
 
 

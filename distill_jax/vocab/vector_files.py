@@ -46,7 +46,7 @@ def vector_width(path: str | os.PathLike[str]) -> int:
         raise UserError(f"{path}: cannot be read ({reason}); give a file of word vectors") from None
     if len(fields) == 2 and all(field.isdigit() for field in fields):
         return int(fields[1])
-    if len(fields) < 3:
+    if len(fields) < 3 or not _is_number(fields[-1]):
         raise UserError(
             f"{path}: its first line is neither a word with its numbers nor a header; give vectors of "
             "GloVe, word2vec or fastText"

@@ -428,6 +428,17 @@ def test_the_program_fails_in_one_line() -> None:
     assert line.startswith("distill-jax: error: --gin.STEPS")
 
 
+def test_an_option_that_is_none_is_told_from_what_was_meant(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "data", "--out=x", "--unlabeled", "pool.txt"])
+    assert capsys.readouterr().err == (
+        "distill-jax fit: error: unrecognized arguments: --unlabeled pool.txt (did you mean "
+        "--unlabelled?); see distill-jax fit --help\n"
+    )
+
+
 def test_a_study_is_no_run_of_train() -> None:
     done = run("train", "--gin_file=gin/runs/fewshot_study.gin")
     assert done.returncode == 2

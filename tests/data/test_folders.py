@@ -69,9 +69,13 @@ def test_reading_json_says_what_files_do_not(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_text("1\tto\tO\tO\n2\tbonn\tO\tU-city\n")
     (tmp_path / "test.jsonl").write_text('{"tokens": ["bonn"], "ner_tags": [1]}\n')
     with pytest.raises(
-        UserError, match=r"train.tsv:1: .*--columns 2,3.*of a task: in \S+reading.json"
+        UserError,
+        match=r'train.tsv:1: .*--columns 2,3.*of a task: in \S+reading.json, such as {"columns": "2,3"}',
     ):
         list(read_split(tmp_path / "train.tsv"))
+    (tmp_path / "valid.conll").write_text("to O\nbonn B-city\nrome city\n")
+    with pytest.raises(UserError, match=r'--scheme bare.* such as {"scheme": "bare"}'):
+        list(read_split(tmp_path / "valid.conll"))
     fields = {"columns": "2,4", "scheme": "bilou"}
     (tmp_path / "reading.json").write_text(json.dumps(fields))
     assert list(read_split(tmp_path / "train.tsv")) == [Sentence(("to", "bonn"), ("O", "B-city"))]

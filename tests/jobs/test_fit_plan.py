@@ -47,6 +47,15 @@ def test_a_run_ends_within_its_share(left: float, evaluation: float) -> None:
     assert 100 <= steps < 5000
 
 
+def test_programs_of_the_wanted_steps_are_there_already_and_others_are_not() -> None:
+    rate, wanted = Rate(1.0, 0.1, 0.01, compiling=30.0), Wanted(500, 100)
+    assert fit_plan.extent(wanted, rate, left=60.0, passed=0.0, share=1.0).steps == 500
+    fewer = fit_plan.extent(wanted, rate, left=50.0, passed=0.0, share=1.0)
+    assert fewer.steps <= (50.0 - 31.0) / 0.1
+    with pytest.raises(UserError, match="too little here"):
+        fit_plan.extent(wanted, rate, left=40.0, passed=0.0, share=1.0)
+
+
 def test_minutes_that_are_too_few_say_how_many_would_do() -> None:
     rate = Rate(start=30.0, step=2.0, evaluation=5.0)
     wanted = Wanted(500, 100)
@@ -71,9 +80,11 @@ def test_a_calibrated_teacher_is_not_softened() -> None:
 
 
 def test_as_many_are_labelled_as_there_is_time_for() -> None:
-    assert fit_plan.labelled(1000, 0.01, left=100.0) == 1000
-    assert fit_plan.labelled(100_000, 0.01, left=100.0) == 3000
-    assert fit_plan.labelled(1000, 0.05, left=-10.0) == 0
+    assert fit_plan.labelled(1000, 0.01, left=100.0, whole=300.0) == 1000
+    assert fit_plan.labelled(100_000, 0.01, left=100.0, whole=300.0) == 3000
+    # Late as it may be, a teacher that was trained labels something.
+    assert fit_plan.labelled(1000, 0.05, left=-10.0, whole=300.0) == 300
+    assert fit_plan.labelled(200, 0.05, left=-10.0, whole=300.0) == 200
 
 
 def test_the_steps_by_hand_are_those_of_a_shell(tmp_path: Path) -> None:

@@ -5,18 +5,21 @@ import io
 import json
 import os
 import random
-import shutil
+import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from distill_jax.cli import main
 from distill_jax.configuration import to_json
 from distill_jax.data.readers import read_sentences, write_conll
+from distill_jax.jobs import fit_training
 from distill_jax.jobs.launch import configured
 from distill_jax.labels.store import TeacherLabels
 from distill_jax.model_dir.directory import load_model, model_hash
@@ -112,6 +115,29 @@ def test_its_gin_file_is_the_run(fitted: tuple[Path, str], monkeypatch: pytest.M
     assert to_json(run) == to_json(configured(["out/fit/student.gin"], ["SEED=0"]))
 
 
+def test_the_first_steps_of_a_run_are_timed_and_leave_nothing(
+    fitted: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, _ = fitted
+    monkeypatch.chdir(out.parent)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ran: list[Any] = []
+
+    def kept(*given: Any) -> Any:
+        ran.append(configured(*given))
+        return ran[-1]
+
+    monkeypatch.setattr(fit_training, "configured", kept)
+    rate = fit_training.measured_rate((out / "fit" / "student.gin").read_text(), 8)
+    assert rate.step > 0 and rate.evaluation > 0 and rate.start >= 0
+    assert not list(tmp_path.iterdir())
+    [run] = ran
+    for stage, wanted in zip(run.stages, (4, 20), strict=True):
+        assert stage.training.schedule.train_steps == 8
+        # The rate's schedule is a constant of the program, which the run itself can then take over.
+        assert stage.training.optimizer.learning_rate.steps == wanted
+
+
 def test_run_again_it_does_nothing_and_other_settings_are_refused(
     work: Path,
     fitted: tuple[Path, str],
@@ -125,8 +151,14 @@ def test_run_again_it_does_nothing_and_other_settings_are_refused(
     again = capsys.readouterr().out
     assert again.splitlines()[:-2] == printed.splitlines()[:-2]  # but for the minutes
     assert (out / "model" / "model.safetensors").stat().st_mtime_ns == before
-    assert main(arguments(work, "--seed=1")) == 2
-    assert "give another --out" in capsys.readouterr().err
+    for given, said in (
+        ("--seed=1", "another --seed"),
+        ("--steps=5", "other --steps"),
+        ("--gin.LEARNING_RATE=0.1", "other --gin options"),
+    ):
+        assert main(arguments(work, given)) == 2
+        wanted = f"out: was made with {said}; give another --out, or delete the folder"
+        assert wanted in capsys.readouterr().err
     (out.parent / "full").mkdir()
     (out.parent / "full" / "mine.txt").write_text("keep")
     assert main(arguments(work, out="full")) == 2
@@ -214,7 +246,11 @@ def test_without_a_teacher_it_says_what_would_help(
         (["--gin.TRAIN_STEPS=3"], "--gin.TRAIN_STEPS: is said by --steps"),
         (["--gin.MODEL_DIR=x"], "--gin.MODEL_DIR: is what fit itself sets"),
         (["--vectors=nowhere.txt"], "nowhere.txt: cannot be read"),
+        (["--vectors=PLAIN"], "its first line is neither a word with its numbers nor a header"),
         (["--teacher=EMPTY"], "has no model.safetensors"),
+        (["--teacher=MUTE"], "no vocabulary here"),
+        (["--teacher=CUT"], "model.safetensors: "),
+        (["--teacher=EXPORT"], "an export, of which no teacher is made"),
         (["--teacher=OTHER"], "of which no teacher can be made"),
         (["--unlabelled", "nowhere.txt"], "nowhere.txt: cannot be read"),
     ],
@@ -226,14 +262,17 @@ def test_bad_options_are_refused_before_anything_is_written(
     options: list[str],
     message: str,
 ) -> None:
-    for name, model_type in (("EMPTY", "bert"), ("OTHER", "gpt2")):
+    types = {"EMPTY": "bert", "OTHER": "gpt2", "MUTE": "bert", "CUT": "t5"}
+    for name, model_type in types.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps({"model_type": model_type}))
-    shutil.copy(work / "teacher" / "model.safetensors", tmp_path / "OTHER")
-    options = [
-        option.replace("EMPTY", str(tmp_path / "EMPTY")).replace("OTHER", str(tmp_path / "OTHER"))
-        for option in options
-    ]
+    weights = (work / "teacher" / "model.safetensors").read_bytes()
+    for name, size in (("OTHER", None), ("MUTE", None), ("CUT", -1)):
+        (tmp_path / name / "model.safetensors").write_bytes(weights[:size])
+    (tmp_path / "PLAIN").write_text("a line of many words\n")
+    (tmp_path / "EXPORT").mkdir()
+    (tmp_path / "EXPORT" / "model.onnx").write_bytes(b"")
+    options = [re.sub("(?<==)[A-Z]+$", lambda m: str(tmp_path / m[0]), each) for each in options]
     out = tmp_path / "out"
     assert main(["fit", str(work / "own"), "--out", str(out), *options]) == 2
     assert message in capsys.readouterr().err
