@@ -17,12 +17,13 @@ from distill_jax.serve.metrics import Metrics
 from distill_jax.serve.settings import ServeSettings
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ANY = ("model", "onnx")  # folders of a run, which all runs have
 
 Reloaded = Literal["loaded", "unchanged"]
 
 
 def parse_models(given: Sequence[str]) -> dict[str, Path]:
-    """`NAME=DIR` or `DIR`, which is called as the folder is, or the one above a folder `model`.
+    """`NAME=DIR` or `DIR`, which is called as the folder is, or the one above a folder `model` or `onnx`.
 
     Raises `UserError` for a name that cannot stand in an address, or that two models have.
     """
@@ -31,7 +32,7 @@ def parse_models(given: Sequence[str]) -> dict[str, Path]:
         name, equals, directory = text.partition("=")
         if not equals or not _NAME.fullmatch(name) or Path(text).is_dir():
             folder = Path(text).absolute()
-            name = (folder.parent if folder.name == "model" else folder).name
+            name = (folder.parent if folder.name in _ANY else folder).name
             directory = text
         if not _NAME.fullmatch(name):
             raise UserError(

@@ -187,8 +187,14 @@ def test_no_request_is_lost_while_models_change(world: World) -> None:
 
 def test_names_of_models(tmp_path: Path) -> None:
     (tmp_path / "x=1").mkdir()
-    given = ["runs/kd/model", "other", "c=some/where", str(tmp_path / "x=1").replace("x=1", "y")]
-    assert list(parse_models(given)) == ["kd", "other", "c", "y"]
+    given = [
+        "runs/kd/model",
+        "runs/int/onnx",
+        "other",
+        "c=some/where",
+        str(tmp_path / "x=1").replace("x=1", "y"),
+    ]
+    assert list(parse_models(given)) == ["kd", "int", "other", "c", "y"]
     assert parse_models(["c=some/where"])["c"] == Path("some/where")
     for wrong, named in ((["a", "b/a"], "is the name of a already"), (["ü"], "--model NAME=ü")):
         with pytest.raises(UserError, match=named):
