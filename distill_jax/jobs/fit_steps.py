@@ -112,7 +112,8 @@ class Fitting:
             if given is not None:
                 chosen = fit_plan.with_evaluations(given)
             else:
-                rate = measured_rate(gin(fit_plan.with_evaluations(wanted.steps)), steps)
+                first_steps = gin(fit_plan.with_evaluations(wanted.steps))
+                rate = measured_rate(first_steps, steps, self.places.out)
                 if then_gold:
                     rate = fit_plan.with_gold(rate)
                 passed = time.monotonic() - self.began

@@ -105,13 +105,13 @@ def check_run(gin: str, bindings: Sequence[str]) -> None:
         configured([str(file)], bindings)
 
 
-def measured_rate(gin: str, steps: int) -> Rate:
-    """How fast a run is, from its first steps in a folder that is removed again.
+def measured_rate(gin: str, steps: int, out: Path) -> Rate:
+    """How fast a run is, from its first steps in a folder below `out` that is removed again.
 
     `gin` is that of the run with the steps that are wanted. What is compiled for it here need not be compiled
     again, where there is a compilation cache, if it has these: only the end of its loop is another one.
     """
-    folder = tempfile.mkdtemp(prefix="distill_jax-")
+    folder = tempfile.mkdtemp(prefix=".tmp-", dir=out)  # left by a kill, `Stages.begin` removes it
     try:
         run, file = Path(folder) / "run", Path(folder) / "run.gin"
         values = {

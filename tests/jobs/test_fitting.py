@@ -8,7 +8,6 @@ import random
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,7 +119,6 @@ def test_the_first_steps_of_a_run_are_timed_and_leave_nothing(
 ) -> None:
     out, _ = fitted
     monkeypatch.chdir(out.parent)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     ran: list[Any] = []
 
     def kept(*given: Any) -> Any:
@@ -128,7 +126,7 @@ def test_the_first_steps_of_a_run_are_timed_and_leave_nothing(
         return ran[-1]
 
     monkeypatch.setattr(fit_training, "configured", kept)
-    rate = fit_training.measured_rate((out / "fit" / "student.gin").read_text(), 8)
+    rate = fit_training.measured_rate((out / "fit" / "student.gin").read_text(), 8, tmp_path)
     assert rate.step > 0 and rate.evaluation > 0 and rate.start >= 0
     assert not list(tmp_path.iterdir())
     [run] = ran
