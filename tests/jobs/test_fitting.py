@@ -13,17 +13,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from distill_jax.cli import main
 from distill_jax.configuration import to_json
 from distill_jax.data.readers import read_sentences, write_conll
 from distill_jax.jobs import fit_training
+from distill_jax.jobs.fit_teacher import teacher_source
 from distill_jax.jobs.launch import configured
 from distill_jax.labels.store import TeacherLabels
 from distill_jax.model_dir.directory import load_model, model_hash
 from distill_jax.tagger import Tagger
-from distill_jax.tagging import Sentence
+from distill_jax.tagging import LabelSet, Sentence
 from tests.compiled_once import cache_environment, compiled_once
 from tests.killing import KILLS
 from tests.tiny import save_tiny
@@ -275,6 +278,15 @@ def test_bad_options_are_refused_before_anything_is_written(
     assert main(["fit", str(work / "own"), "--out", str(out), *options]) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_berts_ids_of_positions_are_no_fault(tmp_path: Path) -> None:
+    write_encoder(tmp_path)
+    write_wordpieces(tmp_path, CITIES)
+    tensors = load_file(tmp_path / "model.safetensors")
+    ids = np.arange(8)[None]  # int64, as older checkpoints have them
+    save_file({**tensors, "embeddings.position_ids": ids}, tmp_path / "model.safetensors")
+    assert teacher_source(str(tmp_path), LabelSet(("city",))).kind == "bert"
 
 
 def test_out_that_is_a_file_is_left_alone(
