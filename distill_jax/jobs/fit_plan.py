@@ -175,11 +175,12 @@ def extent(
             would do.
     """
     seconds = share * left
+    if not first:
+        seconds = max(seconds, rate.of_other_steps().seconds(wanted.least))
+    # What the wanted steps take may be less than the least with other programs.
     if rate.seconds(wanted.steps) <= seconds:
         return with_evaluations(wanted.steps, _evaluations(rate, wanted.steps, seconds))
     rate = rate.of_other_steps()
-    if not first:
-        seconds = max(seconds, rate.seconds(wanted.least))
     if rate.seconds(wanted.least) > seconds:
         minutes = math.ceil((passed + rate.seconds(wanted.least) / share) / 60)
         raise UserError(

@@ -54,6 +54,9 @@ def test_programs_of_the_wanted_steps_are_there_already_and_others_are_not() -> 
     assert fewer.steps <= (50.0 - 31.0) / 0.1
     with pytest.raises(UserError, match="too little here"):
         fit_plan.extent(wanted, rate, left=40.0, passed=0.0, share=1.0)
+    # To compile for the least steps would take longer than to train the wanted ones.
+    wanted, rate = Wanted(500, 400), Rate(1.0, 0.1, 0.01, compiling=30.0)
+    assert fit_plan.extent(wanted, rate, left=1.0, passed=0.0, share=1.0, first=False).steps == 500
 
 
 def test_minutes_that_are_too_few_say_how_many_would_do() -> None:

@@ -53,6 +53,7 @@ class Folder:
             "STATE_LAYERS": ((2, 3),),
             "STATES_WEIGHT": 4.0,
             "TEACHER": str(self.path / "bert"),
+            "EMBEDDING_TEXT": None,
             "EMBEDDING_FILE": str(self.path / "vectors.txt"),
             "EMBEDDING_DIM": 5,
             "DATA_DIR": str(self.path / "data"),
@@ -101,7 +102,9 @@ def test_what_it_leaves_is_a_t5_that_is_tuned_to_tag(folder: Folder, matched: Pa
     assert set(checkpoint.read()) == {"token_embedder", "encoder", "decoder"}
     of_pretraining = ("VOCABULARY_TASKS", "STATES_TEXT", "STATE_LAYERS", "STATES_WEIGHT", "TEACHER")
     gone = dict.fromkeys((*of_pretraining, "NewVocabulary.size", "EMBEDDING_FILE"), ...)
-    gone |= dict.fromkeys(("EMBEDDING_DIM", *(f"T5Config.{field}" for field in SIZES)), ...)
+    gone |= dict.fromkeys(
+        ("EMBEDDING_TEXT", "EMBEDDING_DIM", *(f"T5Config.{field}" for field in SIZES)), ...
+    )
     start = {"INITIAL_CHECKPOINT_PATH": str(matched / "model"), "MIXTURE_OR_TASK_NAME": TASK}
     short = {"TRAIN_STEPS": 1, "EVAL_PERIOD": 1, "EVAL_EXAMPLES": 2}
     assert folder.run("tuned", "finetune", **gone, **start, **short) == 0
