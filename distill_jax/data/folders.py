@@ -102,8 +102,8 @@ def read_located_split(path: Path, options: ReadOptions | None = None) -> Iterat
     try:
         yield from read_located(path, options=options)
     except UserError as error:
-        option = re.search(r"--(\w+)", str(error))
-        if option is None or option[1] not in _EXAMPLES:
+        option = re.search(rf"--({'|'.join(_EXAMPLES)})\b", str(error))
+        if option is None:
             raise
         example = json.dumps({option[1]: _EXAMPLES[option[1]]})
         file = _task_folder(path) / READING_FILE

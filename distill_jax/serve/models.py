@@ -17,7 +17,7 @@ from distill_jax.serve.metrics import Metrics
 from distill_jax.serve.settings import ServeSettings
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_ANY = ("model", "onnx")  # folders of a run, which all runs have
+_IN_RUNS = ("model", "onnx")  # folders that every run has, so that they tell none apart
 
 Reloaded = Literal["loaded", "unchanged"]
 
@@ -32,7 +32,7 @@ def parse_models(given: Sequence[str]) -> dict[str, Path]:
         name, equals, directory = text.partition("=")
         if not equals or not _NAME.fullmatch(name) or Path(text).is_dir():
             folder = Path(text).absolute()
-            name = (folder.parent if folder.name in _ANY else folder).name
+            name = (folder.parent if folder.name in _IN_RUNS else folder).name
             directory = text
         if not _NAME.fullmatch(name):
             raise UserError(

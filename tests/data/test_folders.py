@@ -1,6 +1,7 @@
 """Folders of splits: the names of their files, and what `reading.json` says of them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,11 @@ def test_reading_json_says_what_files_do_not(tmp_path: Path) -> None:
     (tmp_path / "valid.conll").write_text("to O\nbonn B-city\nrome city\n")
     with pytest.raises(UserError, match=r'--scheme bare.* such as {"scheme": "bare"}'):
         list(read_split(tmp_path / "valid.conll"))
+    odd = tmp_path / "my--set"  # a name is no option
+    odd.mkdir()
+    shutil.copy(tmp_path / "valid.conll", odd)
+    with pytest.raises(UserError, match=r'--scheme bare.* such as {"scheme": "bare"}'):
+        list(read_split(odd / "valid.conll"))
     fields = {"columns": "2,4", "scheme": "bilou"}
     (tmp_path / "reading.json").write_text(json.dumps(fields))
     assert list(read_split(tmp_path / "train.tsv")) == [Sentence(("to", "bonn"), ("O", "B-city"))]
